@@ -1,0 +1,198 @@
+"""The route table and the settings as frozen values; ``config`` builds them and nothing else does.
+
+A loaded table is immutable: a reload builds a new one and swaps one reference, so a request keeps the table it
+started with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.core.types import Action, FailureClass, Surface
+
+MB = 1_000_000
+
+
+class Secret:
+    """A credential that cannot be printed: ``repr`` and ``str`` are ``***``; only ``reveal()`` gives the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Give the secret text, for the one place that puts it on the wire."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reveal() == self._text
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._text))
+
+
+class ChannelKind(StrEnum):
+    """How a channel relates to the model's maker."""
+
+    DIRECT = "direct"
+    GATEWAY = "gateway"
+    SANDBOX = "sandbox"
+
+
+class Api(StrEnum):
+    """Which codec speaks to a channel. Members are those that are built."""
+
+    OPENAI = "openai"
+    SANDBOX = "sandbox"
+
+
+class PromptPrivacy(StrEnum):
+    """How prompts reach the record."""
+
+    HASH = "hash"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds. ``patience_s`` bounds one attempt from its first byte to its last; ``None`` = by shape (auto)."""
+
+    connect_s: float = 3.0
+    patience_s: float | None = None
+    idle_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model on one channel: ``name`` is the row's key, ``model`` the word sent upstream."""
+
+    name: str
+    model: str
+    serves: frozenset[Surface]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One upstream account. ``unready`` says why it cannot be used (e.g. ``OPENAI_API_KEY is not set``), else ``None``."""
+
+    name: str
+    owner: str
+    kind: ChannelKind
+    api: Api
+    base_url: str  # no trailing slash; empty for the sandbox
+    host: str  # base_url's host[:port], the record's base_url_host
+    rows: Mapping[str, Row]
+    api_key: Secret | None = None
+    unready: str | None = None
+    billing: str | None = None
+    output_rights: str | None = None
+    group: str | None = None
+    region: str | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_in_flight: int = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTarget:
+    """One target of a route. ``unusable`` is decided at load (no credentials, sandbox asleep), never by health."""
+
+    channel: str
+    row: str
+    unusable: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``channel/row``, as it stands in ``excluded``."""
+        return f"{self.channel}/{self.row}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One model name that clients may ask for. ``deadline_s`` bounds the whole request."""
+
+    name: str
+    targets: tuple[RouteTarget, ...]
+    deadline_s: float = 580.0
+    max_attempts: int = 3
+    on_failure: Mapping[FailureClass, Action] = field(default_factory=dict)
+    default_for: frozenset[Surface] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long one attempt may take, by the shape of the request (seconds); shipped as dated data.
+
+    ``by_quality`` maps low/medium/high; ``heavy_s`` applies over ``heavy_pixels`` or over ``heavy_inputs`` pictures.
+    """
+
+    by_quality: Mapping[str, float]
+    default_s: float
+    heavy_s: float
+    heavy_pixels: int
+    heavy_inputs: int
+    responses_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phrase:
+    """A phrase of an error message, lower case, that decides a class; tried in file order."""
+
+    text: str
+    kind: FailureClass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureCodes:
+    """Which upstream words mean which class (``catalog/failures.yaml``). ``code_prefixes`` e.g. ``channel:``."""
+
+    codes: Mapping[str, FailureClass]
+    code_prefixes: tuple[tuple[str, FailureClass], ...]
+    types: Mapping[str, FailureClass]
+    statuses: Mapping[int, FailureClass]
+    phrases: tuple[Phrase, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTable:
+    """All channels and routes, with the catalog data they are read with. ``version`` is the file's checksum."""
+
+    version: str
+    channels: Mapping[str, Channel]
+    routes: Mapping[str, Route]
+    patience: Patience
+    codes: FailureCodes
+
+    def default_route(self, surface: Surface) -> Route | None:
+        """Give the route that serves requests of ``surface`` that name no model."""
+        return next((r for r in self.routes.values() if surface in r.default_for), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimits:
+    """Largest accepted bodies, bytes."""
+
+    json: int = 32 * MB
+    edits_json: int = 340 * MB
+    multipart: int = 850 * MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """``server:`` of the routes file."""
+
+    public_url: str | None = None
+    max_in_flight: int = 10_000
+    body: BodyLimits = field(default_factory=BodyLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything of the file that is not routing. ``database`` is a resolved SQLAlchemy URL."""
+
+    database: str
+    server: ServerSettings = field(default_factory=ServerSettings)
+    prompts: PromptPrivacy = PromptPrivacy.HASH

@@ -1,0 +1,339 @@
+"""The nouns of a request, as frozen values.
+
+Everything that policy, classification and the record talk about is defined here, so that each room
+reads and returns the same shapes. Nothing here decides anything and nothing here performs I/O.
+
+Three model names are never confused: *asked* (the client's word), *sent* (the word on the wire to the
+upstream) and *served* (what the upstream reported, or nothing).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NewType, TypeAlias
+
+RequestId = NewType("RequestId", str)
+AttemptId = NewType("AttemptId", str)
+
+JsonValue: TypeAlias = "str | int | float | bool | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+JsonObject: TypeAlias = Mapping[str, JsonValue]
+
+
+class Surface(StrEnum):
+    """The three POST surfaces; the value is the path below ``/v1/`` and the record's ``endpoint``."""
+
+    GENERATIONS = "images/generations"
+    EDITS = "images/edits"
+    RESPONSES = "responses"
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the surface answers with pictures and nothing else."""
+        return self is not Surface.RESPONSES
+
+
+class Phase(IntEnum):
+    """How far an exchange with an upstream got; taken from the HTTP client's own trace.
+
+    ``UNSENT``: no byte of the request left us. ``SENT``: some did, no answer head came.
+    ``ANSWERED``: the status came, the body did not come whole. ``DONE``: the whole answer is here.
+    """
+
+    UNSENT = 0
+    SENT = 1
+    ANSWERED = 2
+    DONE = 3
+
+
+class Cause(StrEnum):
+    """Why an exchange ended before its answer was whole. The value is the ``detail`` of the failure."""
+
+    CONNECT_REFUSED = "connect_refused"
+    DNS = "dns"
+    TLS = "tls"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECT_FAILED = "connect_failed"
+    POOL_TIMEOUT = "pool_timeout"
+    UPLOAD_STALLED = "upload_stalled"
+    DROPPED = "dropped"  # the peer closed before its status line
+    RESET = "reset"
+    TRUNCATED = "truncated"  # the peer closed before the body's declared end
+    BAD_FRAMING = "bad_framing"  # not HTTP: bad status line, bad chunk, oversized head
+    BAD_ENCODING = "bad_encoding"  # a content-encoding that was not asked for
+    TOO_LARGE = "too_large"  # over the answer cap
+    PATIENCE = "patience"
+    IDLE = "idle"
+    DEADLINE = "deadline"
+    CLIENT_GONE = "client_gone"
+
+
+class Outcome(StrEnum):
+    """Whether money may be gone."""
+
+    NOT_SENT = "not_sent"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    DELIVERED = "delivered"
+
+
+class Fault(StrEnum):
+    """Whose failure it is."""
+
+    CALLER = "caller"
+    ACCOUNT = "account"
+    OPTION = "option"
+    ROUTING = "routing"
+    UPSTREAM = "upstream"
+    STORAGE = "storage"
+
+
+class Action(StrEnum):
+    """What the walk does after a failure."""
+
+    NEXT = "next"
+    STOP = "stop"
+
+
+class InputRole(StrEnum):
+    """What a given picture is for."""
+
+    IMAGE = "image"
+    MASK = "mask"
+    MARKUP = "markup"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What the bytes of one picture say, read from its header only; pixels are never decoded.
+
+    ``format`` is png, jpeg, webp, gif, svg or ``unknown``; ``width`` and ``height`` are pixels, absent
+    when the header does not tell; ``alpha`` is whether the format's header declares transparency.
+    """
+
+    sha256: str
+    bytes: int
+    format: str
+    width: int | None = None
+    height: int | None = None
+    alpha: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFacts:
+    """One picture the caller gave. ``source``: upload, data_url, url or item; ``image`` absent for a URL."""
+
+    role: InputRole
+    source: str
+    image: ImageFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolFacts:
+    """The ``image_generation`` tool of a Responses request: its own model word, and whether it is forced."""
+
+    asked_model: str | None
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that policy and the record may know of a request; prompts only as a keyed hash and a length.
+
+    Texts are the caller's words, unvalidated; ``None`` means the field was absent or null.
+    ``prompt_text`` is set only when ``privacy.prompts: text``.
+    """
+
+    surface: Surface
+    asked_model: str | None  # None: the body named no model
+    stream: bool = False
+    n: int = 1
+    size: str | None = None
+    quality: str | None = None
+    background: str | None = None
+    output_format: str | None = None
+    output_compression: int | None = None
+    moderation: str | None = None
+    input_fidelity: str | None = None
+    partial_images: int | None = None
+    prompt_hash: str | None = None
+    prompt_chars: int = 0
+    prompt_text: str | None = None
+    end_user_hash: str | None = None
+    inputs: tuple[InputFacts, ...] = ()  # images only, in the caller's order
+    mask: InputFacts | None = None
+    markup: InputFacts | None = None
+    tool: ToolFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directives:
+    """What the caller's headers ask of routing."""
+
+    pin: str | None = None
+    fallback: bool = True
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splice:
+    """A change to a body in transit: the bytes ``start:end`` of the original become ``text``.
+
+    ``start == end`` inserts. Everything else of the body travels untouched.
+    """
+
+    start: int
+    end: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyMap:
+    """Where, in the caller's body, the words are that routing may replace. Offsets are bytes.
+
+    ``model``: the range of the JSON string *with its quotes*, or of the multipart field's raw value;
+    ``None`` when the body names no model, in which case ``insert_at`` is where one can be put.
+    ``tool_models``: ranges of ``tools[i].model`` strings of image tools, with their quotes.
+    ``boundary``: of a multipart body (without the leading dashes), else ``None``.
+    """
+
+    content_type: str
+    length: int
+    model: tuple[int, int] | None
+    insert_at: int
+    tool_models: tuple[tuple[int, int], ...] = ()
+    boundary: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """One upstream call as bytes will say it: path below the channel's base URL, headers, body splices.
+
+    Built by a codec, for one attempt; building it twice gives the same value.
+    """
+
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    splices: tuple[Splice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBody:
+    """The four words of an OpenAI error envelope, as the upstream put them (redacted before they leave us)."""
+
+    message: str
+    type: str | None = None
+    param: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerFacts:
+    """A whole answer as ``extract`` saw it pass.
+
+    ``document`` is the JSON skeleton (each long payload replaced by ``extract.placeholder(i)``), or ``None`` when
+    the body was not one JSON object. ``pictures[i]`` are the facts of payload ``i``; ``None`` when it was no base64.
+    """
+
+    bytes: int
+    document: JsonObject | None
+    pictures: tuple[ImageFacts | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was seen of one exchange: phase, cause if it broke, and the answer as far as it came.
+
+    ``headers`` have lower-case names. ``elapsed_s`` counts from the first attempt to send until the end.
+    """
+
+    phase: Phase
+    elapsed_s: float
+    cause: Cause | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    answer: AnswerFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a codec understood of a whole answer; no verdict yet.
+
+    ``shaped``: the document has the surface's shape (``data`` list; a ``response`` object). ``error``: an error
+    envelope, wherever the upstream put it. ``item_error``: a failed image item inside a good Response.
+    ``output_tokens``: as reported, ``None`` when the answer reports no usage.
+    """
+
+    shaped: bool = False
+    error: ErrorBody | None = None
+    item_error: ErrorBody | None = None
+    pictures: tuple[ImageFacts, ...] = ()
+    url_count: int = 0  # pictures that came as URLs
+    usage: JsonObject | None = None
+    output_tokens: int | None = None
+    served_model: str | None = None
+    response_id: str | None = None
+    response_status: str | None = None
+
+
+class FailureClass(StrEnum):
+    """What was seen; the table of consequences is ``core/failures.py``."""
+
+    UNREACHABLE = "unreachable"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    KEY_REJECTED = "key_rejected"
+    ACCOUNT_NOT_READY = "account_not_ready"
+    MODEL_MISSING = "model_missing"
+    UNSUPPORTED_OPTION = "unsupported_option"
+    BAD_REQUEST = "bad_request"
+    CONTENT_POLICY = "content_policy"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    LOST_BEHIND = "lost_behind"
+    TIMEOUT = "timeout"
+    CONNECTION_LOST = "connection_lost"
+    MALFORMED = "malformed"
+    EMPTY_RESULT = "empty_result"
+    CUT = "cut"
+    CLIENT_GONE = "client_gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One failed attempt, classified. ``detail`` is the part after the colon of ``x-retry-reason``.
+
+    ``action`` is the class's default for this request (a route may override it). ``error`` holds the upstream's
+    words when it spoke. ``passes_through``: the answer is a well-formed Response that reports its own failure, so the
+    client gets it as it is when nothing better comes.
+    """
+
+    kind: FailureClass
+    detail: str
+    outcome: Outcome
+    fault: Fault
+    action: Action
+    status: int | None = None
+    retry_after_s: float | None = None
+    error: ErrorBody | None = None
+    passes_through: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excluded:
+    """A target that was not tried: ``target`` is ``channel/row``, ``reason`` a fixed word with an optional detail."""
+
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A request that ends before anything is sent: the client's error, in OpenAI's four words plus a status."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    fault: Fault = Fault.CALLER
+    excluded: tuple[Excluded, ...] = ()
+    retry_after_s: float | None = None

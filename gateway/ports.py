@@ -1,0 +1,241 @@
+"""The seams: Protocols with the fewest methods that work, and the values that pass through them.
+
+``relay``, ``billing``, ``intake`` and ``web`` see these and never an adapter; ``main`` chooses the adapters.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.core.table import Api, Channel
+from gateway.core.types import (
+    AttemptId,
+    BodyMap,
+    Cause,
+    Directives,
+    Facts,
+    JsonObject,
+    Observation,
+    Phase,
+    Reading,
+    RequestId,
+    Wire,
+)
+
+
+class Clock(Protocol):
+    """Time, given in: ``monotonic`` seconds for durations, ``now`` (UTC, aware) for the record."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def now(self) -> datetime:
+        """The wall clock, UTC."""
+        ...
+
+
+class Replayable(Protocol):
+    """A body that can be read more than once, byte for byte, from memory or from the spool."""
+
+    @property
+    def length(self) -> int:
+        """Bytes in all."""
+        ...
+
+    def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes ``start:end`` in chunks of at most 256 KiB."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and file back; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One accepted request on its way through the relay. ``prompt`` never leaves the process but to an upstream."""
+
+    request_id: RequestId
+    time: datetime
+    started: float  # Clock.monotonic() at the first byte of the request
+    facts: Facts
+    directives: Directives
+    body: Replayable
+    body_map: BodyMap
+    prompt: str
+    query: str = ""
+    forwarded: tuple[tuple[str, str], ...] = ()  # caller headers that may travel (lower-case names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One attempt about to be made. ``give_up_at`` is on the event loop's clock (``loop.time()``).
+
+    ``overdue`` is the cause reported when ``give_up_at`` passes: PATIENCE, or DEADLINE when the request's own
+    deadline came first.
+    """
+
+    channel: Channel
+    wire: Wire
+    body: Replayable  # spliced already: its length is what goes out
+    job: Job
+    sent_model: str
+    connect_s: float
+    idle_s: float
+    give_up_at: float
+    overdue: Cause
+
+
+class ExchangeBroken(Exception):
+    """Raised by ``Exchange.chunks`` when the answer's body ends early; carries the cause (phase is ANSWERED)."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.value)
+        self.cause = cause
+
+
+class Exchange(Protocol):
+    """An upstream that answered with a head; its body is still to be read."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; the last value of a repeated header."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes (any size up to 256 KiB). Raises ``ExchangeBroken``."""
+        ...
+
+    async def close(self) -> None:
+        """End the exchange: the connection is kept only if the body was read whole; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A call that ended before a status came."""
+
+    phase: Phase  # UNSENT or SENT
+    cause: Cause
+
+
+class Sender(Protocol):
+    """Sends one call: the HTTP client, or the sandbox. Never retries, never follows redirects, never raises for I/O."""
+
+    async def send(self, call: Call) -> "Exchange | Broken":
+        """Send and wait for the head."""
+        ...
+
+
+class Codec(Protocol):
+    """Pure translation for one upstream API; building or reading twice gives the same value."""
+
+    def encode(self, job: Job, channel: Channel, sent_model: str, tool_sent_model: str | None) -> Wire:
+        """Say what goes on the wire for one attempt."""
+        ...
+
+    def read(self, job: Job, seen: Observation) -> Reading:
+        """Say what a whole answer (phase DONE) contains; total, never raises."""
+        ...
+
+
+Codecs = Mapping[Api, Codec]
+Senders = Mapping[Api, Sender]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptIntent:
+    """An attempt about to be sent, written before its first byte goes out."""
+
+    request_id: RequestId
+    attempt_id: AttemptId
+    n: int
+    channel: str
+    owner: str
+    row: str
+    surface: str
+    region: str | None
+    sent_model: str
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestIntent:
+    """A request that is about to buy something."""
+
+    request_id: RequestId
+    time: datetime
+    endpoint: str
+    asked_model: str | None
+    config_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """How an attempt ended. ``outcome`` is the word of ``core.types.Outcome``."""
+
+    attempt_id: AttemptId
+    outcome: str
+    failure: str | None  # class, None when delivered
+    detail: str | None
+    status: int | None
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The end of a request: its record, and the outcome of every attempt, committed together."""
+
+    request_id: RequestId
+    time: datetime
+    endpoint: str
+    asked_model: str | None
+    owner: str | None
+    channel: str | None
+    status: int
+    failure: str | None  # class of the last failure when the request failed
+    record: JsonObject
+    attempts: Sequence[AttemptResult] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogQuery:
+    """A page of the ledger, newest first. ``before`` is the request id after which the page starts (keyset)."""
+
+    failed: bool = False
+    owner: str | None = None
+    model: str | None = None
+    limit: int = 50
+    before: str | None = None
+    after: str | None = None  # only requests newer than this id (for --follow)
+
+
+class LedgerUnavailable(Exception):
+    """The ledger could not commit in time; new paid work is refused with 503 ``ledger_unavailable``."""
+
+
+class Ledger(Protocol):
+    """What was asked, sent and settled. Every method returns after its transaction committed."""
+
+    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
+        """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Commit the end of a request, whether or not it ever began. Raises ``LedgerUnavailable``."""
+        ...
+
+
+class Events(Protocol):
+    """Log lines: one JSON object a line on stdout."""
+
+    def emit(self, event: JsonObject) -> None:
+        """Queue one line. Never blocks and never raises; a full queue drops and counts."""
+        ...

@@ -1,0 +1,1 @@
+"""The HTTP edge: everything that knows ASGI, and nothing that knows an adapter."""
