@@ -77,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """One upstream account. ``unready`` says why it cannot be used (e.g. ``OPENAI_API_KEY is not set``), else ``None``."""
+    """One upstream account. ``unready`` says why it cannot be used (``OPENAI_API_KEY is not set``), else ``None``."""
 
     name: str
     owner: str
