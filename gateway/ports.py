@@ -239,3 +239,20 @@ class Events(Protocol):
     def emit(self, event: JsonObject) -> None:
         """Queue one line. Never blocks and never raises; a full queue drops and counts."""
         ...
+
+
+class AnswerBody(Protocol):
+    """A whole upstream answer, kept in memory or in the spool, given to the client byte for byte as it came."""
+
+    @property
+    def length(self) -> int:
+        """Bytes in all, the answer's Content-Length."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the answer in pieces of at most 256 KiB."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and files back; idempotent."""
+        ...

@@ -1,0 +1,262 @@
+"""The waybill of one request: what was asked, which contract served it, what was tried, what came.
+
+One shape for the log line, the ledger row and the response headers; the names are those of the public interface.
+A field that is unknown is absent, never null or zero. Never a picture byte, a credential or, unless the operator
+chose ``privacy.prompts: text``, a prompt.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.core.types import (
+    AttemptId,
+    Excluded,
+    Facts,
+    Failure,
+    Fault,
+    ImageFacts,
+    InputFacts,
+    JsonObject,
+    JsonValue,
+    Outcome,
+    RequestId,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One attempt; times are milliseconds, ``started_ms`` counted from the request's first byte."""
+
+    n: int
+    attempt_id: AttemptId
+    channel: str
+    owner: str
+    row: str
+    surface: str
+    sent_model: str
+    started_ms: int
+    duration_ms: int
+    outcome: Outcome
+    region: str | None = None
+    first_byte_ms: int | None = None
+    status: int | None = None
+    failure: Failure | None = None
+    action: str | None = None  # what the walk did next; absent on a delivery
+    upstream_request_id: str | None = None
+    usage: JsonObject | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """``class:detail``, as ``x-retry-reason`` says it; ``None`` for a delivery."""
+        return None if self.failure is None else f"{self.failure.kind}:{self.failure.detail}"
+
+    def as_json(self) -> JsonObject:
+        """Give the attempt as the record shows it."""
+        failure = self.failure
+        return present(
+            {
+                "n": self.n,
+                "attempt_id": self.attempt_id,
+                "channel": self.channel,
+                "owner": self.owner,
+                "row": self.row,
+                "surface": self.surface,
+                "region": self.region,
+                "sent_model": self.sent_model,
+                "started_ms": self.started_ms,
+                "first_byte_ms": self.first_byte_ms,
+                "duration_ms": self.duration_ms,
+                "status": self.status,
+                "class": failure.kind if failure else None,
+                "detail": failure.detail if failure else None,
+                "outcome": self.outcome,
+                "action": self.action,
+                "upstream_request_id": self.upstream_request_id,
+                "usage": self.usage,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping3:
+    """The three model names, and the tool's two when a Responses request carries the image tool."""
+
+    asked: str
+    sent: str
+    served: str | None = None
+    tool_asked: str | None = None
+    tool_sent: str | None = None
+
+    def as_json(self) -> JsonObject:
+        """Give the mapping as the record shows it; an unreported model is ``unverified``."""
+        return present(
+            {
+                "asked": self.asked,
+                "sent": self.sent,
+                "served": self.served or "unverified",
+                "tool_asked": self.tool_asked,
+                "tool_sent": self.tool_sent,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose contract served (or was tried last): the channel's words, copied at the time of the request."""
+
+    route_owner: str
+    channel: str
+    row: str
+    base_url_host: str
+    billing: str | None = None
+    output_rights: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRecord:
+    """What the client got. ``delivery``: b64_json, url or none."""
+
+    status: int
+    delivery: str = "none"
+    response_id: str | None = None
+    images: tuple[ImageFacts, ...] = ()
+    code: str | None = None  # our error code, on a failure
+
+    def as_json(self) -> JsonObject:
+        """Give the result as the record shows it."""
+        return present(
+            {
+                "status": self.status,
+                "delivery": self.delivery,
+                "response_id": self.response_id,
+                "code": self.code,
+                "images": [image_json(image) for image in self.images],
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """Everything that is known of one request once it ended."""
+
+    time: datetime
+    request_id: RequestId
+    endpoint: str
+    stream: bool
+    result: ResultRecord
+    latency_ms: int
+    upstream_ms: int = 0
+    config_version: str | None = None
+    facts: Facts | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    owner: Owner | None = None
+    mapping: Mapping3 | None = None
+    usage: JsonObject | None = None
+    fault: Fault | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+
+    @property
+    def gateway_ms(self) -> int:
+        """What of the latency was ours."""
+        return max(0, self.latency_ms - self.upstream_ms)
+
+    @property
+    def retry_reason(self) -> str | None:
+        """Why the attempt before the last ended, as ``class:detail``."""
+        return self.attempts[-2].reason if len(self.attempts) > 1 else None
+
+    @property
+    def failure(self) -> Failure | None:
+        """The last attempt's failure; ``None`` when it delivered or nothing was started."""
+        return self.attempts[-1].failure if self.attempts else None
+
+    def as_json(self) -> JsonObject:
+        """Give the record with the interface's names, unknown fields absent."""
+        head: dict[str, JsonValue] = {
+            "time": timestamp(self.time),
+            "request_id": self.request_id,
+            "endpoint": self.endpoint,
+            "stream": self.stream,
+        }
+        facts = self.facts
+        if facts is not None:
+            head["asked_model"] = facts.asked_model
+            head["end_user_hash"] = facts.end_user_hash
+            head["request_shape"] = shape_json(facts)
+        if self.owner is not None:
+            head["route_owner"] = self.owner.route_owner
+            head["channel"] = self.owner.channel
+            head["row"] = self.owner.row
+            head["base_url_host"] = self.owner.base_url_host or None
+            head["billing"] = self.owner.billing
+            head["output_rights"] = self.owner.output_rights
+        head["tags"] = dict(self.tags) or None
+        head["model_mapping"] = self.mapping.as_json() if self.mapping else None
+        head["config_version"] = self.config_version
+        head["result"] = self.result.as_json()
+        head["usage"] = self.usage
+        head["fault"] = self.fault
+        if self.attempts:
+            head["attempts"] = [attempt.as_json() for attempt in self.attempts]
+            head["retry_count"] = len(self.attempts) - 1
+            head["retry_reason"] = self.retry_reason
+        if self.excluded:
+            head["excluded"] = [{"target": item.target, "reason": item.reason} for item in self.excluded]
+        head["latency_ms"] = self.latency_ms
+        head["upstream_ms"] = self.upstream_ms
+        head["gateway_ms"] = self.gateway_ms
+        return present(head)
+
+
+def present(fields: dict[str, JsonValue]) -> JsonObject:
+    """Drop what is unknown (``None``); zero, false and the empty list are known."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def timestamp(moment: datetime) -> str:
+    """Write an aware UTC moment as RFC 3339 with milliseconds."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def image_json(image: ImageFacts) -> JsonObject:
+    """Give one delivered picture's facts."""
+    return present(
+        {
+            "sha256": image.sha256,
+            "bytes": image.bytes,
+            "width": image.width,
+            "height": image.height,
+            "format": image.format,
+            "alpha": image.alpha,
+        }
+    )
+
+
+def input_json(given: InputFacts) -> JsonObject:
+    """Give one picture of the caller's; its bytes' facts when we saw the bytes."""
+    image = image_json(given.image) if given.image is not None else {}
+    return {"source": given.source, **{name: value for name, value in image.items() if name != "alpha"}}
+
+
+def shape_json(facts: Facts) -> JsonObject:
+    """Give ``request_shape``: the caller's parameters, with the prompt as hash and length."""
+    return present(
+        {
+            "prompt_hash": facts.prompt_hash,
+            "prompt_chars": facts.prompt_chars,
+            "prompt": facts.prompt_text,
+            "size": facts.size,
+            "quality": facts.quality,
+            "background": facts.background,
+            "output_format": facts.output_format,
+            "output_compression": facts.output_compression,
+            "moderation": facts.moderation,
+            "n": facts.n,
+            "input_images": [input_json(given) for given in facts.inputs] or None,
+            "mask": input_json(facts.mask) if facts.mask else None,
+            "markup": input_json(facts.markup) if facts.markup else None,
+            "input_fidelity": facts.input_fidelity,
+            "partial_images": facts.partial_images,
+        }
+    )
