@@ -7,6 +7,8 @@ Must never read a font, a file or the network: the label is set in the scalable 
 import hashlib
 import io
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -31,6 +33,8 @@ PALETTES: tuple[tuple[str, ...], ...] = (
     ("40112a", "e2574c", "ffc15e", "a3304b", "7a2145", "52193c", "2c0f2a"),
     ("b8c9f0", "fdeef0", "ff7f8e", "96a3dd", "6c76c0", "494d95", "2b2c62"),
 )
+SMALL_EDGE = 160  # below this a label cannot be read: only the badge is drawn
+LETTERS = frozenset(map(chr, range(32, 127))) | frozenset("\u2018\u2019\u201c\u201d\u2026")  # that Pillow's font has
 PAPER: Rgb = (252, 250, 245)
 INK: Rgb = (28, 30, 38)
 FADED: Rgb = (112, 114, 122)
@@ -74,11 +78,12 @@ def _picture(poster: Poster) -> Image.Image:
     size = (shape.width * scale, shape.height * scale)
     canvas = Image.new("RGBA", size, (0, 0, 0, 0)) if shape.transparent else _sky(size, colours[0], colours[1])
     scene = dice.choice((_hills, _tiles, _orbits))
-    scene(ImageDraw.Draw(canvas), size, colours, dice)
-    if scale > 1:
-        canvas = canvas.reduce(scale)
-    _label(canvas, poster, colours)
-    return canvas
+    scene(canvas, colours, dice)
+    if min(shape.width, shape.height) < SMALL_EDGE:
+        _badge(ImageDraw.Draw(canvas), (size[0] * 0.06, size[1] * 0.06), min(size) / 6, colours[-1])
+    else:
+        _label(canvas, poster, colours)
+    return canvas.reduce(scale) if scale > 1 else canvas
 
 
 def _encoded(canvas: Image.Image, shape: Shape) -> bytes:
@@ -114,16 +119,16 @@ def _disc(pen: Draw, x: float, y: float, radius: float, fill: Rgb) -> None:
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
-def _hills(pen: Draw, size: tuple[int, int], colours: Sequence[Rgb], dice: Random) -> None:
-    width, height = size
-    short = min(size)
-    x, y, radius = width * dice.uniform(0.22, 0.78), height * dice.uniform(0.2, 0.36), short * dice.uniform(0.1, 0.16)
+def _hills(canvas: Image.Image, colours: Sequence[Rgb], dice: Random) -> None:
+    pen, (width, height) = ImageDraw.Draw(canvas), canvas.size
+    short = min(canvas.size)
+    x, y, radius = width * dice.uniform(0.22, 0.78), height * dice.uniform(0.22, 0.36), short * dice.uniform(0.08, 0.13)
     for ring in (2.1, 1.5):
         _disc(pen, x, y, radius * ring, _mix(colours[1], colours[2], 0.75 - ring / 4))
     _disc(pen, x, y, radius, colours[2])
     step = max(2, width // 400)
     for layer, colour in enumerate(colours[3:]):
-        level = height * (0.42 + 0.13 * layer)
+        level = height * (0.46 + 0.11 * layer)
         waves = [(dice.uniform(0.6, 1.4) * k, dice.uniform(0, math.tau), 0.07 * height / k) for k in (1, 2, 4)]
         ridge = [
             (px, level + sum(high * math.sin(pace * math.tau * px / width + at) for pace, at, high in waves))
@@ -132,13 +137,15 @@ def _hills(pen: Draw, size: tuple[int, int], colours: Sequence[Rgb], dice: Rando
         pen.polygon([*ridge, (width, height), (0, height)], fill=colour)
 
 
-def _tiles(pen: Draw, size: tuple[int, int], colours: Sequence[Rgb], dice: Random) -> None:
-    edge = min(size) / dice.choice((4, 5, 6))
-    for row in range(math.ceil(size[1] / edge)):
-        for column in range(math.ceil(size[0] / edge)):
+def _tiles(canvas: Image.Image, colours: Sequence[Rgb], dice: Random) -> None:
+    pen, (width, height) = ImageDraw.Draw(canvas), canvas.size
+    edge = min(width, height) / dice.choice((4, 5, 6))
+    for row in range(math.ceil(height / edge)):
+        for column in range(math.ceil(width / edge)):
             back, front = dice.sample(range(len(colours)), 2)
             left, top = column * edge, row * edge
-            pen.rectangle((left, top, left + edge, top + edge), fill=colours[back])
+            if canvas.mode == "RGB":  # on a transparent picture the background of a tile is what is left out
+                pen.rectangle((left, top, left + edge, top + edge), fill=colours[back])
             _tile(pen, (left, top, edge), colours[front], dice)
 
 
@@ -159,9 +166,9 @@ def _tile(pen: Draw, place: tuple[float, float, float], fill: Rgb, dice: Random)
             pen.pieslice((left, y - edge / 2, left + edge, y + edge / 2), start, start + 180, fill=fill)
 
 
-def _orbits(pen: Draw, size: tuple[int, int], colours: Sequence[Rgb], dice: Random) -> None:
-    width, height = size
-    short = min(size)
+def _orbits(canvas: Image.Image, colours: Sequence[Rgb], dice: Random) -> None:
+    pen, (width, height) = ImageDraw.Draw(canvas), canvas.size
+    short = min(canvas.size)
     x, y = width * dice.uniform(0.3, 0.7), height * dice.uniform(0.28, 0.45)
     rings = 7
     for ring in range(rings, 0, -1):
@@ -179,13 +186,10 @@ def _label(canvas: Image.Image, poster: Poster, colours: Sequence[Rgb]) -> None:
     width, height = canvas.size
     unit = min(width, height) / 100
     pen = ImageDraw.Draw(canvas)
-    if min(width, height) < 160:
-        _badge(pen, (width * 0.06, height * 0.06), min(width, height) / 6, colours[-1])
-        return
     margin, pad = 4 * unit, 3.2 * unit
     body, small = ImageFont.load_default(3.1 * unit), ImageFont.load_default(2.1 * unit)
     inner = width - 2 * margin - 2 * pad
-    lines = _wrapped(poster.prompt, body, inner, 3)
+    lines = _wrapped(_spelled(poster.prompt), body, inner, 3)
     notes = _clipped(poster.notes, 6)
     tall = 2 * pad + 5.6 * unit + len(lines) * 4.2 * unit + (len(notes) + 1) * 3.1 * unit
     top = height - margin - tall
@@ -228,9 +232,20 @@ def _clipped(notes: Sequence[str], most: int) -> list[str]:
     return [*notes[: most - 1], f"and {len(notes) - most + 1} more"]
 
 
+def _spelled(prompt: str) -> str:
+    """Write the prompt in the letters the font has: accents dropped, each run of others an ellipsis."""
+    plain = unicodedata.normalize("NFKD", prompt[:400]).replace("\u2013", "-").replace("\u2014", "-")
+    known = "".join(char for char in plain if not unicodedata.combining(char))
+    known = re.sub(r"\s+", " ", known).strip()
+    shown = re.sub("(?:\0 ?)+", "… ", "".join(char if char in LETTERS else "\0" for char in known)).strip()
+    if shown.strip("… "):
+        return shown
+    return f"(a prompt of {len(prompt)} characters)" if known else "(no prompt)"
+
+
 def _wrapped(text: str, font: Font, width: float, most: int) -> list[str]:
     """Break into at most ``most`` lines; what does not fit ends in an ellipsis."""
-    words = text[:400].split()
+    words = text.split()
     lines: list[str] = []
     line = ""
     for place, word in enumerate(words):
@@ -242,7 +257,7 @@ def _wrapped(text: str, font: Font, width: float, most: int) -> list[str]:
         else:
             lines.append(_fitted(line, font, width))
             line = word
-    return [*lines, _fitted(line, font, width)] if line else ["(no prompt)"]
+    return [*lines, _fitted(line, font, width)]
 
 
 def _fitted(text: str, font: Font, width: float) -> str:
