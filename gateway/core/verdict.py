@@ -1,0 +1,100 @@
+"""What the client is told when no target delivered: the first failure, in the four words of the API.
+
+Rules: an upstream that answered keeps its status and its words, redacted; one that spoke of *our* account becomes a
+502, so that no client thinks its own key is bad. Everything else gets a sentence of ours, which names no input, no key
+and no URL. A Response that reports its own failure is passed on whole by whoever holds its body; the error made here
+is for when nobody does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from gateway.core.policy import Plan
+from gateway.core.redact import redact
+from gateway.core.types import ErrorBody, Failure, FailureClass, Fault
+from gateway.core.walk import Tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicError:
+    """An error as the client sees it: HTTP status and the envelope's four words."""
+
+    status: int
+    type: str
+    code: str | None
+    param: str | None
+    message: str
+
+
+_UPSTREAM_ERROR: Final = "upstream_error"
+_OUR_TYPE: Final = "server_error"
+_UNSAID: Final = "The upstream answered with an error."
+_LATE: Final = (504, "upstream_timeout", "The upstream did not answer in time. The request may have been charged for.")
+_LOST: Final = (
+    502,
+    "upstream_unknown_outcome",
+    "The connection to the upstream was lost after the request was sent. The request may have been charged for.",
+)
+_OURS: Final[Mapping[FailureClass, tuple[int, str, str]]] = MappingProxyType(
+    {
+        FailureClass.UNREACHABLE: (502, "upstream_unreachable", "The upstream could not be reached. Nothing was sent."),
+        FailureClass.CONNECTION_LOST: _LOST,
+        FailureClass.CUT: _LOST,
+        FailureClass.CLIENT_GONE: _LOST,
+        FailureClass.TIMEOUT: _LATE,
+        FailureClass.MALFORMED: (502, "upstream_malformed", "The upstream's answer was not what this API returns."),
+        FailureClass.EMPTY_RESULT: (502, "upstream_empty", "The upstream answered without a picture."),
+    }
+)
+_ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
+_THE_REQUESTS_OWN: Final = frozenset({Fault.CALLER, Fault.OPTION})
+
+
+def public_error(plan: Plan, history: Sequence[Tried]) -> PublicError:
+    """Give the error of a request that ended without a delivery; ``history`` empty means its time was up before any."""
+    if not history:
+        return _ours(504, "upstream_timeout", "The request's deadline passed before an upstream could be asked.")
+    keys = [target.channel.api_key.reveal() for target in plan.targets if target.channel.api_key is not None]
+    failure = history[0].failure
+    status = failure.status or 502
+    has_words = failure.error is not None and status >= 400
+    if failure.kind in _OURS and not has_words:
+        return _ours(*_OURS[failure.kind])
+    if _speaks_of_our_account(failure, status):
+        return _ours(502, _UPSTREAM_ERROR, "The upstream refused this gateway's own account.")
+    if status < 400:
+        status = 400 if failure.fault in _THE_REQUESTS_OWN else 502
+    if failure.error is None:
+        return _ours(status, _UPSTREAM_ERROR, _UNSAID)
+    return _theirs(status, failure.error, keys)
+
+
+def _speaks_of_our_account(failure: Failure, status: int) -> bool:
+    if failure.kind is FailureClass.KEY_REJECTED:
+        return True
+    return status in _ACCOUNT_STATUSES and failure.fault not in _THE_REQUESTS_OWN
+
+
+def _ours(status: int, code: str, message: str) -> PublicError:
+    return PublicError(
+        status=status,
+        type=_OUR_TYPE if status >= 500 else "invalid_request_error",
+        code=code,
+        param=None,
+        message=message,
+    )
+
+
+def _theirs(status: int, error: ErrorBody, keys: Sequence[str]) -> PublicError:
+    def clean(text: str | None) -> str | None:
+        return None if text is None else redact(text, keys)
+
+    return PublicError(
+        status=status,
+        type=clean(error.type) or (_OUR_TYPE if status >= 500 else "invalid_request_error"),
+        code=clean(error.code),
+        param=clean(error.param),
+        message=clean(error.message) or _UNSAID,
+    )
