@@ -1,0 +1,127 @@
+"""A file without mistakes -> ``Settings`` and ``RouteTable``: defaults filled in, usability decided.
+
+Which targets can be used is decided here, once, and never by health: a channel without credentials cannot; a sandbox
+can only while it is allowed and no other target of the same route has credentials.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.model import ChannelBlock, RouteBlock, RoutesFile
+from gateway.config.nodes import Block, Scalar, block_at
+from gateway.config.units import host_of
+from gateway.core.table import (
+    Api,
+    BodyLimits,
+    Channel,
+    ChannelKind,
+    FailureCodes,
+    Patience,
+    Route,
+    RouteTable,
+    RouteTarget,
+    Row,
+    Secret,
+    ServerSettings,
+    Settings,
+    Timeouts,
+)
+
+NO_CREDENTIALS = "no_credentials"
+SANDBOX_ASLEEP = "sandbox_asleep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """The catalog data that a table carries."""
+
+    patience: Patience
+    codes: FailureCodes
+
+
+def settings(file: RoutesFile, data_dir: Path) -> Settings:
+    """Build the settings; the database lies under ``data_dir`` unless its path is absolute."""
+    body = file.server.body
+    return Settings(
+        database=f"sqlite:///{data_dir.absolute() / file.storage.database}",
+        server=ServerSettings(
+            public_url=file.server.public_url,
+            max_in_flight=file.server.max_in_flight,
+            body=BodyLimits(json=body.json_body, edits_json=body.edits_json, multipart=body.multipart),
+        ),
+        prompts=file.privacy.prompts,
+    )
+
+
+def table(file: RoutesFile, root: Block, shipped: Shipped, *, version: str, sandbox_allowed: bool) -> RouteTable:
+    """Build the route table. ``root`` tells why a secret is absent."""
+    absent = _absent_keys(root)
+    channels = {name: _channel(name, block, absent.get(name)) for name, block in file.channels.items()}
+    routes = {
+        name: _route(name, block, channels, sandbox_allowed=sandbox_allowed) for name, block in file.routes.items()
+    }
+    return RouteTable(version=version, channels=channels, routes=routes, patience=shipped.patience, codes=shipped.codes)
+
+
+def _absent_keys(root: Block) -> Mapping[str, str]:
+    channels = block_at(root.get("channels"))
+    reasons: dict[str, str] = {}
+    for name, entry in {} if channels is None else channels.entries.items():
+        key = entry.node.entries.get("api_key") if isinstance(entry.node, Block) else None
+        if key is not None and isinstance(key.node, Scalar) and key.node.absent is not None:
+            reasons[name] = key.node.absent
+    return reasons
+
+
+def _channel(name: str, block: ChannelBlock, absent: str | None) -> Channel:
+    is_sandbox = block.kind is ChannelKind.SANDBOX
+    key = (block.api_key or "").strip()
+    unready = None if is_sandbox or key else absent or "api_key is empty"
+    url = block.base_url or ""
+    rows = {
+        row: Row(name=row, model=held.model or row, serves=frozenset(held.serves)) for row, held in block.rows.items()
+    }
+    return Channel(
+        name=name,
+        owner=block.owner,
+        kind=block.kind,
+        api=Api.SANDBOX if is_sandbox else Api.OPENAI,
+        base_url=url,
+        host=host_of(url),
+        rows=rows,
+        api_key=Secret(key) if key else None,
+        unready=unready,
+        billing=block.billing,
+        output_rights=block.output_rights,
+        group=block.group,
+        region=block.region,
+        timeouts=Timeouts(
+            connect_s=block.timeouts.connect, patience_s=block.timeouts.patience, idle_s=block.timeouts.idle
+        ),
+        max_in_flight=block.max_in_flight,
+    )
+
+
+def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, sandbox_allowed: bool) -> Route:
+    named = [(channels[target.channel], target.row or name) for target in block.targets]
+    has_credentials = any(channel.unready is None and channel.kind is not ChannelKind.SANDBOX for channel, _ in named)
+    sandbox_wakes = sandbox_allowed and not has_credentials
+    targets = tuple(
+        RouteTarget(channel=channel.name, row=row, unusable=_unusable(channel, sandbox_wakes=sandbox_wakes))
+        for channel, row in named
+    )
+    return Route(
+        name=name,
+        targets=targets,
+        deadline_s=block.deadline,
+        max_attempts=block.max_attempts,
+        on_failure=block.on_failure,
+        default_for=frozenset(block.default_for),
+    )
+
+
+def _unusable(channel: Channel, *, sandbox_wakes: bool) -> str | None:
+    if channel.kind is ChannelKind.SANDBOX:
+        return None if sandbox_wakes else SANDBOX_ASLEEP
+    return None if channel.unready is None else NO_CREDENTIALS

@@ -1,0 +1,98 @@
+"""A routes file -> ``Loaded``, or every mistake in it at once.
+
+Order: bytes -> tree -> what is not built is refused -> variables -> model -> references. Each stage adds its mistakes
+and the next goes on with what is left, so that one run shows all of them. Never raises for anything a file, the
+environment or the disk can hold.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gateway.config import build, catalog, crossing, faults, source, unbuilt, variables
+from gateway.config.mistake import START, WHOLE_FILE, Mistake, in_file, mistake
+from gateway.config.model import RoutesFile
+from gateway.config.nodes import Block, plain
+from gateway.core.table import RouteTable, Settings
+
+MAX_MISTAKES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A good file: its settings, its table, and where it was read from."""
+
+    settings: Settings
+    table: RouteTable
+    path: Path
+
+
+def find_routes(explicit: Path | None) -> Path:
+    """Give the file to read: the one asked for, else ``./routes.yaml``, else the one shipped in the package."""
+    if explicit is not None:
+        return explicit
+    local = Path("routes.yaml")
+    return local if local.is_file() else Path(str(files("gateway").joinpath("catalog", "routes.yaml")))
+
+
+def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed: bool) -> Loaded | list[Mistake]:
+    """Read a routes file.
+
+    ``env`` gives the variables; relative storage paths lie under ``data_dir``; ``sandbox_allowed``: the server binds
+    loopback or was started with ``--sandbox``. The table's version is a short SHA-256 of the file's bytes.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(source.MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        return in_file([mistake(START, (), f"cannot be read: {why}")], str(path))
+    read = _read(data, env)
+    if isinstance(read, list):
+        return _shortened(in_file(read, str(path)))
+    if "?" in str(data_dir.absolute()):
+        return in_file([mistake(START, ("storage", "database"), "the data directory's path holds a '?'")], str(path))
+    shipped = build.Shipped(patience=catalog.patience(), codes=catalog.failure_codes())
+    version = hashlib.sha256(data).hexdigest()[:12]
+    return Loaded(
+        settings=build.settings(read.file, data_dir),
+        table=build.table(read.file, read.root, shipped, version=version, sandbox_allowed=sandbox_allowed),
+        path=path,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    file: RoutesFile
+    root: Block
+
+
+def _read(data: bytes, env: Mapping[str, str]) -> _Read | list[Mistake]:
+    parsed = source.parse(data)
+    found: list[Mistake] = list(parsed.mistakes)
+    if parsed.root is None:
+        return found
+    before = unbuilt.refuse(parsed.root)
+    filled = variables.fill(before.root, env)
+    after = unbuilt.refuse(filled.root)  # a variable may hold a word that is refused
+    found += [*before.mistakes, *filled.mistakes, *after.mistakes, *crossing.check(after.root)]
+    try:
+        file = RoutesFile.model_validate(plain(after.root))
+    except ValidationError as error:
+        return [*found, *faults.explain(error, after.root, RoutesFile)]
+    return found or _Read(file=file, root=after.root)
+
+
+def _shortened(mistakes: list[Mistake]) -> list[Mistake]:
+    if len(mistakes) <= MAX_MISTAKES:
+        return mistakes
+    more = len(mistakes) - MAX_MISTAKES
+    last = mistakes[MAX_MISTAKES - 1]
+    rest = Mistake(
+        file=last.file, line=last.line, column=last.column, path=WHOLE_FILE, message=f"and {more} mistakes after this"
+    )
+    return [*mistakes[:MAX_MISTAKES], rest]

@@ -1,0 +1,288 @@
+"""The shape of the routes file: each block, its keys, their meaning and their defaults.
+
+These models stand at the boundary only: ``build`` turns them into the frozen values of ``core.table``. They are also
+where ``waybill schema`` takes the JSON Schema from, so every key has its description here. Unknown keys are refused.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from gateway.config import units
+from gateway.core.table import Api, ChannelKind, PromptPrivacy
+from gateway.core.types import Action, FailureClass, Surface
+
+_VARIABLE = {"type": "string", "pattern": r"\$\{.*\}"}
+_DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)$|\$\{.*\}"}
+_SIZE = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(KB|MB|GB|KiB|MiB|GiB)$|\$\{.*\}"}
+_COUNT: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE]}
+_SQLITE = "sqlite:///"
+
+_T = TypeVar("_T")
+
+
+def _patience(value: object) -> float | None:
+    return None if value == "auto" else units.seconds(value)
+
+
+def _count(value: object) -> int:
+    number = units.whole(value)
+    if not 1 <= number <= 1_000_000:
+        raise ValueError("must be between 1 and 1000000")
+    return number
+
+
+def _version(value: object) -> int:
+    if units.whole(value) != 1:
+        raise ValueError("this version of Waybill reads version 1 of the file")
+    return 1
+
+
+def _database(value: str) -> str:
+    if not value.startswith(_SQLITE):
+        raise ValueError(f"this version stores in SQLite only: write {_SQLITE}waybill.db")
+    path = value.removeprefix(_SQLITE)
+    if not path or path.endswith("/") or path.startswith(":") or "?" in path or not path.isprintable():
+        raise ValueError(f"must name a file, as {_SQLITE}waybill.db does, without a query")
+    return path
+
+
+def _distinct(values: list[_T]) -> list[_T]:
+    if len(set(values)) != len(values):
+        raise ValueError("names the same thing twice")
+    return values
+
+
+def _described(check: Callable[[object], object], schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
+    return BeforeValidator(check), WithJsonSchema(schema)
+
+
+Duration: TypeAlias = Annotated[float, *_described(units.seconds, _DURATION)]
+Patience: TypeAlias = Annotated[float | None, *_described(_patience, {"anyOf": [{"const": "auto"}, _DURATION]})]
+Size: TypeAlias = Annotated[int, *_described(units.octets, _SIZE)]
+Count: TypeAlias = Annotated[int, *_described(_count, _COUNT)]
+Version: TypeAlias = Annotated[int, *_described(_version, {"const": 1})]
+Text: TypeAlias = Annotated[str, AfterValidator(units.text)]
+HeaderText: TypeAlias = Annotated[str, AfterValidator(units.header_text)]
+ModelName: TypeAlias = Annotated[str, AfterValidator(units.text)]
+ChannelName: TypeAlias = Annotated[str, AfterValidator(units.channel_name)]
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(units.http_url)]
+Database: TypeAlias = Annotated[str, AfterValidator(_database)]
+Surfaces: TypeAlias = Annotated[list[Surface], AfterValidator(_distinct)]
+
+
+def _default(written: str | dict[str, Any]) -> dict[str, Any]:
+    return {"default": written}
+
+
+_EMPTY = _default({})
+_STREAMS_ONLY = {FailureClass.CUT, FailureClass.CLIENT_GONE}
+_CLASSES: dict[str, Any] = {
+    "propertyNames": {"enum": [kind.value for kind in FailureClass if kind not in _STREAMS_ONLY]}
+}
+
+
+class Strict(BaseModel):
+    """A block of the file: frozen, and no key that is not written down here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: held for key, held in value.items() if held is not None or key not in known}
+
+
+class BodyBlock(Strict):
+    """The largest bodies taken from clients."""
+
+    json_body: Size = Field(
+        default=32_000_000,
+        alias="json",
+        description="Largest JSON body, except of edits.",
+        json_schema_extra=_default("32MB"),
+    )
+    edits_json: Size = Field(
+        default=340_000_000,
+        description="Largest JSON body of images/edits, which may carry pictures.",
+        json_schema_extra=_default("340MB"),
+    )
+    multipart: Size = Field(
+        default=850_000_000,
+        description="Largest multipart body.",
+        json_schema_extra=_default("850MB"),
+    )
+
+
+class ServerBlock(Strict):
+    """The server itself."""
+
+    public_url: HttpUrl | None = Field(
+        default=None, description="The address clients use, for links; absent: scheme and Host of each request."
+    )
+    max_in_flight: Count = Field(
+        default=10_000, description="Requests served at the same time; more are refused at once with 503."
+    )
+    body: BodyBlock = Field(
+        default=BodyBlock(), description="The largest bodies taken from clients.", json_schema_extra=_EMPTY
+    )
+
+
+class StorageBlock(Strict):
+    """Where the ledger is kept."""
+
+    database: Database = Field(
+        default="waybill.db",
+        description="The ledger: sqlite:///FILE lies under the data directory, sqlite:////FILE anywhere.",
+        json_schema_extra=_default("sqlite:///waybill.db"),
+    )
+
+
+class PrivacyBlock(Strict):
+    """What the record may say of people's words."""
+
+    prompts: PromptPrivacy = Field(
+        default=PromptPrivacy.HASH, description="Prompts in the record: hash (keyed) or text."
+    )
+
+
+class TimeoutsBlock(Strict):
+    """How long one attempt on a channel may take."""
+
+    connect: Duration = Field(
+        default=3.0,
+        description="To reach the channel: DNS, TCP and TLS.",
+        json_schema_extra=_default("3s"),
+    )
+    patience: Patience = Field(
+        default=None,
+        description="For the whole answer of one attempt; auto chooses by the shape of the request.",
+        json_schema_extra=_default("auto"),
+    )
+    idle: Duration = Field(
+        default=120.0,
+        description="Between two pieces of an answer that has begun.",
+        json_schema_extra=_default("120s"),
+    )
+
+
+class RowBlock(Strict):
+    """One model on one channel."""
+
+    model: ModelName | None = Field(
+        default=None, description="The model's name on this channel, sent upstream; absent: the row's own name."
+    )
+    serves: Surfaces = Field(min_length=1, description="The surfaces this row answers on.")
+    contract: Literal["open"] = Field(
+        default="open", description="What the row accepts. This version knows open: nothing is checked before sending."
+    )
+
+
+class ChannelBlock(Strict):
+    """One upstream account."""
+
+    owner: HeaderText = Field(description="Whose contract and bill it is; stamped on answers as x-route-owner.")
+    kind: ChannelKind = Field(
+        description="direct: the model's maker; gateway: someone who resells it; sandbox: drawn here, for nothing."
+    )
+    api: Api | None = Field(
+        default=None, description="The API the channel speaks; absent: openai, and sandbox for kind sandbox."
+    )
+    base_url: HttpUrl | None = Field(
+        default=None, description="Where the API lies, up to and with /v1. Not for the sandbox."
+    )
+    api_key: str | None = Field(
+        default=None, description="The channel's key, as ${NAME}. Unset: the channel is not ready. Not for the sandbox."
+    )
+    billing: Text | None = Field(default=None, description="The bill its spending stands on; goes into the record.")
+    output_rights: Text | None = Field(default=None, description="Terms its pictures are under; go into the record.")
+    group: Text | None = Field(default=None, description="A catalog router's price group.")
+    region: Text | None = Field(default=None, description="Where the channel works; goes into the record.")
+    timeouts: TimeoutsBlock = Field(
+        default=TimeoutsBlock(), description="How long one attempt may take.", json_schema_extra=_EMPTY
+    )
+    max_in_flight: Count = Field(default=64, description="Attempts under way on this channel at the same time.")
+    rows: dict[ModelName, RowBlock] = Field(min_length=1, description="The channel's models, by name.")
+
+
+class TargetBlock(Strict):
+    """A channel, or one of its rows."""
+
+    channel: str = Field(description="A name under channels.")
+    row: str | None = Field(default=None, description="One of the channel's rows; absent: the one named as the route.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        return {"channel": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A bare word is the channel."""
+        block = handler.resolve_ref_schema(handler(schema))
+        return {"description": "A channel, or one of its rows.", "anyOf": [{"type": "string"}, block]}
+
+
+class RouteBlock(Strict):
+    """One model that clients may ask for."""
+
+    policy: Literal["priority"] = Field(
+        default="priority", description="How targets are ordered. priority: in the order written."
+    )
+    deadline: Duration = Field(
+        default=580.0,
+        description="For the whole request, all attempts together.",
+        json_schema_extra=_default("580s"),
+    )
+    max_attempts: Count = Field(default=3, description="Attempts for one request at most.")
+    targets: list[TargetBlock] = Field(min_length=1, description="Where the request may go.")
+    on_failure: dict[FailureClass, Action] = Field(
+        default={},
+        description="What follows a class of failure, next or stop, where the default is not wanted.",
+        json_schema_extra=_CLASSES,
+    )
+    default_for: Surfaces = Field(
+        default=[], description="The surfaces on which this route serves requests that name no model."
+    )
+
+
+class RoutesFile(Strict):
+    """The routes file of Waybill: channels (upstream accounts) and routes (models that clients may ask for)."""
+
+    version: Version = Field(description="The version of the file's format.")
+    server: ServerBlock = Field(default=ServerBlock(), description="The server itself.", json_schema_extra=_EMPTY)
+    storage: StorageBlock = Field(
+        default=StorageBlock(), description="Where the ledger is kept.", json_schema_extra=_EMPTY
+    )
+    privacy: PrivacyBlock = Field(
+        default=PrivacyBlock(), description="What the record may say of people's words.", json_schema_extra=_EMPTY
+    )
+    channels: dict[ChannelName, ChannelBlock] = Field(min_length=1, description="The upstream accounts, by name.")
+    routes: dict[ModelName, RouteBlock] = Field(min_length=1, description="The models clients may ask for, by name.")
+    keys: list[str] = Field(
+        default=[], max_length=0, description="Virtual keys; this version has none, so only the empty list stands here."
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema of the routes file, for editors (``# yaml-language-server: $schema=…``)."""
+    schema = RoutesFile.model_json_schema(by_alias=True)
+    for definition in schema["$defs"].values():
+        if "enum" in definition:
+            definition.pop("description", None)  # the keys that hold it say what it means
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema, "title": "Waybill routes file"}

@@ -1,0 +1,155 @@
+"""What the file format knows and this version does not do, as data: each key with the sentence that refuses it.
+
+Nothing is parsed and ignored: a key that would have no effect stops the load. A version that builds one of these
+removes its line. ``*`` in a path stands for any name or position.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from gateway.config.mistake import Mistake, Path_, mistake
+from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unbuilt:
+    """One line of the table.
+
+    ``only``: refused only with one of these words; ``but``: refused with anything but these words; neither: refused
+    whatever it holds. ``blocks``: refused only as a block of keys. ``empty_is_fine``: an empty list or null passes.
+    """
+
+    path: str
+    sentence: str
+    only: frozenset[str] = frozenset()
+    but: frozenset[str] = frozenset()
+    blocks: bool = False
+    empty_is_fine: bool = False
+
+    def refuses(self, path: Path_, node: Node) -> bool:
+        """Whether this line refuses ``node`` at ``path``."""
+        steps = self.path.split(".")
+        if len(steps) != len(path) or any(mine not in {"*", str(its)} for mine, its in zip(steps, path, strict=True)):
+            return False
+        if (self.empty_is_fine and _is_empty(node)) or (self.blocks and not isinstance(node, Block)):
+            return False
+        words = self.only or self.but
+        if not words:
+            return True
+        told = isinstance(node, Scalar) and (node.text in words)
+        return told if self.only else not (told or (isinstance(node, Scalar) and node.broken))
+
+
+def _is_empty(node: Node) -> bool:
+    if isinstance(node, Items):
+        return not node.items
+    return isinstance(node, Scalar) and node.plain and node.text in {"", "~", "null"}
+
+
+def _words(*words: str) -> frozenset[str]:
+    return frozenset(words)
+
+
+UNBUILT: tuple[Unbuilt, ...] = (
+    Unbuilt(path="server.stream_head", sentence="'stream_head' needs streams, which this version does not build"),
+    Unbuilt(path="server.stream_hold", sentence="'stream_hold' needs streams, which this version does not build"),
+    Unbuilt(path="server.client_window", sentence="'client_window' needs flights, which this version does not build"),
+    Unbuilt(path="storage.shared", sentence="'shared' state between replicas is not built in this version"),
+    Unbuilt(path="storage.assets", sentence="'assets', a store for pictures, is not built in this version"),
+    Unbuilt(path="storage.asset_ttl", sentence="'asset_ttl' needs the asset store, which this version does not build"),
+    Unbuilt(path="storage.asset_max", sentence="'asset_max' needs the asset store, which this version does not build"),
+    Unbuilt(path="channels.*.limits", sentence="'limits' on what a channel is asked are not built in this version"),
+    Unbuilt(
+        path="channels.*.api",
+        sentence="this 'api' is not built in this version: it speaks openai and sandbox",
+        only=_words("azure", "gemini", "chat_images", "openrouter", "xai"),
+    ),
+    Unbuilt(
+        path="channels.*.rows.*.contract",
+        sentence="a 'contract' other than open is not built in this version: write open or leave it out",
+        but=_words("open"),
+    ),
+    Unbuilt(path="channels.*.rows.*.price", sentence="'price' is not built in this version: no cost is worked out yet"),
+    Unbuilt(path="channels.*.rows.*.require", sentence="'require' is not built in this version"),
+    Unbuilt(
+        path="routes.*.policy",
+        sentence="this 'policy' is not built in this version: targets are tried in the order written (priority)",
+        only=_words("weighted", "cheapest", "fastest", "least_busy"),
+    ),
+    Unbuilt(
+        path="routes.*.targets.*.weight",
+        sentence="'weight' needs the weighted policy, which this version does not build",
+    ),
+    Unbuilt(path="routes.*.targets.*.substitute", sentence="'substitute' targets are not built in this version"),
+    Unbuilt(path="routes.*.when", sentence="'when' rules are not built in this version"),
+    Unbuilt(path="routes.*.downgrade", sentence="'downgrade' is not built in this version"),
+    Unbuilt(
+        path="routes.*.deliver",
+        sentence="'deliver' is not built in this version: pictures come as the channel gives them",
+    ),
+    Unbuilt(
+        path="routes.*.result",
+        sentence="'result' is not built in this version: pictures are not compared with what was asked",
+    ),
+    Unbuilt(path="routes.*.charge", sentence="'charge' needs keys, which this version does not build"),
+    Unbuilt(path="routes.*.max_cost", sentence="'max_cost' needs prices, which this version does not build"),
+    Unbuilt(
+        path="routes.*.on_failure.*",
+        sentence="'downgrade' is not built in this version: a failure leads to next or stop",
+        only=_words("downgrade"),
+    ),
+    Unbuilt(
+        path="routes.*.on_failure.*",
+        sentence="an 'action' with settings is not built in this version: write the one word next or stop",
+        blocks=True,
+    ),
+    Unbuilt(
+        path="routes.*.on_failure.cut",
+        sentence="'cut' happens on streams only, which this version does not build",
+    ),
+    Unbuilt(
+        path="routes.*.on_failure.client_gone",
+        sentence="a choice for 'client_gone' is not built in this version: a call that was sent is finished",
+    ),
+    Unbuilt(path="state", sentence="'state' needs bound follow-ups, which this version does not build"),
+    Unbuilt(path="keys", sentence="'keys' are not built in this version: leave the list empty", empty_is_fine=True),
+    Unbuilt(path="alerts", sentence="'alerts' are not built in this version"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The tree without what was refused."""
+
+    root: Block
+    mistakes: tuple[Mistake, ...]
+
+
+def refuse(root: Block) -> Built:
+    """Take out every value that a line of the table refuses, each with its mistake."""
+    pruner = _Pruner()
+    return Built(root=pruner.block(root, ()), mistakes=tuple(pruner.mistakes))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pruner:
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def block(self, node: Block, path: Path_) -> Block:
+        return block(dict(self._kept(node, path)), node.mark)
+
+    def _kept(self, node: Block, path: Path_) -> Iterator[tuple[str, Entry]]:
+        for key, entry in node.entries.items():
+            here = (*path, key)
+            line = next((line for line in UNBUILT if line.refuses(here, entry.node)), None)
+            if line is None:
+                yield key, replace(entry, node=self._node(entry.node, here))
+            else:
+                self.mistakes.append(mistake(entry.mark, here, line.sentence))
+
+    def _node(self, node: Node, path: Path_) -> Node:
+        if isinstance(node, Block):
+            return self.block(node, path)
+        if isinstance(node, Items):
+            return items(tuple(self._node(item, (*path, at)) for at, item in enumerate(node.items)), node.mark)
+        return node
