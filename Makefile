@@ -1,0 +1,46 @@
+# make run    a server on the embedded default, in one command
+# make test   everything: checks, then the whole suite
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: run test check lock bench clean
+
+run: $(VENV)/.run
+	@$(BIN)/waybill serve $(ARGS)
+
+test: check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.test
+	$(BIN)/python -m bench.house $(ARGS)
+
+# Writes the locks anew; needs uv.
+lock:
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml requirements/build.in -o requirements/run.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml requirements/build.in -o requirements/test.lock
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/pip:
+	$(PYTHON) -c 'import sys; sys.exit("Waybill needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
+
+$(VENV)/.run: $(VENV)/bin/pip requirements/run.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/run.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/pip requirements/test.lock pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/test.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,97 @@
+"""What a request commits to the ledger, and when.
+
+Rules: an attempt's intent is committed before its first byte goes out; the end of a request is committed before the
+last byte of its answer goes to the client; the settlement is shielded, so that a cancelled request is settled all the
+same. When the ledger is out of reach nothing new is bought (``begin`` raises), but what was bought is delivered: a
+settlement that fails is reported on the log with its record, never turned into an error for the client.
+"""
+
+import asyncio
+
+from gateway.core.record import AttemptRecord, Record, timestamp
+from gateway.core.types import JsonObject
+from gateway.ports import (
+    AttemptIntent,
+    AttemptResult,
+    Events,
+    Job,
+    Ledger,
+    LedgerUnavailable,
+    RequestIntent,
+    Settlement,
+)
+
+
+class Billing:
+    """Writes intents and settlements over the ``Ledger`` port, and the request's line to the log."""
+
+    def __init__(self, ledger: Ledger, events: Events) -> None:
+        self._ledger = ledger
+        self._events = events
+
+    async def begin(self, job: Job, config_version: str, attempt: AttemptIntent) -> None:
+        """Commit that ``attempt`` is about to be sent. Raises ``LedgerUnavailable``: then nothing may be sent."""
+        intent = None
+        if attempt.n == 1:
+            intent = RequestIntent(
+                request_id=job.request_id,
+                time=job.time,
+                endpoint=job.facts.surface,
+                asked_model=job.facts.asked_model,
+                config_version=config_version,
+            )
+        await self._ledger.begin(intent, attempt)
+
+    async def settle(self, record: Record) -> None:
+        """Commit the record and every attempt's end, then log it. Finishes even when the caller is cancelled."""
+        document = record.as_json()
+        commit = asyncio.ensure_future(self._commit(record, document))
+        try:
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            await commit
+            raise
+
+    async def _commit(self, record: Record, document: JsonObject) -> None:
+        try:
+            await self._ledger.settle(settlement(record, document))
+        except LedgerUnavailable as lost:
+            self._events.emit(
+                {
+                    "event": "ledger.settle_failed",
+                    "time": timestamp(record.time),
+                    "request_id": record.request_id,
+                    "reason": str(lost),
+                }
+            )
+        self._events.emit({"event": "request.finished", **document})
+
+
+def settlement(record: Record, document: JsonObject) -> Settlement:
+    """Give the ledger's row for a record; ``document`` is the record's JSON."""
+    failed = record.failure
+    return Settlement(
+        request_id=record.request_id,
+        time=record.time,
+        endpoint=record.endpoint,
+        asked_model=record.facts.asked_model if record.facts else None,
+        owner=record.owner.route_owner if record.owner else None,
+        channel=record.owner.channel if record.owner else None,
+        status=record.result.status,
+        failure=failed.kind if failed else record.result.code,
+        record=document,
+        attempts=tuple(result(attempt) for attempt in record.attempts),
+    )
+
+
+def result(attempt: AttemptRecord) -> AttemptResult:
+    """Give the ledger's row for how an attempt ended."""
+    failure = attempt.failure
+    return AttemptResult(
+        attempt_id=attempt.attempt_id,
+        outcome=attempt.outcome,
+        failure=failure.kind if failure else None,
+        detail=failure.detail if failure else None,
+        status=attempt.status,
+        duration_ms=attempt.duration_ms,
+    )

@@ -1,0 +1,133 @@
+"""Fills in the record of a request from what its walk left behind.
+
+Pure: the plan, the attempts and the last good reading go in, the record comes out. It decides nothing about routing; it
+only knows which attempt's owner the client is told (the one that served, else the last one started).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.core.policy import Plan, Target
+from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
+from gateway.core.types import Directives, Excluded, Facts, Fault, Reading, RequestId, Surface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a record says before anything was decided."""
+
+    time: datetime
+    request_id: RequestId
+    endpoint: str
+    stream: bool
+    config_version: str | None = None
+    facts: Facts | None = None
+    directives: Directives | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the request ended for the client: HTTP status, our error code if any, whose fault, how long it took."""
+
+    status: int
+    latency_ms: int
+    code: str | None = None
+    fault: Fault | None = None
+    delivered: bool = False  # the client was there and got the upstream's body
+
+
+def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) -> Record:
+    """Give the record of a request that ended before any target was chosen."""
+    return Record(
+        time=header.time,
+        request_id=header.request_id,
+        endpoint=header.endpoint,
+        stream=header.stream,
+        config_version=header.config_version,
+        facts=header.facts,
+        tags=header.directives.tags if header.directives else (),
+        fault=ending.fault,
+        excluded=tuple(excluded),
+        latency_ms=ending.latency_ms,
+        result=ResultRecord(status=ending.status, code=ending.code),
+    )
+
+
+def routed(
+    header: Header,
+    ending: Ending,
+    plan: Plan,
+    attempts: Sequence[AttemptRecord],
+    served: Reading | None,
+) -> Record:
+    """Give the record of a request that had a plan. ``served`` is the reading of the answer the client gets."""
+    last = _last_started(plan, attempts)
+    return Record(
+        time=header.time,
+        request_id=header.request_id,
+        endpoint=header.endpoint,
+        stream=header.stream,
+        config_version=header.config_version,
+        facts=header.facts,
+        tags=header.directives.tags if header.directives else (),
+        owner=owner_of(last) if last else None,
+        mapping=_mapping(plan, last, header.facts, served) if last else None,
+        usage=served.usage if served else None,
+        fault=ending.fault,
+        attempts=tuple(attempts),
+        excluded=plan.excluded,
+        latency_ms=ending.latency_ms,
+        upstream_ms=sum(attempt.duration_ms for attempt in attempts),
+        result=ResultRecord(
+            status=ending.status,
+            code=ending.code,
+            delivery=_delivery(served) if ending.delivered else "none",
+            response_id=served.response_id if served else None,
+            images=served.pictures if served else (),
+        ),
+    )
+
+
+def owner_of(target: Target) -> Owner:
+    """Copy the channel's words about its contract."""
+    channel = target.channel
+    return Owner(
+        route_owner=channel.owner,
+        channel=channel.name,
+        row=target.row.name,
+        base_url_host=channel.host,
+        billing=channel.billing,
+        output_rights=channel.output_rights,
+    )
+
+
+def _last_started(plan: Plan, attempts: Sequence[AttemptRecord]) -> Target | None:
+    if not attempts:
+        return None
+    name = (attempts[-1].channel, attempts[-1].row)
+    return next((target for target in plan.targets if (target.channel.name, target.row.name) == name), None)
+
+
+def _mapping(plan: Plan, target: Target, facts: Facts | None, served: Reading | None) -> Mapping3:
+    tool_asked = facts.tool.asked_model if facts and facts.tool else None
+    return Mapping3(
+        asked=plan.asked_model,
+        sent=target.sent_model,
+        served=served.served_model if served else None,
+        tool_asked=tool_asked,
+        tool_sent=target.tool_sent_model if tool_asked else None,
+    )
+
+
+def _delivery(served: Reading | None) -> str:
+    if served is None:
+        return "none"
+    if served.url_count:
+        return "url"
+    return "b64_json" if served.pictures else "none"
+
+
+def is_image_work(facts: Facts) -> bool:
+    """Whether a paid picture may come of this request, so that it is finished even when the client leaves."""
+    return facts.surface is not Surface.RESPONSES or facts.tool is not None
