@@ -174,7 +174,9 @@ def _response(items: Sequence[JsonObject], text: str, turn: Turn, image_usage: J
         "model": turn.sent_model,
         "output": [*items, message],
     }
-    tool_usage: JsonObject = {} if image_usage is None else {"tool_usage": {"image_gen": image_usage}}
+    tool_usage: JsonObject = (
+        {} if image_usage is None else {"tool_usage": {"image_gen": image_usage, "web_search": {"num_requests": 0}}}
+    )
     return _ok({**head, **_unasked(), **_tool_echo(turn), **tool_usage, "usage": _text_usage(turn.prompt, text)})
 
 
@@ -220,7 +222,7 @@ def _text_usage(prompt: str, text: str) -> JsonObject:
     text_in, text_out = _text_tokens(prompt), _text_tokens(text)
     return {
         "input_tokens": text_in,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
         "output_tokens": text_out,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": text_in + text_out,
