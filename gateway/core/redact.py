@@ -31,7 +31,7 @@ _SHAPES = (
         re.IGNORECASE,
     ),
     re.compile(r"(\bkey\s(?:ending|starting|beginning)\s(?:in|with)\s)[^\s\"']+", re.IGNORECASE),
-    re.compile(r"()[^\s\"'=:]{0,64}\*{3,}[^\s\"']*"),
+    re.compile(r"()[^\s\"'=:]{0,64}\*{3,}[^\s\"',;)]*"),
     re.compile(r"()\b(?:sk|wb|pk|rk|xai|gsk|sess)[-_][A-Za-z0-9_-]{6,}"),
     re.compile(r"()\b(?:org-|proj_)[A-Za-z0-9]{8,}"),
     re.compile(r"()\bAIza[A-Za-z0-9_-]{20,}"),
