@@ -14,7 +14,7 @@ It must never decide what a failure means, repeat anything, or keep a byte of an
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from typing import NoReturn
 
@@ -173,7 +173,8 @@ class Connector(aiohttp.TCPConnector):
             resolver=aiohttp.ThreadedResolver(),
             socket_factory=open_socket,
         )
-        self._factory = partial[ResponseHandler](Wire, loop=self._loop)
+        wire: Callable[..., ResponseHandler] = Wire
+        self._factory = partial(wire, loop=self._loop)
 
     async def connect(
         self,
