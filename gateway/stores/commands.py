@@ -1,0 +1,156 @@
+"""What the writer thread may be asked to do, as rows ready for the statements.
+
+The rows are built by the caller, so that a value the ledger cannot hold fails there and not in the thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from sqlalchemy import Connection
+
+from gateway.core.types import AttemptId, Outcome
+from gateway.ports import AttemptIntent, RequestIntent, Settlement
+from gateway.stores import statements
+from gateway.stores.jsontext import encode
+from gateway.stores.schema import AttemptState, RequestState
+from gateway.stores.statements import Row, Statement
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# Plain strings: the driver looks up an adapter for every value that is a subclass of str.
+_OPEN = RequestState.OPEN.value
+_DONE = RequestState.DONE.value
+_SENT = AttemptState.SENT.value
+_ENDED = AttemptState.ENDED.value
+
+GIVEN_UP = "ledger_timeout"  # the detail of an attempt whose intent committed after its caller had left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """An attempt about to be sent; ``opened`` on the request's first attempt, else ``moved``."""
+
+    attempt_id: AttemptId
+    sent: Row
+    opened: Row | None
+    moved: Row | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """The end of a request and of its attempts."""
+
+    settled: Row
+    ended: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """An attempt that was committed after its caller had given up: it was not sent."""
+
+    voided: Row
+
+
+Command: TypeAlias = Begin | Settle | Void
+
+
+def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
+    """Say what ``Ledger.begin`` writes."""
+    opened: Row | None = None
+    moved: Row | None = None
+    if intent is None:
+        moved = (attempt.owner, attempt.channel, attempt.request_id)
+    else:
+        opened = (
+            intent.request_id,
+            epoch_us(intent.time),
+            str(intent.endpoint),
+            intent.asked_model,
+            attempt.owner,
+            attempt.channel,
+            _OPEN,
+            intent.config_version,
+        )
+    sent: Row = (
+        attempt.request_id,
+        attempt.n,
+        attempt.attempt_id,
+        attempt.channel,
+        attempt.owner,
+        attempt.row,
+        str(attempt.surface),
+        attempt.region,
+        attempt.sent_model,
+        epoch_us(attempt.started),
+        _SENT,
+    )
+    return Begin(attempt_id=attempt.attempt_id, sent=sent, opened=opened, moved=moved)
+
+
+def settling(settlement: Settlement) -> Settle:
+    """Say what ``Ledger.settle`` writes."""
+    settled: Row = (
+        settlement.request_id,
+        epoch_us(settlement.time),
+        str(settlement.endpoint),
+        settlement.asked_model,
+        settlement.owner,
+        settlement.channel,
+        settlement.status,
+        _word(settlement.failure),
+        _DONE,
+        encode(settlement.record).decode(),
+    )
+    ended = tuple(
+        (
+            _ENDED,
+            str(result.outcome),
+            _word(result.failure),
+            _word(result.detail),
+            result.status,
+            result.duration_ms,
+            result.attempt_id,
+            _ENDED,
+        )
+        for result in settlement.attempts
+    )
+    return Settle(settled=settled, ended=ended)
+
+
+def voiding(attempt_id: AttemptId) -> Void:
+    """Say what is written for an attempt nobody waited for."""
+    return Void(voided=(_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, attempt_id, _SENT))
+
+
+def run(connection: Connection, commands: Sequence[Command]) -> None:
+    """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids."""
+    begins = [command for command in commands if isinstance(command, Begin)]
+    settles = [command for command in commands if isinstance(command, Settle)]
+    _many(connection, statements.OPENED, [begin.opened for begin in begins if begin.opened is not None])
+    _many(connection, statements.MOVED, [begin.moved for begin in begins if begin.moved is not None])
+    _many(connection, statements.SENT, [begin.sent for begin in begins])
+    _many(connection, statements.SETTLED, [settle.settled for settle in settles])
+    _many(connection, statements.ENDED, [row for settle in settles for row in settle.ended])
+    _many(connection, statements.VOIDED, [command.voided for command in commands if isinstance(command, Void)])
+
+
+def epoch_us(time: datetime) -> int:
+    """Microseconds since 1970, exact. ``time`` is aware."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_epoch_us(time_us: int) -> datetime:
+    """Give the UTC time of ``epoch_us``."""
+    return _EPOCH + time_us * _MICROSECOND
+
+
+def _word(word: str | None) -> str | None:
+    return None if word is None else str(word)
+
+
+def _many(connection: Connection, statement: Statement, rows: list[Row]) -> None:
+    if rows:
+        connection.exec_driver_sql(statement.sql, rows)

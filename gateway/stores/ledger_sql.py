@@ -1,0 +1,115 @@
+"""The ledger on SQL: an intent is on the disk before a byte of its attempt leaves, a settlement before the answer ends.
+
+What a caller may rely on:
+- ``begin`` returned: the attempt is committed. It stays visible through kill -9, as ``interrupted`` with outcome
+  ``unknown`` after the next start.
+- ``begin`` raised ``LedgerUnavailable`` or was cancelled: the caller must not send. Nothing is written, but for one
+  case: the commit was under way when the caller left. That row is corrected to ``ended``, ``not_sent``, detail
+  ``ledger_timeout`` by the next transaction; should the process die between the two, it is recovered as
+  ``unknown``. The ledger may so claim too much, never too little.
+- ``settle`` raised: the settlement is kept and tried again until it is written or the ledger closes (``close`` says how
+  many were not). Settling twice changes nothing; settling a request that never began writes its row.
+
+A server holds the lock file next to the database; other processes read, or write short transactions, without it.
+"""
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.ports import AttemptIntent, LedgerUnavailable, RequestIntent, Settlement
+from gateway.stores import migrate, statements
+from gateway.stores.commands import Command, beginning, settling
+from gateway.stores.lockfile import ServerLock
+from gateway.stores.refusals import LedgerRefused
+from gateway.stores.sqlite import Access, create_private, database_path, open_engine
+from gateway.stores.writer import Writer
+
+COMMIT_TIMEOUT_S = 5.0  # how long a request waits for its commit
+CLOSE_GRACE_S = 5.0
+OPENING_BUSY_MS = 10_000  # at start another process's short transaction is waited for
+WRITER_BUSY_MS = 250  # the writer wakes this often to see who has given up
+
+
+class SqlLedger:
+    """Implements ``ports.Ledger`` for one event loop; made by ``open_ledger``."""
+
+    def __init__(self, path: Path, lock: ServerLock | None, *, commit_timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+        self._path = path
+        self._lock = lock
+        self._commit_timeout_s = commit_timeout_s
+        self._writer = Writer(open_engine(path, Access.WRITE, busy_ms=WRITER_BUSY_MS))
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed by this process so far."""
+        return self._writer.commits
+
+    @property
+    def unwritten(self) -> int:
+        """Settlements that could not be written yet; they are tried again."""
+        return self._writer.unwritten
+
+    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
+        """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
+        await self._commit(beginning(intent, attempt))
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Commit the end of a request, whether or not it ever began; idempotent. Raises ``LedgerUnavailable``."""
+        await self._commit(settling(settlement))
+
+    def recover(self) -> int:
+        """Mark what earlier runs left open as interrupted; how many requests. Blocks; before the first ``begin``."""
+        if self._lock is None or self._writer.accepted:
+            raise RuntimeError("only a server recovers, and before its first request")
+        engine = open_engine(self._path, Access.WRITE, busy_ms=OPENING_BUSY_MS)
+        with engine.begin() as connection:
+            connection.execute(statements.INTERRUPT_ATTEMPTS)
+            return connection.execute(statements.INTERRUPT_REQUESTS).rowcount
+
+    def close(self) -> int:
+        """Write what waits, end the thread, give the lock back; how many settlements stay unwritten. Idempotent."""
+        unwritten = self._writer.close(CLOSE_GRACE_S)
+        if self._lock is not None:
+            self._lock.release()
+        return unwritten
+
+    async def _commit(self, command: Command) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ticket = self._writer.put(command, done)
+        try:
+            async with asyncio.timeout(self._commit_timeout_s):
+                await done
+        except TimeoutError:
+            self._writer.give_up(ticket)
+            raise LedgerUnavailable(f"the ledger did not commit within {self._commit_timeout_s:g} s") from None
+        except asyncio.CancelledError:
+            self._writer.give_up(ticket)
+            raise
+
+
+def open_ledger(database_url: str, *, serve: bool, commit_timeout_s: float = COMMIT_TIMEOUT_S) -> SqlLedger:
+    """Open the ledger, creating or upgrading it. ``serve`` takes the server's lock; ``recover`` is a separate step.
+
+    Raises ``LedgerRefused`` (``LedgerBusy``, ``SchemaTooNew``) with a sentence for the operator.
+    """
+    path = database_path(database_url)
+    lock: ServerLock | None = None
+    try:
+        create_private(path)
+        lock = ServerLock(path) if serve else None
+        migrate.upgrade(open_engine(path, Access.WRITE, busy_ms=OPENING_BUSY_MS))
+        return SqlLedger(path, lock, commit_timeout_s=commit_timeout_s)
+    except BaseException as error:
+        if lock is not None:
+            lock.release()
+        if isinstance(error, OSError | SQLAlchemyError):
+            raise LedgerRefused(f"the ledger {path} cannot be opened for writing: {_reason(error)}") from error
+        raise
+
+
+def _reason(error: OSError | SQLAlchemyError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or "input/output error"
+    return str(getattr(error, "orig", None) or error)

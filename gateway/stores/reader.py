@@ -1,0 +1,191 @@
+"""The ledger as the command line reads it: newest first, by key, beside a running server or without one.
+
+Each call is one short read transaction on its own connection, so it sees one moment and never keeps the server's
+write-ahead log from being folded back. Nothing is created or written: a data directory without a database reads as
+empty.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+
+import orjson
+from sqlalchemy import Connection, RowMapping, Select, select
+from sqlalchemy.exc import DBAPIError
+
+from gateway.core.types import AttemptId, JsonObject, RequestId
+from gateway.ports import LogQuery
+from gateway.stores.commands import from_epoch_us
+from gateway.stores.refusals import LedgerRefused
+from gateway.stores.schema import (
+    FAILED,
+    HEAD,
+    AttemptState,
+    RequestState,
+    attempts,
+    refuse_newer,
+    requests,
+    stored_revision,
+)
+from gateway.stores.sqlite import Access, database_path, open_engine
+
+BUSY_MS = 5_000
+IDS_PER_QUERY = 500  # well below the number of parameters a statement may have
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One attempt as committed; ``outcome`` and what follows are absent while its state is ``sent``."""
+
+    attempt_id: AttemptId
+    n: int
+    channel: str
+    owner: str
+    row: str
+    surface: str
+    region: str | None
+    sent_model: str
+    started: datetime
+    state: AttemptState
+    outcome: str | None
+    failure: str | None
+    detail: str | None
+    status: int | None
+    duration_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRow:
+    """One request. ``record`` is absent while it is open, and for ever when it was interrupted.
+
+    ``owner`` and ``channel`` of a request that is not done are those of its last attempt.
+    """
+
+    request_id: RequestId
+    time: datetime
+    endpoint: str
+    asked_model: str | None
+    owner: str | None
+    channel: str | None
+    status: int | None
+    failure: str | None
+    state: RequestState
+    config_version: str | None
+    record: JsonObject | None
+    attempts: tuple[AttemptRow, ...]
+
+
+class Reader:
+    """Reads one ledger; made by ``open_reader``. Safe to use from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = open_engine(path, Access.READ, busy_ms=BUSY_MS)
+
+    def page(self, query: LogQuery) -> list[LogRow]:
+        """Give at most ``query.limit`` requests, newest first. Raises ``LedgerRefused``.
+
+        ``failed`` takes failed and refused requests (status 400 and more) and interrupted ones.
+        """
+        return self._read(_page(query))
+
+    def find(self, request_id: str) -> LogRow | None:
+        """Give one request, or nothing. Raises ``LedgerRefused``."""
+        rows = self._read(select(requests).where(requests.c.request_id == request_id))
+        return rows[0] if rows else None
+
+    def _read(self, statement: Select[*tuple[object, ...]]) -> list[LogRow]:
+        if not self._path.exists():
+            return []
+        try:
+            with self._engine.begin() as connection:
+                return _rows(connection, statement) if _has_ledger(connection) else []
+        except DBAPIError as error:
+            raise LedgerRefused(f"the ledger {self._path} cannot be read: {error.orig}") from error
+
+
+def open_reader(database_url: str) -> Reader:
+    """Give a reader of the ledger at ``database_url``, which need not exist. Raises ``LedgerRefused`` for a bad URL."""
+    return Reader(database_path(database_url))
+
+
+def _has_ledger(connection: Connection) -> bool:
+    revision = stored_revision(connection)
+    refuse_newer(revision)
+    if revision not in {None, HEAD}:
+        raise LedgerRefused(f"the ledger has the older schema {revision}: start the server once to upgrade it")
+    return revision is not None
+
+
+def _page(query: LogQuery) -> Select[*tuple[object, ...]]:
+    statement = select(requests).order_by(requests.c.request_id.desc()).limit(query.limit)
+    if query.before is not None:
+        statement = statement.where(requests.c.request_id < query.before)
+    if query.after is not None:
+        statement = statement.where(requests.c.request_id > query.after)
+    if query.owner is not None:
+        statement = statement.where(requests.c.owner == query.owner)
+    if query.model is not None:
+        statement = statement.where(requests.c.asked_model == query.model)
+    if query.failed:
+        statement = statement.where(FAILED)
+    return statement
+
+
+def _rows(connection: Connection, statement: Select[*tuple[object, ...]]) -> list[LogRow]:
+    found = connection.execute(statement).mappings().all()
+    tried = _attempts(connection, [row["request_id"] for row in found])
+    return [_log_row(row, tried.get(row["request_id"], ())) for row in found]
+
+
+def _attempts(connection: Connection, request_ids: Sequence[str]) -> dict[str, tuple[AttemptRow, ...]]:
+    tried: dict[str, tuple[AttemptRow, ...]] = {}
+    for start in range(0, len(request_ids), IDS_PER_QUERY):
+        statement = (
+            select(attempts)
+            .where(attempts.c.request_id.in_(request_ids[start : start + IDS_PER_QUERY]))
+            .order_by(attempts.c.request_id, attempts.c.n)
+        )
+        rows = connection.execute(statement).mappings().all()
+        for request_id, group in groupby(rows, key=lambda row: str(row["request_id"])):
+            tried[request_id] = tuple(_attempt_row(row) for row in group)
+    return tried
+
+
+def _log_row(cell: RowMapping, tried: tuple[AttemptRow, ...]) -> LogRow:
+    return LogRow(
+        request_id=RequestId(cell["request_id"]),
+        time=from_epoch_us(cell["time_us"]),
+        endpoint=cell["endpoint"],
+        asked_model=cell["asked_model"],
+        owner=cell["owner"],
+        channel=cell["channel"],
+        status=cell["status"],
+        failure=cell["failure"],
+        state=RequestState(cell["state"]),
+        config_version=cell["config_version"],
+        record=None if cell["record"] is None else orjson.loads(cell["record"]),
+        attempts=tried,
+    )
+
+
+def _attempt_row(cell: RowMapping) -> AttemptRow:
+    return AttemptRow(
+        attempt_id=AttemptId(cell["attempt_id"]),
+        n=cell["n"],
+        channel=cell["channel"],
+        owner=cell["owner"],
+        row=cell["row"],
+        surface=cell["surface"],
+        region=cell["region"],
+        sent_model=cell["sent_model"],
+        started=from_epoch_us(cell["started_us"]),
+        state=AttemptState(cell["state"]),
+        outcome=cell["outcome"],
+        failure=cell["failure"],
+        detail=cell["detail"],
+        status=cell["status"],
+        duration_ms=cell["duration_ms"],
+    )

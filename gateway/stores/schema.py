@@ -1,0 +1,124 @@
+"""The tables of the ledger, and the schema revision this version of the program knows.
+
+Portable on purpose: plain types, times as integer microseconds since 1970 (UTC), the record as JSON text, no
+autoincrement, no dialect's own functions. Ids are time-ordered, so *newest first* is *largest id first* and every
+listing pages by key. A change here needs a new file under ``migrations/versions`` and a new entry in ``REVISIONS``;
+a test holds the two together.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    text,
+)
+
+from gateway.stores.refusals import SchemaTooNew
+
+REVISIONS = ("0001",)  # oldest first
+HEAD = REVISIONS[-1]
+
+
+class RequestState(StrEnum):
+    """``open``: began, not settled. ``interrupted``: the server that ran it ended without settling."""
+
+    OPEN = "open"
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+
+
+class AttemptState(StrEnum):
+    """``sent``: its first byte may have left. ``interrupted``: how it ended was never written; outcome unknown."""
+
+    SENT = "sent"
+    ENDED = "ended"
+    INTERRUPTED = "interrupted"
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# ``owner`` and ``channel`` are those of the attempt last begun, until the settlement says who served the request.
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("time_us", BigInteger, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("asked_model", Text),
+    Column("owner", Text),
+    Column("channel", Text),
+    Column("status", Integer),
+    Column("failure", Text),
+    Column("state", String(16), nullable=False),
+    Column("config_version", Text),
+    Column("record", Text),
+    CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("request_id", String(64), ForeignKey("requests.request_id"), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("attempt_id", String(64), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("row", Text, nullable=False),
+    Column("surface", Text, nullable=False),
+    Column("region", Text),
+    Column("sent_model", Text, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("outcome", Text),
+    Column("failure", Text),
+    Column("detail", Text),
+    Column("status", Integer),
+    Column("duration_ms", BigInteger),
+    UniqueConstraint("attempt_id"),
+    CheckConstraint("state IN ('sent', 'ended', 'interrupted')", name="state"),
+)
+
+# Written out as text, not with bound values: a partial index serves a query only when both say the same words.
+FAILED = text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
+OPEN = text("state = 'open'")
+SENT = text("state = 'sent'")
+
+Index("ix_requests_owner", requests.c.owner, requests.c.request_id)
+Index("ix_requests_asked_model", requests.c.asked_model, requests.c.request_id)
+Index("ix_requests_failure", requests.c.failure, requests.c.request_id)
+Index("ix_requests_failed", requests.c.request_id, sqlite_where=FAILED, postgresql_where=FAILED)
+Index("ix_requests_open", requests.c.request_id, sqlite_where=OPEN, postgresql_where=OPEN)
+Index("ix_attempts_sent", attempts.c.request_id, sqlite_where=SENT, postgresql_where=SENT)
+
+
+def stored_revision(connection: Connection) -> str | None:
+    """Read the schema revision of an open database; ``None`` when it has no schema of ours yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return None if revision is None else str(revision)
+
+
+def refuse_newer(revision: str | None) -> None:
+    """Raise ``SchemaTooNew`` for a revision this version does not know."""
+    if revision is not None and revision not in REVISIONS:
+        raise SchemaTooNew(revision, HEAD)

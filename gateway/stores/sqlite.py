@@ -1,0 +1,102 @@
+"""Opens SQLite files: which path a URL names, how a connection is set, when a transaction takes the write lock.
+
+Every connection: WAL, ``synchronous=FULL`` (a commit that returned is on the disk), ``foreign_keys`` on, a busy
+timeout. Writing transactions begin with ``BEGIN IMMEDIATE``, so that none fails half way for want of the lock. The
+settings are read back, because a file system without shared memory refuses WAL silently. Engines keep no pool: who
+opens a connection owns it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from gateway.stores.refusals import LedgerRefused
+
+
+class Access(StrEnum):
+    """What a connection may do with the file; the value is SQLite's URI mode. Only ``WRITE`` creates the file."""
+
+    WRITE = "rwc"
+    READ = "rw"  # query_only: a plain read-only handle could not set up the shared memory that WAL readers need
+
+
+def database_path(database_url: str) -> Path:
+    """Give the absolute path of the file a ``sqlite:///`` URL names. Raises ``LedgerRefused`` for any other URL."""
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        raise LedgerRefused("the database setting is not a URL like sqlite:////path/to/waybill.db") from None
+    if url.get_backend_name() != "sqlite":
+        raise LedgerRefused(f"a {url.get_backend_name()} ledger is not built yet: use sqlite:////path/to/waybill.db")
+    if url.database in {None, "", ":memory:"} or str(url.database).startswith("file:"):
+        raise LedgerRefused("the ledger needs a file on disk: sqlite:////path/to/waybill.db")
+    return Path(str(url.database)).absolute()
+
+
+def create_private(path: Path) -> None:
+    """Create the directory and an empty file only its owner may read, unless they exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # WAL and shared memory files take the same mode
+
+
+def open_engine(path: Path, access: Access, *, busy_ms: int) -> Engine:
+    """Give an engine for one file. ``busy_ms``: how long a statement waits for another process's lock."""
+    engine = create_engine("sqlite://", creator=_connector(path, access, busy_ms), poolclass=NullPool)
+    if access is Access.WRITE:
+        event.listen(engine, "begin", _begin_immediate)
+    else:
+        event.listen(engine, "begin", _begin)
+    return engine
+
+
+def is_busy(error: SQLAlchemyError) -> bool:
+    """Whether another connection holds the lock: the same statement may succeed later."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return isinstance(cause, sqlite3.Error) and (cause.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+
+
+def _connector(path: Path, access: Access, busy_ms: int) -> Callable[[], sqlite3.Connection]:
+    uri = f"file:{quote(str(path))}?mode={access.value}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=busy_ms / 1000, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _configure(connection, access)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return connect
+
+
+def _configure(connection: sqlite3.Connection, access: Access) -> None:
+    if access is Access.READ:
+        connection.execute("PRAGMA query_only=ON")
+        return
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    found = tuple(
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")
+    )
+    if found != ("wal", 2, 1):
+        raise sqlite3.OperationalError(f"the file system does not allow WAL with full sync here (got {found})")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,110 @@
+"""The ledger's writing statements, built with SQLAlchemy Core and compiled to SQL text once, at import.
+
+Each ``*_ORDER`` names the parameters in the order their row tuples have; ``Statement`` checks it against what the
+compiler made, so a changed column cannot shift a value into its neighbour.
+
+Repeating is harmless: a settlement changes only a request that is not done, and an ending only an attempt that has
+not ended, so the first one stands.
+"""
+
+from sqlalchemy import ClauseElement, bindparam, insert, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from gateway.stores.schema import AttemptState, RequestState, attempts, requests
+
+Row = tuple[str | int | None, ...]
+
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+
+
+class Statement:
+    """One statement as SQL text with positional parameters. Raises ``ValueError`` when ``order`` is not theirs."""
+
+    __slots__ = ("sql",)
+
+    def __init__(self, clause: ClauseElement, order: tuple[str, ...]) -> None:
+        compiled = clause.compile(dialect=_DIALECT)
+        found = tuple(compiled.positiontup or ()) if isinstance(compiled, SQLCompiler) else ()
+        if found != order:
+            raise ValueError(f"parameters are {found}, not {order}")
+        self.sql = str(compiled)
+
+
+OPENED_ORDER = (
+    "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
+)  # fmt: skip
+MOVED_ORDER = ("new_owner", "new_channel", "the_request")
+SENT_ORDER = (
+    "request_id", "n", "attempt_id", "channel", "owner", "row", "surface", "region", "sent_model", "started_us",
+    "state",
+)  # fmt: skip
+SETTLED_ORDER = (
+    "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "status", "failure", "state", "record",
+)  # fmt: skip
+ENDED_ORDER = (
+    "new_state", "new_outcome", "new_failure", "new_detail", "new_status", "new_duration_ms", "the_attempt", "ended",
+)  # fmt: skip
+VOIDED_ORDER = ("new_state", "new_outcome", "new_detail", "the_attempt", "sent")
+
+
+def _settled() -> ClauseElement:
+    row = sqlite.insert(requests).values({name: bindparam(name) for name in SETTLED_ORDER})
+    kept = {"request_id", "time_us", "endpoint", "asked_model"}  # what the intent said first
+    changed = {name: row.excluded[name] for name in SETTLED_ORDER if name not in kept}
+    return row.on_conflict_do_update(
+        index_elements=[requests.c.request_id], set_=changed, where=requests.c.state != row.excluded.state
+    )
+
+
+# A request that begins; the owner and channel are its first attempt's.
+OPENED = Statement(insert(requests).values({name: bindparam(name) for name in OPENED_ORDER}), OPENED_ORDER)
+
+# A further attempt moves the request to another owner and channel.
+MOVED = Statement(
+    update(requests)
+    .where(requests.c.request_id == bindparam("the_request"))
+    .values(owner=bindparam("new_owner"), channel=bindparam("new_channel")),
+    MOVED_ORDER,
+)
+
+# An attempt whose first byte may leave once this has committed.
+SENT = Statement(insert(attempts).values({name: bindparam(name) for name in SENT_ORDER}), SENT_ORDER)
+
+# The end of a request, whether or not it ever began; only a settled row has the state of the one that comes.
+SETTLED = Statement(_settled(), SETTLED_ORDER)
+
+# The end of an attempt.
+ENDED = Statement(
+    update(attempts)
+    .where(attempts.c.attempt_id == bindparam("the_attempt"), attempts.c.state != bindparam("ended"))
+    .values(
+        state=bindparam("new_state"),
+        outcome=bindparam("new_outcome"),
+        failure=bindparam("new_failure"),
+        detail=bindparam("new_detail"),
+        status=bindparam("new_status"),
+        duration_ms=bindparam("new_duration_ms"),
+    ),
+    ENDED_ORDER,
+)
+
+# An attempt whose caller had given up waiting when it was committed: nothing was sent for it.
+VOIDED = Statement(
+    update(attempts)
+    .where(attempts.c.attempt_id == bindparam("the_attempt"), attempts.c.state == bindparam("sent"))
+    .values(state=bindparam("new_state"), outcome=bindparam("new_outcome"), detail=bindparam("new_detail")),
+    VOIDED_ORDER,
+)
+
+# At start: what an earlier run left behind.
+INTERRUPT_ATTEMPTS = (
+    update(attempts)
+    .where(attempts.c.state == bindparam("sent", AttemptState.SENT.value, literal_execute=True))
+    .values(state=AttemptState.INTERRUPTED.value, outcome="unknown")
+)
+INTERRUPT_REQUESTS = (
+    update(requests)
+    .where(requests.c.state == bindparam("open", RequestState.OPEN.value, literal_execute=True))
+    .values(state=RequestState.INTERRUPTED.value)
+)
