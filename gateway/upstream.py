@@ -33,7 +33,6 @@ from gateway.upstream_trace import Connector, Trace, Upload, Wire
 
 _CHUNK = 256 * 1024
 _READ_BUFFER = 64 * 1024  # aiohttp stops reading the socket at twice this
-_MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 128
 _LONGEST_HEADER = 16 * 1024
 _KEEP_S = 5.0  # a connection idle for longer is not reused: the peer may be closing it just now
@@ -102,7 +101,7 @@ class Upstream:
             if trace.connected:
                 raise  # a header, not the host's name
             return Broken(phase=Phase.UNSENT, cause=Cause.DNS)
-        return self._answered(call, response, trace)
+        return _Answer(call, response, trace.wire, self._most_answer_bytes)
 
     async def _post(self, session: aiohttp.ClientSession, call: Call, trace: Trace) -> aiohttp.ClientResponse:
         return await session.post(
@@ -112,13 +111,6 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(total=None, connect=call.connect_s),
             allow_redirects=False,
         )
-
-    def _answered(self, call: Call, response: aiohttp.ClientResponse, trace: Trace) -> Exchange | Broken:
-        head_bytes = sum(len(name) + len(value) + 4 for name, value in response.raw_headers)
-        if head_bytes > _MOST_HEAD_BYTES or response.status < 200:
-            response.close()
-            return Broken(phase=Phase.SENT, cause=Cause.BAD_FRAMING)
-        return _Answer(call, response, trace.wire, self._most_answer_bytes)
 
 
 class _Answer:

@@ -30,6 +30,7 @@ from aiohttp.tracing import Trace as AiohttpTrace
 from gateway.ports import Replayable
 
 _MOST_INTERIM_ANSWERS = 16  # 1xx before the head; a real server sends none or one
+_MOST_HEAD_BYTES = 64 * 1024
 _UNDRAINED = 64 * 1024  # what may be handed to the transport without waiting for it
 _MOST_SPOILED = 8  # kept connections found unusable in a row before the call counts as not connected
 _PROBE_AFTER_S = 45  # below the 60 s at which the strictest middle boxes forget a silent connection
@@ -71,8 +72,10 @@ class Wire(ResponseHandler):
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take one parsed head: interim ones are counted and dropped, a second final one ends the connection."""
-        code = data[0].code
-        if 100 <= code < 200 and code != 101:
+        head = data[0]
+        if head.code == 101 or sum(len(name) + len(value) for name, value in head.raw_headers) > _MOST_HEAD_BYTES:
+            self._refuse("an oversized head, or a protocol nobody asked for")
+        elif head.code < 200:
             self._interim += 1
             if self._interim == _MOST_INTERIM_ANSWERS + 1:
                 self._refuse("too many interim answers")
