@@ -1,0 +1,179 @@
+"""Starts the server's process: bind, read the routes file, wire, say what is ready, serve until told to stop.
+
+Standard output carries JSON lines only, the first of them ``server.ready``; the banner for people goes to standard
+error. Exit codes: 0 after a clean stop, 1 when the address or the ledger cannot be had, 2 for a bad routes file or an
+option that this version refuses.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import __version__
+from gateway.config import Loaded, find_routes, load
+from gateway.core.record import timestamp
+from gateway.main import Gateway, SystemClock, build
+from gateway.stores.refusals import LedgerRefused
+from gateway.web.server import build_server, new_event_loop
+
+EXIT_UNAVAILABLE = 1
+EXIT_REFUSED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What ``waybill serve`` was told; ``env`` is the process's environment."""
+
+    host: str
+    port: int
+    config: Path | None
+    data_dir: Path
+    sandbox: bool
+    env: Mapping[str, str]
+
+
+def serve(options: ServeOptions) -> int:
+    """Run the server until a signal ends it; gives the exit code."""
+    loopback = is_loopback(options.host)
+    if not loopback:
+        _say(
+            f"waybill: will not bind {options.host}: an address that others can reach needs keys, "
+            "and this version does not build keys yet. Bind 127.0.0.1 and put a proxy that authenticates in front."
+        )
+        return EXIT_REFUSED
+    loaded = load(
+        find_routes(options.config),
+        env=options.env,
+        data_dir=options.data_dir,
+        sandbox_allowed=loopback or options.sandbox,
+    )
+    if isinstance(loaded, list):
+        for mistake in loaded:
+            _say(str(mistake))
+        return EXIT_REFUSED
+    try:
+        listener = _bind(options.host, options.port)
+    except OSError as error:
+        _say(f"waybill: cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+        return EXIT_UNAVAILABLE
+    with listener:
+        return _serve(loaded, options, listener)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve(loaded: Loaded, options: ServeOptions, listener: socket.socket) -> int:
+    try:
+        gateway = build(loaded, options.data_dir, sys.stdout.buffer)
+    except LedgerRefused as refused:
+        _say(f"waybill: {refused}")
+        return EXIT_UNAVAILABLE
+    except OSError as error:
+        _say(f"waybill: cannot use the data directory {options.data_dir}: {error.strerror or error}")
+        return EXIT_UNAVAILABLE
+    url = _url(listener)
+    _banner(gateway, options, url)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_run(gateway, listener, url))
+
+
+async def _run(gateway: Gateway, listener: socket.socket, url: str) -> int:
+    await gateway.start()
+
+    def ready() -> None:
+        gateway.events.emit(
+            {
+                "event": "server.ready",
+                "time": timestamp(SystemClock().now()),
+                "url": url,
+                "version": __version__,
+                "config_version": gateway.loaded.table.version,
+                "interrupted_requests": gateway.interrupted,
+            }
+        )
+
+    server = build_server(gateway.app, on_ready=ready)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        unwritten = await gateway.stop()
+    return EXIT_UNAVAILABLE if unwritten else 0
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.set_inheritable(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
+    loaded = gateway.loaded
+    _say(f"Waybill {__version__}")
+    _say(f"  API       {url}/v1")
+    _say(f"  config    {loaded.path} ({loaded.table.version})")
+    _say(f"  data      {options.data_dir.absolute()}")
+    for line in channel_lines(loaded):
+        _say(f"  channel   {line}")
+    for line in sleeping_routes(loaded):
+        _say(f"  route     {line}")
+    if gateway.interrupted:
+        _say(f"  ledger    {gateway.interrupted} request(s) of an earlier run were interrupted; see `waybill logs`")
+
+
+def channel_lines(loaded: Loaded) -> list[str]:
+    """Say of every channel whether it is ready, and if not, why."""
+    used = {target.channel for route in loaded.table.routes.values() for target in route.targets}
+    awake = {
+        target.channel for route in loaded.table.routes.values() for target in route.targets if not target.unusable
+    }
+    lines = []
+    for channel in loaded.table.channels.values():
+        if channel.unready:
+            state = f"not ready: {channel.unready}"
+        elif channel.name not in used:
+            state = "ready, but no route uses it"
+        elif channel.name not in awake:
+            state = "asleep: the sandbox answers only where no other target has credentials"
+        else:
+            state = "ready"
+        lines.append(f"{channel.name}  {state}")
+    return lines
+
+
+def sleeping_routes(loaded: Loaded) -> list[str]:
+    """Say which routes no target can serve as things stand."""
+    return [
+        f"{route.name}  no target is ready: requests get 503 no_healthy_target"
+        for route in loaded.table.routes.values()
+        if all(target.unusable for target in route.targets)
+    ]
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "channel_lines", "is_loopback", "serve"]
