@@ -1,9 +1,10 @@
 """Which targets a request may try, in which order, and why each other target may not.
 
 Rules: the order is the file's. A target is out when the caller pinned another channel, when its row does not serve the
-surface, when the image tool's model has no name on its channel, or when it was unusable at load; the reason asked last
-is "unusable", so that whoever reads it knows that nothing else was wrong. The same arguments give the same plan. A plan
-has at least one target and none twice. It must never look at health, clocks or dice, and never compare model names.
+surface, when the image tool's model has no name on its channel, or when it was unusable at load. Usability is asked
+last: a target excluded for it lacks nothing else, so with nobody left the answer is 503 and not the caller's fault. The
+same arguments give the same plan. A plan has at least one target and none twice. It must never look at health, clocks
+or dice, and never compare model names.
 """
 
 import re
@@ -73,18 +74,20 @@ def plan(facts: Facts, directives: Directives, table: RouteTable) -> Plan | Refu
         )
     targets: list[Target] = []
     excluded: list[Excluded] = []
-    is_unready = False
+    unready: list[RouteTarget] = []
     for planned in _once_each(route.targets):
         found = _target(planned, route, facts, directives, table)
         if isinstance(found, str):
             excluded.append(Excluded(target=planned.name, reason=found))
         elif planned.unusable is not None:
             excluded.append(Excluded(target=planned.name, reason=planned.unusable))
-            is_unready = True
+            unready.append(planned)
         else:
             targets.append(found)
+    if not targets and unready:
+        return _not_ready(unready, table, tuple(excluded))
     if not targets:
-        return _nobody(route, directives, tuple(excluded), is_unready=is_unready)
+        return _not_eligible(route, directives, tuple(excluded))
     return Plan(
         route=route,
         asked_model=facts.asked_model or route.name,
@@ -163,24 +166,27 @@ def _tool_model(facts: Facts, channel: Channel, table: RouteTable) -> str | _Unn
     return _Unnamed() if is_known else asked
 
 
-def _nobody(route: Route, directives: Directives, excluded: Sequence[Excluded], *, is_unready: bool) -> Refusal:
-    reasons = "; ".join(f"{item.target}: {item.reason}" for item in excluded)
-    if is_unready:
-        return Refusal(
-            status=503,
-            code="no_healthy_target",
-            message=f"No target of this route is ready. {reasons}.",
-            fault=Fault.ROUTING,
-            excluded=tuple(excluded),
-            retry_after_s=NOT_READY_RETRY_S,
-        )
+def _not_ready(unready: Sequence[RouteTarget], table: RouteTable, excluded: tuple[Excluded, ...]) -> Refusal:
+    reasons = "; ".join(f"{one.name}: {table.channels[one.channel].unready or one.unusable}" for one in unready)
+    return Refusal(
+        status=503,
+        code="no_healthy_target",
+        message=f"No target of this route is ready ({reasons}).",
+        fault=Fault.ROUTING,
+        excluded=excluded,
+        retry_after_s=NOT_READY_RETRY_S,
+    )
+
+
+def _not_eligible(route: Route, directives: Directives, excluded: tuple[Excluded, ...]) -> Refusal:
     pin = directives.pin
     if pin is not None and pin not in {target.channel for target in route.targets}:
         named = f"The channel `{pin}`" if is_plain(pin) else "The pinned channel"
         message = f"{named} is not a target of this route."
     else:
-        message = f"No target of this route can serve the request. {reasons}."
-    return Refusal(status=400, code="no_eligible_target", message=message, excluded=tuple(excluded))
+        reasons = "; ".join(f"{item.target}: {item.reason}" for item in excluded)
+        message = f"No target of this route can serve this request ({reasons})."
+    return Refusal(status=400, code="no_eligible_target", message=message, excluded=excluded)
 
 
 def patience_for(facts: Facts, patience: Patience) -> float:
