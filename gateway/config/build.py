@@ -43,8 +43,9 @@ class Shipped:
 def settings(file: RoutesFile, data_dir: Path) -> Settings:
     """Build the settings; the database lies under ``data_dir`` unless its path is absolute."""
     body = file.server.body
+    database = str(data_dir.absolute() / file.storage.database)
     return Settings(
-        database=f"sqlite:///{data_dir.absolute() / file.storage.database}",
+        database="sqlite:///" + database.replace("%", "%25").replace("?", "%3F"),
         server=ServerSettings(
             public_url=file.server.public_url,
             max_in_flight=file.server.max_in_flight,

@@ -6,8 +6,9 @@ Says nothing of what the model already refuses.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
-from gateway.config.mistake import Mark, Mistake, Path_, mistake, nearest, quoted, suggestion
+from gateway.config.mistake import MAX_MISTAKES, Mark, Mistake, Path_, mistake, nearest, quoted, suggestion
 from gateway.config.model import ChannelBlock
 from gateway.config.nodes import Block, Entry, Node, Scalar, block_at, items_at, shown, word
 from gateway.core.table import Api, ChannelKind
@@ -22,18 +23,18 @@ _NEEDED: Mapping[str, str] = {
 
 
 def check(root: Block) -> list[Mistake]:
-    """Give every mistake between the values of a tree."""
-    channels = block_at(root.get("channels"))
-    found: list[Mistake] = []
-    if channels is not None:
-        for name, entry in channels.entries.items():
-            found += _channel(name, entry)
-    routes = block_at(root.get("routes"))
-    if routes is None:
-        return found
-    for name, entry in routes.entries.items():
-        found += _route(name, entry, channels)
-    return [*found, *_default_for_twice(routes)]
+    """Give the mistakes between the values of a tree, as many as are worth reading."""
+    return list(islice(_all(root), MAX_MISTAKES + 1))
+
+
+def _all(root: Block) -> Iterator[Mistake]:
+    channels, routes = block_at(root.get("channels")), block_at(root.get("routes"))
+    for name, entry in {} if channels is None else channels.entries.items():
+        yield from _channel(name, entry)
+    if routes is not None:
+        for name, entry in routes.entries.items():
+            yield from _route(name, entry, channels)
+        yield from _default_for_twice(routes)
 
 
 def _channel(name: str, entry: Entry) -> Iterator[Mistake]:

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.mistake import Mistake, Path_, listed, mistake, nearest, quoted, suggestion
+from gateway.config.mistake import MAX_MISTAKES, Mistake, Path_, listed, mistake, nearest, quoted, suggestion
 from gateway.config.model import TargetBlock
-from gateway.config.nodes import Found, Node, Scalar, find
+from gateway.config.nodes import Found, Node, Scalar, find, is_null
 
 _KEY = "[key]"  # pydantic's last step when it is a mapping's key that is wrong
 
@@ -37,7 +37,7 @@ def explain(error: ValidationError, root: Node, model: type[BaseModel]) -> list[
     once, as misspelt, and not as missing too.
     """
     schema = model.model_json_schema(by_alias=True)
-    faults = error.errors(include_url=False, include_input=False)
+    faults = error.errors(include_url=False, include_input=False)[: MAX_MISTAKES + 1]
     misspelt = {_meant(fault["loc"], schema) for fault in faults if fault["type"] == "extra_forbidden"}
     said = (
         _said(fault, root, schema) for fault in faults if not (fault["type"] == "missing" and fault["loc"] in misspelt)
@@ -61,7 +61,8 @@ def _said(fault: ErrorDetails, root: Node, schema: Mapping[str, Any]) -> Mistake
         return mistake(found.key_mark, path, f"is not a key here{suggestion(str(path[-1]), known)}")
     if kind == "missing":
         return mistake(found.key_mark, path, f"is missing{_MISSING.get(str(path[-1]), '')}")
-    mark = found.key_mark if is_key or not found.whole else found.node.mark
+    at_key = is_key or not found.whole or is_null(found.node)
+    mark = found.key_mark if at_key else found.node.mark
     return mistake(mark, path, _sentence(fault, found, schema, str(path[-1]) if is_key else None))
 
 

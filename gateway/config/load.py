@@ -7,19 +7,17 @@ environment or the disk can hold.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from gateway.config import build, catalog, crossing, faults, source, unbuilt, variables
-from gateway.config.mistake import START, WHOLE_FILE, Mistake, in_file, mistake
+from gateway.config.mistake import MAX_MISTAKES, START, WHOLE_FILE, Mistake, in_file, mistake
 from gateway.config.model import RoutesFile
 from gateway.config.nodes import Block, plain
 from gateway.core.table import RouteTable, Settings
-
-MAX_MISTAKES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +52,6 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
     read = _read(data, env)
     if isinstance(read, list):
         return _shortened(in_file(read, str(path)))
-    if "?" in str(data_dir.absolute()):
-        return in_file([mistake(START, ("storage", "database"), "the data directory's path holds a '?'")], str(path))
     shipped = build.Shipped(patience=catalog.patience(), codes=catalog.failure_codes())
     version = hashlib.sha256(data).hexdigest()[:12]
     return Loaded(
@@ -90,9 +86,5 @@ def _read(data: bytes, env: Mapping[str, str]) -> _Read | list[Mistake]:
 def _shortened(mistakes: list[Mistake]) -> list[Mistake]:
     if len(mistakes) <= MAX_MISTAKES:
         return mistakes
-    more = len(mistakes) - MAX_MISTAKES
     last = mistakes[MAX_MISTAKES - 1]
-    rest = Mistake(
-        file=last.file, line=last.line, column=last.column, path=WHOLE_FILE, message=f"and {more} mistakes after this"
-    )
-    return [*mistakes[:MAX_MISTAKES], rest]
+    return [*mistakes[:MAX_MISTAKES], replace(last, path=WHOLE_FILE, message="and more mistakes besides these")]

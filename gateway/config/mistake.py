@@ -7,13 +7,16 @@ values are cut, and a value that came out of a variable is never repeated.
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 Step: TypeAlias = str | int
 Path_: TypeAlias = tuple[Step, ...]
 
 WHOLE_FILE = "(file)"
+MAX_MISTAKES = 200  # of one file; more are not worth reading, nor the time to word them
 _SHOWN_CHARS = 60
+_MAX_CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ def quoted(text: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Give the known word that was probably meant, letter case aside; nothing when none is near."""
-    folded = {candidate.casefold(): candidate for candidate in sorted(known, reverse=True)}
+    folded = {candidate.casefold(): candidate for candidate in islice(known, _MAX_CANDIDATES)}
     near = difflib.get_close_matches(word[:_SHOWN_CHARS].casefold(), list(folded), n=1, cutoff=0.6)
     return folded[near[0]] if near else None
 

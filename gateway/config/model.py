@@ -6,6 +6,7 @@ where ``waybill schema`` takes the JSON Schema from, so every key has its descri
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -53,8 +54,15 @@ def _version(value: object) -> int:
 def _database(value: str) -> str:
     if not value.startswith(_SQLITE):
         raise ValueError(f"this version stores in SQLite only: write {_SQLITE}waybill.db")
-    path = value.removeprefix(_SQLITE)
-    if not path or path.endswith("/") or path.startswith(":") or "?" in path or not path.isprintable():
+    path = unquote(value.removeprefix(_SQLITE))
+    if (
+        not path
+        or path.endswith("/")
+        or path.startswith(":")
+        or "?" in value
+        or "\ufffd" in path
+        or not path.isprintable()
+    ):
         raise ValueError(f"must name a file, as {_SQLITE}waybill.db does, without a query")
     return path
 
@@ -109,7 +117,7 @@ class Strict(BaseModel):
 
 
 class BodyBlock(Strict):
-    """The largest bodies taken from clients."""
+    """How large a body may be, by kind."""
 
     json_body: Size = Field(
         default=32_000_000,
@@ -130,7 +138,7 @@ class BodyBlock(Strict):
 
 
 class ServerBlock(Strict):
-    """The server itself."""
+    """How the server meets its clients."""
 
     public_url: HttpUrl | None = Field(
         default=None, description="The address clients use, for links; absent: scheme and Host of each request."
@@ -144,7 +152,7 @@ class ServerBlock(Strict):
 
 
 class StorageBlock(Strict):
-    """Where the ledger is kept."""
+    """What is kept, and where."""
 
     database: Database = Field(
         default="waybill.db",
@@ -154,7 +162,7 @@ class StorageBlock(Strict):
 
 
 class PrivacyBlock(Strict):
-    """What the record may say of people's words."""
+    """What is kept of what people write."""
 
     prompts: PromptPrivacy = Field(
         default=PromptPrivacy.HASH, description="Prompts in the record: hash (keyed) or text."
@@ -162,7 +170,7 @@ class PrivacyBlock(Strict):
 
 
 class TimeoutsBlock(Strict):
-    """How long one attempt on a channel may take."""
+    """The clocks of one attempt on a channel."""
 
     connect: Duration = Field(
         default=3.0,

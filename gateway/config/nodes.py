@@ -17,6 +17,7 @@ Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | 
 
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _FRACTION = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NUMBER_CHARS = 32  # longer is text: no value of the file needs it, and reading it would cost time
 _CONSTANTS: Mapping[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -128,7 +129,8 @@ def value_of(node: Scalar) -> str | int | float | bool | None:
         return _CONSTANTS[node.text]
     if _WHOLE.fullmatch(node.text):
         return int(node.text)
-    return float(node.text) if _FRACTION.fullmatch(node.text) else node.text
+    is_number = len(node.text) <= _NUMBER_CHARS and _FRACTION.fullmatch(node.text)
+    return float(node.text) if is_number else node.text
 
 
 def plain(node: Node) -> Plain:

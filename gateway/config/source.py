@@ -173,13 +173,7 @@ class _Reader:
                 parent.merged.setdefault(name, entry)
 
     def _path(self) -> Path_:
-        steps: list[str | int] = []
-        for parent in self._open[:-1]:
-            if not parent.is_block:
-                steps.append(len(parent.nodes))
-            elif parent.key is not None:
-                steps.append(parent.key.text)
-        return tuple(steps)
+        return _steps(self._open[:-1])
 
     def _aliased(self, anchor: str | None, mark: Mark) -> Node:
         node = self._anchors.get(anchor or "")
@@ -191,7 +185,19 @@ class _Reader:
 
     def _refuse_tag(self, tag: str | None, mark: Mark) -> None:
         if tag is not None:
-            self.mistakes.append(mistake(mark, self._path(), f"the tag {quoted(tag)} has no meaning here: remove it"))
+            self.mistakes.append(
+                mistake(mark, _steps(self._open), f"the tag {quoted(tag)} has no meaning here: remove it")
+            )
+
+
+def _steps(opened: Iterable[_Open]) -> Path_:
+    steps: list[str | int] = []
+    for one in opened:
+        if not one.is_block:
+            steps.append(len(one.nodes))
+        elif one.key is not None:
+            steps.append(one.key.text)
+    return tuple(steps)
 
 
 def _clean(text: str, mark: Mark) -> str:
