@@ -82,6 +82,7 @@ class FakeUpstream:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._counted = asyncio.Condition()
         self.port = 0
 
     @property
@@ -116,6 +117,11 @@ class FakeUpstream:
         self._server = await loop.create_server(
             lambda: asyncio.StreamReaderProtocol(_Reader(loop), self._serve, loop), sock=listener, ssl=self._tls
         )
+
+    async def counted(self, count: int) -> None:
+        """Wait until ``count`` requests were accepted."""
+        async with self._counted:
+            await self._counted.wait_for(lambda: self.count >= count)
 
     async def refuse(self) -> None:
         """Stop listening: from now on connections are refused. Standing ones stay."""
@@ -164,8 +170,10 @@ class FakeUpstream:
             seen = await self._read_body(seen, reader)
         if script is None:
             script = self._unqueued(seen)
-        self.count += 1
         self.requests.append(replace(seen, script=script.name))
+        async with self._counted:
+            self.count += 1
+            self._counted.notify_all()
         return await self._play(script, reader, writer)
 
     def _unqueued(self, seen: SeenRequest) -> Script:
