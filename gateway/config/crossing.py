@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from gateway.config.mistake import MAX_MISTAKES, Mark, Mistake, Path_, mistake, nearest, quoted, suggestion
+from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mark, Mistake, mistake, nearest, quoted, suggestion
 from gateway.config.model import ChannelBlock
 from gateway.config.nodes import Block, Entry, Node, Scalar, block_at, items_at, shown, word
 from gateway.core.table import Api, ChannelKind
@@ -41,7 +41,7 @@ def _channel(name: str, entry: Entry) -> Iterator[Mistake]:
     node = block_at(entry.node)
     if node is None:
         return
-    path: Path_ = ("channels", name)
+    path: KeyPath = ("channels", name)
     kind, api = _probable(node, "kind", ChannelKind), _probable(node, "api", Api)
     if kind and api and (api == _SANDBOX) is not (kind == _SANDBOX):
         said = "kind: sandbox and api: sandbox belong together; only one of them is given"
@@ -67,7 +67,7 @@ def _is_misspelt(node: Block, key: str) -> bool:
     return any(nearest(name, known) == key for name in node.entries if name not in known)
 
 
-def _api_key(node: Block, path: Path_) -> Iterator[Mistake]:
+def _api_key(node: Block, path: KeyPath) -> Iterator[Mistake]:
     given = node.get("api_key")
     if isinstance(given, Scalar) and not all("!" <= char <= "~" for char in given.text.strip()):
         yield mistake(given.mark, (*path, "api_key"), "holds a character that no header can carry")
@@ -77,11 +77,11 @@ def _route(name: str, entry: Entry, channels: Block | None) -> Iterator[Mistake]
     node = block_at(entry.node)
     if node is None:
         return
-    path: Path_ = ("routes", name)
+    path: KeyPath = ("routes", name)
     seen: set[tuple[str, str]] = set()
     served: set[str] = set()
     for at, target in enumerate(items_at(node.get("targets"))):
-        here: Path_ = (*path, "targets", at)
+        here: KeyPath = (*path, "targets", at)
         ends = _ends(target, name)
         if ends is None or channels is None:
             continue
@@ -146,7 +146,7 @@ def _surfaces(channels: Block, ends: _Ends) -> set[str]:
     return set() if node is None else {text for item in items_at(node.get("serves")) if (text := word(item))}
 
 
-def _unserved(node: Block, path: Path_, served: set[str]) -> Iterator[Mistake]:
+def _unserved(node: Block, path: KeyPath, served: set[str]) -> Iterator[Mistake]:
     for at, item in enumerate(items_at(node.get("default_for"))):
         surface = word(item)
         if served and surface in set(Surface) - served:

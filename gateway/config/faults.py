@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.mistake import MAX_MISTAKES, Mistake, Path_, listed, mistake, nearest, quoted, suggestion
+from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mistake, listed, mistake, nearest, quoted, suggestion
 from gateway.config.model import TargetBlock
 from gateway.config.nodes import Found, Node, Scalar, find, is_null
 
@@ -45,13 +45,13 @@ def explain(error: ValidationError, root: Node, model: type[BaseModel]) -> list[
     return [one for one in said if one is not None]
 
 
-def _meant(path: Path_, schema: Mapping[str, Any]) -> Path_:
+def _meant(path: KeyPath, schema: Mapping[str, Any]) -> KeyPath:
     return (*path[:-1], nearest(str(path[-1]), _known_keys(schema, path[:-1])) or "")
 
 
 def _said(fault: ErrorDetails, root: Node, schema: Mapping[str, Any]) -> Mistake | None:
     is_key = bool(fault["loc"]) and fault["loc"][-1] == _KEY
-    path: Path_ = fault["loc"][:-1] if is_key else fault["loc"]
+    path: KeyPath = fault["loc"][:-1] if is_key else fault["loc"]
     found = find(root, path)
     if isinstance(found.node, Scalar) and found.node.broken:
         return None
@@ -88,16 +88,16 @@ def _choice(found: Found, words: Sequence[str], key: str | None) -> str:
     return f"{quoted(given)} is not known here: use {listed(words)}{suggestion(given, words)}"
 
 
-def _known_keys(schema: Mapping[str, Any], path: Path_) -> Sequence[str]:
+def _known_keys(schema: Mapping[str, Any], path: KeyPath) -> Sequence[str]:
     return list(_at(schema, path).get("properties", {}))
 
 
-def _words(schema: Mapping[str, Any], loc: Path_) -> Sequence[str]:
+def _words(schema: Mapping[str, Any], loc: KeyPath) -> Sequence[str]:
     node = _at(schema, loc)
     return list(node["enum"]) if "enum" in node else [str(node.get("const", "something else"))]
 
 
-def _at(schema: Mapping[str, Any], path: Path_) -> Mapping[str, Any]:
+def _at(schema: Mapping[str, Any], path: KeyPath) -> Mapping[str, Any]:
     """Walk down the JSON Schema, along a path of the file, to the schema of that value."""
     node = _resolved(schema, schema)
     for at, step in enumerate(path):

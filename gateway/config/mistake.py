@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TypeAlias
 
 Step: TypeAlias = str | int
-Path_: TypeAlias = tuple[Step, ...]
+KeyPath: TypeAlias = tuple[Step, ...]
 
 WHOLE_FILE = "(file)"
 MAX_MISTAKES = 200  # of one file; more are not worth reading, nor the time to word them
@@ -45,7 +45,7 @@ class Mistake:
         return f"{place}: {self.path}: {self.message}"
 
 
-def mistake(mark: Mark, path: Path_, message: str) -> Mistake:
+def mistake(mark: Mark, path: KeyPath, message: str) -> Mistake:
     """Build a mistake at ``mark``; the file's name is put in by ``in_file``, once, at the end."""
     return Mistake(file="", line=mark.line, column=mark.column, path=dotted(path), message=message)
 
@@ -56,7 +56,7 @@ def in_file(mistakes: Iterable[Mistake], file: str) -> list[Mistake]:
     return [Mistake(file=file, line=m[0], column=m[1], path=m[2], message=m[3]) for m in ordered]
 
 
-def dotted(path: Path_) -> str:
+def dotted(path: KeyPath) -> str:
     """Write a path as people read it: ``routes.gpt-image-2.targets[1].channel``."""
     text = ""
     for step in path:

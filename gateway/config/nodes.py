@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.config.mistake import START, Mark, Path_, quoted
+from gateway.config.mistake import START, KeyPath, Mark, quoted
 
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 
@@ -151,7 +151,7 @@ class Found:
     whole: bool
 
 
-def find(root: Node, path: Path_) -> Found:
+def find(root: Node, path: KeyPath) -> Found:
     """Walk down a path as far as the file goes."""
     node, key_mark = root, START
     for step in path:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import yaml
 
-from gateway.config.mistake import START, Mark, Mistake, Path_, mistake, quoted
+from gateway.config.mistake import START, KeyPath, Mark, Mistake, mistake, quoted
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
 
 MAX_BYTES = 1_000_000
@@ -172,7 +172,7 @@ class _Reader:
             for name, entry in source.entries.items():
                 parent.merged.setdefault(name, entry)
 
-    def _path(self) -> Path_:
+    def _path(self) -> KeyPath:
         return _steps(self._open[:-1])
 
     def _aliased(self, anchor: str | None, mark: Mark) -> Node:
@@ -190,7 +190,7 @@ class _Reader:
             )
 
 
-def _steps(opened: Iterable[_Open]) -> Path_:
+def _steps(opened: Iterable[_Open]) -> KeyPath:
     steps: list[str | int] = []
     for one in opened:
         if not one.is_block:

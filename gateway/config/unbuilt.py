@@ -7,7 +7,7 @@ removes its line. ``*`` in a path stands for any name or position.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from gateway.config.mistake import Mistake, Path_, mistake
+from gateway.config.mistake import KeyPath, Mistake, mistake
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
 
 
@@ -26,7 +26,7 @@ class Unbuilt:
     blocks: bool = False
     empty_is_fine: bool = False
 
-    def refuses(self, path: Path_, node: Node) -> bool:
+    def refuses(self, path: KeyPath, node: Node) -> bool:
         """Whether this line refuses ``node`` at ``path``."""
         steps = self.path.split(".")
         if len(steps) != len(path) or any(mine not in {"*", str(its)} for mine, its in zip(steps, path, strict=True)):
@@ -135,10 +135,10 @@ def refuse(root: Block) -> Built:
 class _Pruner:
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def block(self, node: Block, path: Path_) -> Block:
+    def block(self, node: Block, path: KeyPath) -> Block:
         return block(dict(self._kept(node, path)), node.mark)
 
-    def _kept(self, node: Block, path: Path_) -> Iterator[tuple[str, Entry]]:
+    def _kept(self, node: Block, path: KeyPath) -> Iterator[tuple[str, Entry]]:
         for key, entry in node.entries.items():
             here = (*path, key)
             line = next((line for line in UNBUILT if line.refuses(here, entry.node)), None)
@@ -147,7 +147,7 @@ class _Pruner:
             else:
                 self.mistakes.append(mistake(entry.mark, here, line.sentence))
 
-    def _node(self, node: Node, path: Path_) -> Node:
+    def _node(self, node: Node, path: KeyPath) -> Node:
         if isinstance(node, Block):
             return self.block(node, path)
         if isinstance(node, Items):

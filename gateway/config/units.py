@@ -16,6 +16,7 @@ _URL_TEXT = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 
 DURATIONS: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+MAX_SECONDS = 365 * 86_400.0  # beyond it clocks and dates overflow, and nobody waits
 SIZES: Mapping[str, int] = {
     "KB": 1000,
     "MB": 1000**2,
@@ -27,8 +28,11 @@ SIZES: Mapping[str, int] = {
 
 
 def seconds(value: object) -> float:
-    """Read a duration (``500ms``, ``3s``, ``2m``, ``1h``, ``30d``) as seconds; more than zero."""
-    return _measure(value, DURATIONS, "a duration", "580s")
+    """Read a duration (``500ms``, ``3s``, ``2m``, ``1h``, ``30d``) as seconds; more than zero, at most a year."""
+    duration = _measure(value, DURATIONS, "a duration", "580s")
+    if duration > MAX_SECONDS:
+        raise ValueError("must be at most 365d")
+    return duration
 
 
 def octets(value: object) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gateway.config.mistake import Mistake, Path_, mistake, quoted
+from gateway.config.mistake import KeyPath, Mistake, mistake, quoted
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
 
 _REFERENCE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
@@ -75,7 +75,7 @@ class _Filler:
     variables: Variables
     mistakes: list[Mistake] = field(default_factory=list)
 
-    def block(self, node: Block, path: Path_) -> Block:
+    def block(self, node: Block, path: KeyPath) -> Block:
         entries: dict[str, Entry] = {}
         for key, entry in node.entries.items():
             if "${" in key:
@@ -84,14 +84,14 @@ class _Filler:
             entries[key] = replace(entry, node=self.node(entry.node, (*path, key)))
         return block(entries, node.mark)
 
-    def node(self, node: Node, path: Path_) -> Node:
+    def node(self, node: Node, path: KeyPath) -> Node:
         if isinstance(node, Block):
             return self.block(node, path)
         if isinstance(node, Items):
             return items(tuple(self.node(item, (*path, at)) for at, item in enumerate(node.items)), node.mark)
         return self._scalar(node, path) if "${" in node.text else node
 
-    def _scalar(self, node: Scalar, path: Path_) -> Scalar:
+    def _scalar(self, node: Scalar, path: KeyPath) -> Scalar:
         is_secret = _is_secret(path)
         try:
             text = _fill(node.text, self.variables, is_secret=is_secret)
@@ -117,7 +117,7 @@ def fill(root: Block, env: Mapping[str, str]) -> Filled:
     return Filled(root=filler.block(root, ()), mistakes=tuple(filler.mistakes))
 
 
-def _is_secret(path: Path_) -> bool:
+def _is_secret(path: KeyPath) -> bool:
     return len(path) == 3 and path[0] == "channels" and path[2] == "api_key"
 
 

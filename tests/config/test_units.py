@@ -48,6 +48,7 @@ def test_sizes_are_bytes(written: str, expected: int) -> None:
         (True, "must be a duration, written like 580s"),
         (["5s"], "must be a duration, written like 580s"),
         ("0s", "must be more than zero"),
+        ("366d", "must be at most 365d"),
         ("0.2ms", "must be more than zero"),
         ("5S", "a duration has one of the units ms, s, m, h, d; did you mean 's'?"),
         ("5 weeks", "a duration has one of the units ms, s, m, h, d"),
