@@ -1,0 +1,204 @@
+"""The OpenAI API as an upstream: what goes on the wire for one attempt, and what its answers contain.
+
+The caller's body travels as it came: only the model words are replaced, and only when they differ. An answer is read
+for the few things the gateway acts on; everything else of it is nobody's business here.
+
+Rules: total, never raises on an answer; the same arguments give the same value. An error is recognised in each shape
+that this API's imitators use: the envelope, a bare string under ``error``, FastAPI's ``detail``, Azure's inner error.
+It must never judge: whether an answer is a failure is ``core/failures.py``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from gateway.core.extract import placeholder
+from gateway.core.table import Channel
+from gateway.core.types import (
+    AnswerFacts,
+    BodyMap,
+    ErrorBody,
+    ImageFacts,
+    JsonObject,
+    JsonValue,
+    Observation,
+    Reading,
+    Splice,
+    Surface,
+    Wire,
+)
+from gateway.ports import Job
+
+_EMPTY_OBJECT_TAIL = 5  # after its opening brace the shortest object with a member has five more bytes: "":1}
+_IMAGE_CALL = "image_generation_call"
+
+
+class OpenAICodec:
+    """Speaks to channels with ``api: openai``; also reads the sandbox, whose answers have the same shape."""
+
+    def encode(self, job: Job, channel: Channel, sent_model: str, tool_sent_model: str | None) -> Wire:
+        """Say what goes on the wire for one attempt; without a key there is no ``authorization`` at all."""
+        surface = job.facts.surface
+        query = f"?{job.query}" if job.query and surface is Surface.RESPONSES else ""
+        own = {
+            "content-type": job.body_map.content_type,
+            "accept": "application/json",
+            "accept-encoding": "identity",
+        }
+        if channel.api_key is not None:
+            own["authorization"] = f"Bearer {channel.api_key.reveal()}"
+        forwarded = ((name, value) for name, value in job.forwarded if name not in own and name != "authorization")
+        return Wire(
+            path=f"/{surface}{query}",
+            headers=(*own.items(), *forwarded),
+            splices=_splices(job, sent_model, tool_sent_model),
+        )
+
+    def read(self, job: Job, seen: Observation) -> Reading:
+        """Say what a whole answer contains; one that was no JSON object contains nothing."""
+        answer = seen.answer
+        if answer is None or answer.document is None:
+            return Reading()
+        if job.facts.surface is Surface.RESPONSES:
+            return _read_response(answer.document, answer)
+        return _read_images(answer.document, answer)
+
+
+def _splices(job: Job, sent_model: str, tool_sent_model: str | None) -> tuple[Splice, ...]:
+    body, facts = job.body_map, job.facts
+    splices: list[Splice] = []
+    if body.model is None:
+        splices.append(Splice(start=body.insert_at, end=body.insert_at, text=_inserted(body, sent_model)))
+    elif facts.asked_model != sent_model:
+        text = _quoted(sent_model) if body.boundary is None else sent_model.encode()
+        splices.append(Splice(start=body.model[0], end=body.model[1], text=text))
+    if tool_sent_model is not None and facts.tool is not None and facts.tool.asked_model != tool_sent_model:
+        text = _quoted(tool_sent_model)
+        splices.extend(Splice(start=start, end=end, text=text) for start, end in body.tool_models)
+    return tuple(sorted(splices, key=lambda splice: splice.start))
+
+
+def _quoted(word: str) -> bytes:
+    return json.dumps(word).encode()
+
+
+def _inserted(body: BodyMap, model: str) -> bytes:
+    if body.boundary is None:
+        comma = b"" if body.length - body.insert_at < _EMPTY_OBJECT_TAIL else b","
+        return b'"model":' + _quoted(model) + comma
+    head = f'--{body.boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
+    return f"{head}{model}\r\n".encode()
+
+
+def _read_images(document: JsonObject, answer: AnswerFacts) -> Reading:
+    payloads = _payloads(answer)
+    pictures: list[ImageFacts] = []
+    url_count = unreadable = 0
+    for item in _objects(document.get("data")):
+        url = _text(item.get("url")) or ""
+        inline = _text(item.get("b64_json")) or (url if url.startswith("data:") else "")
+        picture = payloads.get(inline.rpartition("base64,")[2])
+        if picture is not None:
+            pictures.append(picture)
+        elif url and url != inline:
+            url_count += 1
+        elif inline:
+            unreadable += 1
+    usage = _object(document.get("usage"))
+    return Reading(
+        # Only payloads that are no base64 at all: paid for, perhaps, and not this surface's shape.
+        shaped=_is_list(document.get("data")) and (bool(pictures) or url_count > 0 or unreadable == 0),
+        error=_error(document),
+        pictures=tuple(pictures),
+        url_count=url_count,
+        usage=usage or None,
+        output_tokens=_output_tokens(usage),
+        served_model=_text(document.get("model")),
+    )
+
+
+def _read_response(document: JsonObject, answer: AnswerFacts) -> Reading:
+    payloads = _payloads(answer)
+    status = _text(document.get("status"))
+    calls = [item for item in _objects(document.get("output")) if item.get("type") == _IMAGE_CALL]
+    found = [payloads.get(_text(call.get("result")) or "") for call in calls]
+    usage, tool_usage = _object(document.get("usage")), _object(document.get("tool_usage"))
+    tokens = [_output_tokens(usage), _output_tokens(_object(tool_usage.get("image_gen")))]
+    reported = [count for count in tokens if count is not None]
+    return Reading(
+        shaped=document.get("object") == "response" and (_is_list(document.get("output")) or status == "failed"),
+        error=_error(document),
+        item_error=next((error for call in calls if (error := _error(call)) is not None), None),
+        pictures=tuple(picture for picture in found if picture is not None),
+        usage={**usage, **({"tool_usage": tool_usage} if tool_usage else {})} or None,
+        output_tokens=sum(reported) if reported else None,
+        served_model=_text(document.get("model")),
+        response_id=_text(document.get("id")),
+        response_status=status,
+    )
+
+
+def _payloads(answer: AnswerFacts) -> Mapping[str, ImageFacts | None]:
+    return {placeholder(index): picture for index, picture in enumerate(answer.pictures)}
+
+
+def _error(document: JsonObject) -> ErrorBody | None:
+    error, detail = document.get("error"), document.get("detail")
+    if isinstance(error, Mapping) and error:
+        return _envelope(error)
+    if isinstance(error, str) and error:
+        return ErrorBody(message=error, type=_word(document.get("type")), code=_word(document.get("code")))
+    if isinstance(detail, str) and detail:
+        return ErrorBody(message=detail)
+    if isinstance(detail, Mapping):
+        return _envelope(_object(detail.get("error")) or detail)
+    faults = _objects(detail)
+    return ErrorBody(message=_text(faults[0].get("msg")) or "", param=_place(faults[0].get("loc"))) if faults else None
+
+
+def _envelope(error: JsonObject) -> ErrorBody:
+    inner = _object(error.get("innererror")) or _object(error.get("inner_error"))
+    return ErrorBody(
+        message=_text(error.get("message")) or "",
+        type=_word(error.get("type")),
+        param=_word(error.get("param")),
+        code=_word(error.get("code")) or _word(inner.get("code")),
+    )
+
+
+def _place(loc: JsonValue) -> str | None:
+    """Give the parameter of a FastAPI fault: the last word of its ``loc``."""
+    return _word(loc[-1]) if isinstance(loc, Sequence) and not isinstance(loc, str) and loc else None
+
+
+def _word(value: JsonValue) -> str | None:
+    """Give a code as text; imitators also send the status as a number."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1_000_000:
+        return str(value)
+    return _text(value)
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _object(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: JsonValue) -> Sequence[JsonObject]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return ()
+    return [item for item in value if isinstance(item, Mapping)]
+
+
+def _is_list(value: JsonValue) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _output_tokens(usage: JsonObject) -> int | None:
+    """Give the output tokens as reported; some gateways keep the older name."""
+    for name in ("output_tokens", "completion_tokens"):
+        count = usage.get(name)
+        if isinstance(count, int) and not isinstance(count, bool):
+            return count
+    return None
