@@ -1,0 +1,157 @@
+"""``waybill check``: whether the routes file is good, and what each of its rows and routes would do.
+
+Offline: nothing is sent and no ledger is opened. Exit 0 when the file is good (also when no channel is ready: that is
+a matter of keys, and the table says so), 2 when it has mistakes or cannot be read.
+"""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli import terminal
+from gateway.cli.options import AllowSandbox, Config, DataDir, Json
+from gateway.cli.setting import setting
+from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
+from gateway.cli.wording import reason, surfaces
+from gateway.config import Loaded, Mistake
+from gateway.core.table import Channel, Route, RouteTable, Row
+from gateway.core.types import JsonObject
+
+
+def check(
+    *, config: Config = None, data_dir: DataDir = None, as_json: Json = False, sandbox: AllowSandbox = False
+) -> None:
+    """Validate the routes file and print its rows and routes."""
+    wanted = setting(config=config, data_dir=data_dir, sandbox=sandbox)
+    loaded = wanted.read()
+    if isinstance(loaded, list):
+        if as_json:
+            terminal.print_json({"ok": False, "mistakes": [_mistake_json(mistake) for mistake in loaded]})
+        terminal.complain(loaded)
+        raise typer.Exit(2)
+    if as_json:
+        terminal.print_json(_loaded_json(loaded))
+        return
+    _show(loaded, terminal.console(wanted.env))
+
+
+def _show(loaded: Loaded, screen: Console) -> None:
+    table = loaded.table
+    screen.print(words(str(loaded.path), BOLD).append(f"  version {table.version}", DIM), soft_wrap=True)
+    screen.print()
+    screen.print(_rows(table, wide=is_wide(screen)))
+    screen.print()
+    screen.print(_routes(table, wide=is_wide(screen)))
+    if not any(target.unusable is None for route in table.routes.values() for target in route.targets):
+        screen.print()
+        screen.print(words("No route has a target that is ready: every request would be answered 503.", WARN))
+
+
+def _rows(table: RouteTable, *, wide: bool) -> Table:
+    if wide:
+        shown = terminal.table("channel", "owner", "kind", "row", "model sent", "surfaces", "state")
+    else:
+        shown = terminal.table("channel", "row", "state")
+    for channel in table.channels.values():
+        state = _state(channel, table)
+        for place, row in enumerate(channel.rows.values()):
+            if wide:
+                who = (words(channel.name, BOLD), words(channel.owner), words(channel.kind))
+                shown.add_row(*who, words(row.name), _sent(row), words(surfaces(row.serves)), state)
+            else:
+                shown.add_row(*_narrow(channel, row, is_first=place == 0), state)
+    return shown
+
+
+def _narrow(channel: Channel, row: Row, *, is_first: bool) -> tuple[Text, Text]:
+    """Give the channel, named on its first row only, and the row with what is sent and served below it."""
+    about = channel.owner if channel.owner == channel.kind else f"{channel.owner}, {channel.kind}"
+    who = stacked(words(channel.name, BOLD), words(about, DIM)) if is_first else Text()
+    sent = words("" if row.model == row.name else f"sent as {row.model}")
+    return who, stacked(words(row.name), sent, words(surfaces(row.serves), DIM))
+
+
+def _sent(row: Row) -> Text:
+    return words(row.model, DIM if row.model == row.name else "")
+
+
+def _state(channel: Channel, table: RouteTable) -> Text:
+    if channel.unready is not None:
+        return words(channel.unready, WARN)
+    targets = [target for route in table.routes.values() for target in route.targets if target.channel == channel.name]
+    if targets and all(target.unusable is not None for target in targets):
+        return words(reason(targets[0].unusable or "", channel), DIM)
+    return words("ready", GOOD)
+
+
+def _routes(table: RouteTable, *, wide: bool) -> Table:
+    columns = ("route", "targets, in order", "default for", ">deadline", ">attempts")
+    shown = terminal.table(*(columns if wide else columns[:3]))
+    for route in table.routes.values():
+        targets = Text("\n").join(_targets(route, table))
+        default = words(surfaces(route.default_for), "")
+        cells = [words(route.name, BOLD), targets, default]
+        if wide:
+            cells += [words(f"{route.deadline_s:g} s"), words(str(route.max_attempts))]
+        shown.add_row(*cells)
+    return shown
+
+
+def _targets(route: Route, table: RouteTable) -> list[Text]:
+    lines = []
+    for target in route.targets:
+        name = target.channel if target.row == route.name else target.name
+        if target.unusable is None:
+            lines.append(words(f"{name}  ready", GOOD))
+        else:
+            why = reason(target.unusable, table.channels[target.channel])
+            lines.append(words(name, DIM).append_text(words(f"  {why}", DIM)))
+    return lines
+
+
+def _mistake_json(mistake: Mistake) -> JsonObject:
+    return {
+        "file": mistake.file,
+        "line": mistake.line,
+        "column": mistake.column,
+        "path": mistake.path,
+        "message": mistake.message,
+    }
+
+
+def _loaded_json(loaded: Loaded) -> JsonObject:
+    table = loaded.table
+    return {
+        "ok": True,
+        "path": str(loaded.path),
+        "version": table.version,
+        "channels": [_channel_json(channel) for channel in table.channels.values()],
+        "routes": [_route_json(route) for route in table.routes.values()],
+    }
+
+
+def _channel_json(channel: Channel) -> JsonObject:
+    return {
+        "name": channel.name,
+        "owner": channel.owner,
+        "kind": channel.kind,
+        "api": channel.api,
+        "host": channel.host or None,
+        "ready": channel.unready is None,
+        "unready": channel.unready,
+        "rows": [{"name": row.name, "model": row.model, "serves": sorted(row.serves)} for row in channel.rows.values()],
+    }
+
+
+def _route_json(route: Route) -> JsonObject:
+    return {
+        "name": route.name,
+        "deadline_s": route.deadline_s,
+        "max_attempts": route.max_attempts,
+        "default_for": sorted(route.default_for),
+        "on_failure": {kind.value: action.value for kind, action in route.on_failure.items()},
+        "targets": [
+            {"channel": target.channel, "row": target.row, "unusable": target.unusable} for target in route.targets
+        ],
+    }

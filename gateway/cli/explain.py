@@ -1,0 +1,152 @@
+"""``waybill explain``: which targets a request would try, in order, and why each other target is out.
+
+Offline: the same planner as the server's, over the same file; nothing is sent. Exit 0 when a target is eligible, 1 when
+the request would be refused, 2 when the file or the arguments are wrong.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from gateway.cli import terminal
+from gateway.cli.bodyfile import read_facts
+from gateway.cli.options import AllowSandbox, Config, DataDir, Json
+from gateway.cli.setting import setting
+from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
+from gateway.cli.wording import reason
+from gateway.core.policy import Plan, Target, plan
+from gateway.core.table import RouteTable, Settings
+from gateway.core.types import Directives, Excluded, Facts, JsonObject, JsonValue, Refusal, Surface
+
+
+def explain(
+    *,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="The model the request asks for.")] = None,
+    endpoint: Annotated[
+        Surface, typer.Option("--endpoint", "-e", help="The surface it is sent to.")
+    ] = Surface.GENERATIONS,
+    body: Annotated[
+        Path | None, typer.Option("--body", "-b", metavar="FILE", help="JSON body of the request; '-' reads stdin.")
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    sandbox: AllowSandbox = False,
+    as_json: Json = False,
+) -> None:
+    """Print the plan of a request without sending anything."""
+    wanted = setting(config=config, data_dir=data_dir, sandbox=sandbox)
+    loaded = wanted.routes()
+    facts = _facts(model, endpoint, body, loaded.settings)
+    table = loaded.table
+    planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), table)
+    if as_json:
+        terminal.print_json(_plan_json(planned) if isinstance(planned, Plan) else _refusal_json(planned))
+    else:
+        screen = terminal.console(wanted.env)
+        if isinstance(planned, Plan):
+            _show_plan(planned, endpoint, screen)
+        else:
+            _show_refusal(planned, screen)
+        _show_excluded(planned.excluded, table, screen)
+    raise typer.Exit(0 if isinstance(planned, Plan) else 1)
+
+
+def _facts(model: str | None, surface: Surface, body: Path | None, settings: Settings) -> Facts | Refusal:
+    """Take the request from the body file, the model from the flag when there is one."""
+    if body is None:
+        return Facts(surface=surface, asked_model=model)
+    try:
+        facts = read_facts(body, surface, settings)
+    except OSError as error:
+        terminal.stop(f"cannot read {body}: {error.strerror}")
+    if isinstance(facts, Refusal) or model is None:
+        return facts
+    return replace(facts, asked_model=model)
+
+
+def _show_plan(planned: Plan, surface: Surface, screen: Console) -> None:
+    tries = min(planned.max_attempts, len(planned.targets))
+    head = words(planned.asked_model, BOLD)
+    head.append_text(words(f" on {surface}: at most {tries} of {len(planned.targets)} ", ""))
+    head.append_text(words(f"target{'s' if len(planned.targets) > 1 else ''}, within {planned.deadline_s:g} s", ""))
+    screen.print(head)
+    screen.print()
+    wide = is_wide(screen)
+    columns = (">", "target", "owner", "kind", "model sent", ">patience")
+    shown = terminal.table(*(columns if wide else (*columns[:2], *columns[4:])))
+    for place, target in enumerate(planned.targets, start=1):
+        number, name = words(str(place), BOLD), words(target.name, GOOD)
+        owner, kind = words(target.channel.owner), words(target.channel.kind)
+        patience = words(f"{target.patience_s:g} s")
+        if wide:
+            shown.add_row(number, name, owner, kind, _sent(target), patience)
+        else:
+            below = words(f"{target.channel.owner}, {target.channel.kind}", DIM)
+            shown.add_row(number, stacked(name, below), _sent(target), patience)
+    screen.print(shown)
+
+
+def _sent(target: Target) -> Text:
+    tool = words("" if target.tool_sent_model is None else f"image tool: {target.tool_sent_model}", DIM)
+    return stacked(words(target.sent_model), tool)
+
+
+def _show_refusal(refusal: Refusal, screen: Console) -> None:
+    screen.print(words(f"Refused: {refusal.status} {refusal.code}", f"{BOLD} {BAD}"))
+    screen.print(words(refusal.message))
+
+
+def _show_excluded(excluded: tuple[Excluded, ...], table: RouteTable, screen: Console) -> None:
+    if not excluded:
+        return
+    screen.print()
+    shown = terminal.table("excluded", "why")
+    for item in excluded:
+        channel = table.channels.get(item.target.partition("/")[0])
+        shown.add_row(words(item.target, DIM), words(reason(item.reason, channel)))
+    screen.print(shown)
+
+
+def _plan_json(planned: Plan) -> JsonObject:
+    return {
+        "route": planned.route.name,
+        "asked_model": planned.asked_model,
+        "deadline_s": planned.deadline_s,
+        "max_attempts": planned.max_attempts,
+        "targets": [_target_json(target) for target in planned.targets],
+        "excluded": _excluded_json(planned.excluded),
+    }
+
+
+def _target_json(target: Target) -> JsonObject:
+    document: dict[str, JsonValue] = {
+        "channel": target.channel.name,
+        "row": target.row.name,
+        "owner": target.channel.owner,
+        "kind": target.channel.kind,
+        "sent_model": target.sent_model,
+        "patience_s": target.patience_s,
+    }
+    if target.tool_sent_model is not None:
+        document["tool_sent_model"] = target.tool_sent_model
+    return document
+
+
+def _refusal_json(refusal: Refusal) -> JsonObject:
+    return {
+        "error": {
+            "status": refusal.status,
+            "code": refusal.code,
+            "message": refusal.message,
+            "param": refusal.param,
+        },
+        "excluded": _excluded_json(refusal.excluded),
+    }
+
+
+def _excluded_json(excluded: tuple[Excluded, ...]) -> JsonValue:
+    return [{"target": item.target, "reason": item.reason} for item in excluded]

@@ -1,0 +1,171 @@
+"""One ledger row as people read it, and as a JSON line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, words
+from gateway.core.record import present, timestamp
+from gateway.core.types import JsonObject, JsonValue
+from gateway.stores.reader import AttemptRow, LogRow
+from gateway.stores.schema import RequestState
+
+
+@dataclass(slots=True, kw_only=True)
+class LogTable:
+    """Prints rows under one heading, so that what follows later stands in the same columns."""
+
+    screen: Console
+    _has_heading: bool = field(default=False)
+
+    def show(self, rows: Sequence[LogRow]) -> None:
+        """Print rows in their order; the heading once."""
+        if not rows and not self._has_heading:
+            self.screen.print(words("No requests in the ledger match.", DIM))
+            return
+        wide = is_wide(self.screen)
+        shown = _columns(wide=wide, heading=not self._has_heading)
+        self._has_heading = True
+        for row in rows:
+            shown.add_row(*_cells(row, wide=wide))
+        self.screen.print(shown)
+
+
+def _columns(*, wide: bool, heading: bool) -> Table:
+    shown = Table(
+        box=box.SIMPLE_HEAD if heading else None,
+        show_header=heading,
+        header_style="bold",
+        pad_edge=False,
+        show_edge=False,
+        expand=True,
+        padding=(0, 2, 0, 0) if wide else (0, 1, 0, 0),
+    )
+    shown.add_column("time (UTC)", width=14 if wide else 8, no_wrap=True)
+    shown.add_column("st.", width=4, no_wrap=True)
+    shown.add_column("surface", width=11, no_wrap=True)
+    shown.add_column("model", ratio=3, overflow="fold")
+    shown.add_column("owner", width=13 if wide else 11, overflow="fold")
+    shown.add_column("took", width=7, justify="right", no_wrap=True)
+    shown.add_column("what came", ratio=4, overflow="fold")
+    if wide:
+        shown.add_column("request", width=36, no_wrap=True)
+    return shown
+
+
+def _cells(row: LogRow, *, wide: bool) -> list[Text]:
+    cells = [
+        words(row.time.strftime("%m-%d %H:%M:%S" if wide else "%H:%M:%S"), DIM),
+        _status(row),
+        words(row.endpoint.removeprefix("images/")),
+        _model(row, wide=wide),
+        words(row.owner or "-", "" if row.owner else DIM),
+        words(_took(row)),
+        _came(row),
+    ]
+    return [*cells, words(row.request_id, DIM)] if wide else cells
+
+
+def _status(row: LogRow) -> Text:
+    if row.state is not RequestState.DONE or row.status is None:
+        return words("open", DIM) if row.state is RequestState.OPEN else words("cut", BAD)
+    return words(str(row.status), GOOD if row.status < 400 else WARN if row.status < 500 else BAD)
+
+
+def _model(row: LogRow, *, wide: bool) -> Text:
+    asked = words(row.asked_model or "-", BOLD if row.asked_model else DIM)
+    sent = row.attempts[-1].sent_model if row.attempts else None
+    if wide and sent is not None and sent != row.asked_model:
+        asked.append_text(words(f" → {sent}", DIM))
+    return asked
+
+
+def _took(row: LogRow) -> str:
+    latency = (row.record or {}).get("latency_ms")
+    if not isinstance(latency, int):
+        return ""
+    return f"{latency} ms" if latency < 1000 else f"{latency / 1000:.1f} s"
+
+
+def _came(row: LogRow) -> Text:
+    """Say what the client got or why not, with a badge when it took more than one attempt."""
+    tries = len(row.attempts)
+    said = words(f"{tries} tries ", f"{BOLD} {WARN}") if tries > 1 else Text()
+    if row.state is RequestState.INTERRUPTED:
+        return said.append_text(words("interrupted: outcome unknown" if tries else "interrupted", BAD))
+    failed = row.status is not None and row.status >= 400
+    last = row.attempts[-1] if row.attempts else None
+    if failed or row.failure is not None:
+        own = _member(row.record, "result", "code")
+        why = _reason(last) or row.failure or (own if isinstance(own, str) else "")
+        return said.append_text(words(why, BAD if failed else WARN))
+    said.append_text(words(_pictures(row.record)))
+    if tries > 1:
+        said.append_text(words(f" after {_reason(row.attempts[-2])}", DIM))
+    return said
+
+
+def _reason(attempt: AttemptRow | None) -> str:
+    if attempt is None or attempt.failure is None:
+        return ""
+    return f"{attempt.failure}:{attempt.detail}" if attempt.detail else attempt.failure
+
+
+def _pictures(record: JsonObject | None) -> str:
+    images = _member(record, "result", "images")
+    if not isinstance(images, Sequence) or isinstance(images, str) or not images:
+        return "text" if record is not None and record.get("endpoint") == "responses" else ""
+    first = images[0] if isinstance(images[0], Mapping) else {}
+    width, height, form = first.get("width"), first.get("height"), first.get("format")
+    size = f"{width}x{height} " if width and height else ""
+    return f"{len(images)} of {size}{form or 'picture'}" if len(images) > 1 else f"{size}{form or 'picture'}"
+
+
+def _member(record: JsonObject | None, *path: str) -> JsonValue:
+    value: JsonValue = record
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def record_of(row: LogRow) -> JsonObject:
+    """Give the record as it was logged; for a request without one, what the ledger knows and its ``state``."""
+    if row.record is not None:
+        return row.record
+    return present(
+        {
+            "time": timestamp(row.time),
+            "request_id": row.request_id,
+            "endpoint": row.endpoint,
+            "asked_model": row.asked_model,
+            "route_owner": row.owner,
+            "channel": row.channel,
+            "config_version": row.config_version,
+            "state": row.state.value,
+            "attempts": [_attempt_json(attempt) for attempt in row.attempts],
+        }
+    )
+
+
+def _attempt_json(attempt: AttemptRow) -> JsonObject:
+    return present(
+        {
+            "n": attempt.n,
+            "attempt_id": attempt.attempt_id,
+            "channel": attempt.channel,
+            "owner": attempt.owner,
+            "row": attempt.row,
+            "surface": attempt.surface,
+            "region": attempt.region,
+            "sent_model": attempt.sent_model,
+            "status": attempt.status,
+            "class": attempt.failure,
+            "detail": attempt.detail,
+            "outcome": attempt.outcome,
+            "duration_ms": attempt.duration_ms,
+        }
+    )

@@ -1,0 +1,40 @@
+"""``waybill serve``: flags over environment over defaults, then the launcher runs the server until a signal ends it."""
+
+from typing import Annotated
+
+import typer
+
+from gateway.cli import terminal
+from gateway.cli.options import AllowSandbox, Config, DataDir, Host
+from gateway.cli.setting import setting
+from gateway.launcher import ServeOptions
+from gateway.launcher import serve as launch
+
+
+def serve(
+    *,
+    host: Host = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65_535, help="Port to bind; 0 picks one. [default: 8484]")
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    sandbox: AllowSandbox = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes. Only 1 until stores are shared.")] = 1,
+) -> None:
+    """Run the gateway."""
+    if workers > 1:
+        terminal.stop("--workers above 1 needs stores that processes can share, and those are not built yet.")
+    wanted = setting(config=config, data_dir=data_dir, sandbox=sandbox)
+    process = wanted.process
+    code = launch(
+        ServeOptions(
+            host=host or process.host,
+            port=process.port if port is None else port,
+            config=process.config,
+            data_dir=process.data_dir,
+            sandbox=process.sandbox,
+            env=wanted.env,
+        )
+    )
+    raise typer.Exit(code)

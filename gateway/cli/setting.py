@@ -1,0 +1,57 @@
+"""What a command works with: flags over ``WAYBILL_*`` over defaults, and the routes file they lead to.
+
+A command that finds mistakes ends here, with exit code 2 and one line for each. It must never read the environment by
+itself: ``gateway.config`` does, once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.cli.terminal import stop_for
+from gateway.config import Loaded, Mistake, ProcessSettings, current, find_routes, load, settings_env
+from gateway.launcher import is_loopback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The environment as it was at the start, and the settings with the flags laid over them."""
+
+    env: Mapping[str, str]
+    process: ProcessSettings
+
+    @property
+    def sandbox_allowed(self) -> bool:
+        """Whether sandbox targets may wake: a loopback bind, or ``--sandbox``."""
+        return self.process.sandbox or is_loopback(self.process.host)
+
+    def read(self) -> Loaded | list[Mistake]:
+        """Read the routes file that these settings lead to."""
+        return load(
+            find_routes(self.process.config),
+            env=self.env,
+            data_dir=self.process.data_dir,
+            sandbox_allowed=self.sandbox_allowed,
+        )
+
+    def routes(self) -> Loaded:
+        """Read the routes file, or end the command with its mistakes."""
+        loaded = self.read()
+        return stop_for(loaded) if isinstance(loaded, list) else loaded
+
+
+def setting(*, config: Path | None = None, data_dir: Path | None = None, sandbox: bool = False) -> Setting:
+    """Lay the flags over the environment, or end the command with the environment's mistakes."""
+    env = current()
+    found = settings_env(env)
+    if isinstance(found, list):
+        stop_for(found)
+    return Setting(
+        env=env,
+        process=replace(
+            found,
+            config=config or found.config,
+            data_dir=data_dir or found.data_dir,
+            sandbox=sandbox or found.sandbox,
+        ),
+    )

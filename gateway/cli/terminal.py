@@ -1,0 +1,89 @@
+"""How commands print: answers on stdout, complaints on stderr, tables that fit the terminal.
+
+In a terminal there is colour and the terminal's width; into a pipe or a file, plain text and 140 columns (``COLUMNS``
+decides otherwise). Nothing is cut silently: long cells fold. Words that come from files, upstreams or callers are
+printed as text, never as markup, with control characters taken out.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import NoReturn, TextIO
+
+import orjson
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.config import Mistake
+from gateway.core.types import JsonValue
+
+PIPE_COLUMNS = 140
+WIDE_COLUMNS = 110
+
+GOOD, WARN, BAD, DIM, BOLD = "green", "yellow", "red", "dim", "bold"
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
+
+
+def console(env: Mapping[str, str], *, stderr: bool = False) -> Console:
+    """Open the terminal for one command."""
+    plain = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if plain.is_terminal or env.get("COLUMNS"):
+        return plain
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=PIPE_COLUMNS)
+
+
+def is_wide(screen: Console) -> bool:
+    """Whether there is room for every column beside the others."""
+    return screen.width >= WIDE_COLUMNS
+
+
+def words(text: str, style: str = "") -> Text:
+    """Give a piece of text that cannot move the cursor or colour anything."""
+    return Text(_CONTROL.sub(" ", text), style=style)
+
+
+def stacked(*parts: Text) -> Text:
+    """Put parts below each other in one cell; empty parts take no line."""
+    return Text("\n").join([part for part in parts if part.plain])
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Start a table in the one look that all commands share. A name that starts with ``>`` is set to the right."""
+    made = Table(
+        box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, title=title, title_justify="left"
+    )
+    made.title_style = "bold"
+    for name in columns:
+        made.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return made
+
+
+def print_json(document: JsonValue, *, pretty: bool = True) -> None:
+    """Write one JSON document and a line end to stdout."""
+    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if pretty else 0)
+    sys.stdout.write(orjson.dumps(document, option=option).decode())
+    sys.stdout.flush()
+
+
+def complain(lines: Iterable[object], stream: TextIO | None = None) -> None:
+    """Write plain lines to stderr."""
+    out = stream or sys.stderr
+    for line in lines:
+        out.write(f"{line}\n")
+    out.flush()
+
+
+def stop(message: str, code: int = 2) -> NoReturn:
+    """End the command with one sentence on stderr."""
+    complain([f"waybill: {message}"])
+    raise typer.Exit(code)
+
+
+def stop_for(mistakes: Iterable[Mistake]) -> NoReturn:
+    """End the command with exit code 2 and a line for each mistake."""
+    complain(mistakes)
+    raise typer.Exit(2)

@@ -1,0 +1,27 @@
+"""The machine's fixed words, said to people."""
+
+from collections.abc import Iterable
+
+from gateway.core.table import Channel
+from gateway.core.types import Surface
+
+_SURFACES = {Surface.GENERATIONS: "generations", Surface.EDITS: "edits", Surface.RESPONSES: "responses"}
+_REASONS = {
+    "not_pinned": "the request pins another channel",
+    "surface_not_served": "this row does not serve the surface",
+    "tool_model_unavailable": "the image tool's model has no row on this channel",
+    "sandbox_asleep": "asleep: a real target has a key, or the bind is not loopback",
+}
+
+
+def surfaces(served: Iterable[Surface]) -> str:
+    """List surfaces in the order of the interface, without their common prefix."""
+    held = frozenset(served)
+    return ", ".join(word for surface, word in _SURFACES.items() if surface in held)
+
+
+def reason(word: str, channel: Channel | None) -> str:
+    """Say why a target is out; a word that is not known is said as it is."""
+    if word == "no_credentials" and channel is not None and channel.unready is not None:
+        return channel.unready
+    return _REASONS.get(word, word.replace("_", " "))
