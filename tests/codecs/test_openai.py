@@ -359,7 +359,7 @@ leaves = (
 values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(names, values, max_size=8),
     st.sampled_from(Surface),

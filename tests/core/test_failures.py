@@ -349,7 +349,7 @@ contexts = st.builds(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(observations, st.none() | readings, contexts)
 def test_classify_is_total_and_never_calls_a_lost_purchase_refused(
     seen: Observation, reading: Reading | None, context: ClassifyContext

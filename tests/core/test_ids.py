@@ -15,7 +15,7 @@ def test_an_id_is_a_prefix_and_32_hex_digits() -> None:
     assert is_id("req", new_id("req", NOW_MS, DICE))
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     st.tuples(st.integers(0, 2**48 - 1), st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES)),
     st.tuples(st.integers(0, 2**48 - 1), st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES)),

@@ -245,7 +245,7 @@ routes = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     targets=routes,
     serves=st.lists(st.frozensets(st.sampled_from(Surface)), min_size=3, max_size=3),

@@ -65,7 +65,7 @@ def test_a_header_goes_before_a_sentence() -> None:
     assert retry_after_s({"retry-after": "3"}, "try again in 12s") == 3.0
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["retry-after", "retry-after-ms", "date"]),

@@ -145,7 +145,7 @@ def test_a_request_whose_time_was_up_before_any_attempt() -> None:
     assert (found.status, found.code) == (504, "upstream_timeout")
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     kind=st.sampled_from(FailureClass),
     status=st.none() | st.integers(100, 599),

@@ -127,7 +127,7 @@ def test_an_upstreams_own_word_is_not_our_deadline() -> None:
     assert asked(step(routed(), spoken)) == "b/m"
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     max_attempts=st.integers(1, 9),
     deadline_s=st.floats(1, 1000),
