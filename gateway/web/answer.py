@@ -1,0 +1,82 @@
+"""Writing answers: small ones at once, early ones so that a client that still sends receives them, kept ones in pieces.
+
+Rules: an answer given before the body was read says ``connection: close``, is written whole, and is followed by a
+bounded reading of what still comes, because closing a socket with unread bytes throws away the answer on its way. Kept
+answers are never held in memory: the next piece is read when the last one has gone. Nobody left to read is no error.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.exchange import Presence
+from gateway.ports import AnswerBody
+from gateway.web.arrival import brings_body
+from gateway.web.stamps import Headers
+
+JSON = b"application/json"
+DRAIN_S = 3.0
+DRAIN_BYTES = 64 * 1024 * 1024
+
+_CLOSE = (b"connection", b"close")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A JSON answer that fits in memory."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def head(self) -> Headers:
+        """Give its headers with type and length."""
+        return [(b"content-type", JSON), (b"content-length", b"%d" % len(self.body)), *self.headers]
+
+
+async def respond(send: Send, answer: Answer) -> None:
+    """Answer a request whose body was read, or that has none."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.head()})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def respond_early(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
+    """Answer a request whose body, if it brings one, was not read to its end; the connection closes after that."""
+    if not brings_body(scope):
+        await respond(send, answer)
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.head(), _CLOSE]})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+    await _drain(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: Receive) -> None:
+    """Read and drop the rest of a body: at most ``DRAIN_BYTES`` and ``DRAIN_S``."""
+    dropped = 0
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while dropped < DRAIN_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Headers, presence: Presence) -> None:
+    """Write an answer that is kept in the spool; stop when the client has gone. The caller closes ``body``."""
+    length = body.length
+    head = [*headers, (b"content-length", b"%d" % length)]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    sent = 0
+    async for chunk in body.chunks():
+        if presence.gone:
+            return
+        sent += len(chunk)
+        # The last piece ends the message: an empty end after it would come when the client may have asked again.
+        await send({"type": "http.response.body", "body": chunk, "more_body": sent < length})
+    if length == 0:
+        await send({"type": "http.response.body", "body": b""})

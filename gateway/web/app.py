@@ -1,0 +1,167 @@
+"""Which path is answered by what.
+
+Rules: the three POSTs are found by their exact path before any router runs. Everything else is a small JSON answer made
+from what is in memory. A path is known or it is not: no redirects, no guessing at slashes. What the API has and this
+version has not answers 404 with a sentence that says so, and names the right surface where there is one.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import orjson
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway import __version__
+from gateway.core.types import JsonObject, Surface
+from gateway.web.answer import Answer, respond, respond_early
+from gateway.web.arrival import brings_body
+from gateway.web.edge import Edge
+from gateway.web.errors import MethodNotAllowed, ModelNotFound, NotOffered, UnknownUrl
+from gateway.web.health import alive, readiness
+from gateway.web.models import model_json, model_list
+from gateway.web.post import serve_post
+from gateway.web.services import Services
+
+__all__ = ["Lifespan", "Services", "build_app"]
+
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+Page = Callable[[Scope], Answer]
+
+POSTS: Mapping[str, Surface] = {f"/v1/{surface.value}": surface for surface in Surface}
+READS = ("GET", "HEAD")
+
+_CHAT = (
+    "Chat completions are not offered here. Use POST /v1/responses for text and turns that draw, or "
+    "POST /v1/images/generations and /v1/images/edits for pictures."
+)
+_VARIATIONS = "Image variations are not offered here. Use POST /v1/images/edits."
+_COMPLETIONS = "Completions are not offered here. Use POST /v1/responses."
+_NAMED: Mapping[str, str] = {
+    "/v1/chat/completions": _CHAT,
+    "/v1/completions": _COMPLETIONS,
+    "/v1/images/variations": _VARIATIONS,
+}
+_NOT_BUILT = (
+    "/v1/files",
+    "/v1/uploads",
+    "/v1/conversations",
+    "/v1/responses",
+    "/v1/flights",
+    "/v1/images",
+    "/v1/batches",
+    "/v1/embeddings",
+    "/v1/audio",
+    "/v1/videos",
+    "/v1/moderations",
+    "/v1/assistants",
+    "/v1/threads",
+    "/v1/vector_stores",
+    "/v1/realtime",
+)
+_NOT_OFFERED = "This endpoint is not offered by this version of the gateway."
+_NO_WEBSOCKET = "WebSocket connections are not offered by this version of the gateway. Use POST /v1/responses."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reads:
+    """An address that can be read: GET and HEAD, nothing else."""
+
+    page: Page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in READS:
+            raise MethodNotAllowed(READS)
+        if brings_body(scope):
+            await respond_early(scope, receive, send, self.page(scope))
+        else:
+            await respond(send, self.page(scope))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dispatch:
+    """The hot paths first, then the router."""
+
+    services: Services
+    router: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        surface = POSTS.get(scope["path"]) if scope["type"] == "http" else None
+        if surface is None:
+            await self.router(scope, receive, send)
+        elif scope["method"] == "POST":
+            await serve_post(self.services, surface, scope, receive, send)
+        elif _asks_for_websocket(scope):
+            raise NotOffered(_NO_WEBSOCKET)
+        else:
+            raise MethodNotAllowed(("POST",))
+
+
+def build_app(services: Services, lifespan: Lifespan | None = None) -> ASGIApp:
+    """Build the application. ``lifespan`` is entered before the first request and left after the last one."""
+    table = services.table
+
+    def models(_scope: Scope) -> Answer:
+        return _json(model_list(table()))
+
+    def model(scope: Scope) -> Answer:
+        now = table()
+        route = now.routes.get(scope["path_params"]["name"])
+        shown = model_json(now, route) if route is not None else None
+        if shown is None:
+            raise ModelNotFound
+        return _json(shown)
+
+    def ready(_scope: Scope) -> Answer:
+        is_ready = services.ready()
+        return _json(readiness(table(), ready=is_ready), 200 if is_ready else 503)
+
+    pages: Mapping[str, Page] = {
+        "/": _welcome,
+        "/healthz": lambda _scope: _json(alive()),
+        "/readyz": ready,
+        "/v1/models": models,
+        "/v1/models/{name:path}": model,
+    }
+    router = Router(
+        routes=[Route(path, _Reads(page=page), methods=None) for path, page in pages.items()],
+        redirect_slashes=False,
+        default=_unknown,
+        lifespan=None if lifespan is None else lambda _app: lifespan(),
+    )
+    return Edge(services, _Dispatch(services=services, router=router))
+
+
+async def _unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Refuse what no route matched; a sentence for what a caller of this API may well look for."""
+    path = scope["path"]
+    named = _NAMED.get(path)
+    if named is not None:
+        raise NotOffered(named)
+    if _asks_for_websocket(scope):
+        raise NotOffered(_NO_WEBSOCKET)
+    if any(path == known or path.startswith(f"{known}/") for known in _NOT_BUILT):
+        raise NotOffered(_NOT_OFFERED)
+    raise UnknownUrl
+
+
+def _asks_for_websocket(scope: Scope) -> bool:
+    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
+
+
+def _welcome(_scope: Scope) -> Answer:
+    return _json(
+        {
+            "name": "waybill",
+            "version": __version__,
+            "api": "/v1",
+            "models": "/v1/models",
+            "health": "/healthz",
+            "ready": "/readyz",
+        }
+    )
+
+
+def _json(document: JsonObject, status: int = 200) -> Answer:
+    return Answer(status=status, body=orjson.dumps(document))

@@ -1,0 +1,82 @@
+"""One request as it reaches the gateway: its identity, whether a body comes with it, and that body in pieces.
+
+Rules: a request gets its id before anything is judged about it. A client that leaves while it is still sending is
+``ClientGone`` for whoever reads; nothing here decides what that means.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.types import Receive, Scope
+
+from gateway.core.types import RequestId
+from gateway.intake.incoming import ClientGone
+
+_VISIT = "waybill.visit"
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """Who a request is. ``settled`` turns true once its record has been written by the relay."""
+
+    request_id: RequestId
+    time: datetime
+    started: float  # Clock.monotonic()
+    settled: bool = False
+
+
+def begin_visit(scope: Scope, visit: Visit) -> None:
+    """Tie the visit to its request, for all who handle the request and for the protocol below."""
+    scope.setdefault("state", {})[_VISIT] = visit
+
+
+def visit_of(scope: Scope) -> Visit:
+    """Give the request's identity; the edge has tied it before anybody else runs."""
+    visit = known_visit(scope)
+    if visit is None:
+        raise LookupError("no visit was begun for this request")
+    return visit
+
+
+def known_visit(scope: Scope) -> Visit | None:
+    """Give the request's identity, or nothing when the edge has not seen it yet."""
+    found = scope.get("state", {}).get(_VISIT)
+    return found if isinstance(found, Visit) else None
+
+
+def headers_of(scope: Scope) -> Mapping[str, str]:
+    """Give the headers by lower-case name; the values of a repeated one are joined by commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def brings_body(scope: Scope) -> bool:
+    """Whether the head announces a body, even an empty chunked one."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
+        for name, value in scope["headers"]
+    )
+
+
+class Upload:
+    """The body of a request, read once. ``finished`` is whether its last byte was seen."""
+
+    __slots__ = ("_receive", "finished")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.finished = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes; empty pieces are left out. Raises ``ClientGone``."""
+        while not self.finished:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.finished = not message.get("more_body", False)
+            if body := message.get("body", b""):
+                yield body

@@ -1,0 +1,171 @@
+"""The one layer every request passes: identity, an unambiguous head, a bounded number at once, no bug unanswered.
+
+Rules: each answer carries ``x-request-id``. A head that two readers could understand differently (no Host, two Hosts, a
+Host that is none, two lengths, a length and a coding) is refused before anything looks at it; nothing it says is
+repeated. What is asked for is decided from ``scope["path"]`` alone, never from the raw target or the Host. Health is
+answered under any load. A request of the API that ends here, and was not settled by the relay, is one log line and no
+ledger row: it bought nothing, and anybody can send a million of them.
+"""
+
+import re
+import traceback
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.core.record import Record, ResultRecord
+from gateway.core.types import JsonObject, Surface
+from gateway.web.answer import Answer, respond_early
+from gateway.web.arrival import Visit, begin_visit
+from gateway.web.errors import BadHead, InternalError, Overloaded, WebError, envelope
+from gateway.web.services import Services
+from gateway.web.stamps import retry_advice
+
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz"})
+API = "/v1/"
+
+# Of the grammar of a registered name only what host names are made of: this text may become part of a URL.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_FRAMES = 6
+_SURFACES = frozenset(surface.value for surface in Surface)
+
+
+class Edge:
+    """The outermost ASGI application; ``app`` answers what it lets through."""
+
+    def __init__(self, services: Services, app: ASGIApp) -> None:
+        self._services = services
+        self._app = app
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; other scopes are the application's start and end."""
+        if scope["type"] == "http":
+            await self._handle(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await self._app(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        services = self._services
+        visit = Visit(
+            request_id=services.new_request_id(), time=services.clock.now(), started=services.clock.monotonic()
+        )
+        begin_visit(scope, visit)
+        out = _Outgoing(send, visit.request_id.encode())
+        code: str | None = None
+        try:
+            check_head(scope["headers"])
+            await self._admit(scope, receive, out)
+        except WebError as refusal:
+            code = refusal.error.code
+            await respond_early(scope, receive, out, _answer(refusal))
+        except Exception as bug:  # noqa: BLE001 - the last place that can still answer; the bug is logged, not shown
+            services.events.emit(bug_event(visit, bug))
+            failure = InternalError()
+            code = failure.error.code
+            if out.status is None:  # else the server closes a connection whose answer was not finished
+                await respond_early(scope, receive, out, _answer(failure))
+        finally:
+            if not visit.settled and scope["path"].startswith(API):
+                self._log(scope["path"], visit, out.status, code)
+
+    async def _admit(self, scope: Scope, receive: Receive, out: "_Outgoing") -> None:
+        if scope["path"] in ALWAYS_ANSWERED:
+            await self._app(scope, receive, out)
+            return
+        if self._in_flight >= self._services.settings.server.max_in_flight:
+            raise Overloaded
+        self._in_flight += 1
+        try:
+            await self._app(scope, receive, out)
+        finally:
+            self._in_flight -= 1
+
+    def _log(self, path: str, visit: Visit, status: int | None, code: str | None) -> None:
+        """Write the record of a request that never reached the relay."""
+        elapsed_s = self._services.clock.monotonic() - visit.started
+        record = Record(
+            time=visit.time,
+            request_id=visit.request_id,
+            endpoint=_endpoint(path),
+            stream=False,
+            result=ResultRecord(status=status or 499, code=code),
+            latency_ms=max(0, round(elapsed_s * 1000)),
+        )
+        self._services.events.emit({"event": "request.finished", **record.as_json()})
+
+
+class _Outgoing:
+    """The way out: puts the request's id on the head, and remembers what status went out."""
+
+    __slots__ = ("_request_id", "_send", "status")
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self._send = send
+        self._request_id = (b"x-request-id", request_id)
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [self._request_id, *message.get("headers", ())]
+        await self._send(message)
+
+
+def check_head(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a head that is too large or can be read in two ways. Raises ``BadHead``."""
+    count = size = hosts = lengths = codings = 0
+    for name, value in headers:
+        count += 1
+        size += len(name) + len(value)
+        if name == b"host":
+            hosts += 1
+            if _HOST.fullmatch(value) is None:
+                raise BadHead("The Host header is not a host name with an optional port.")
+        elif name == b"content-length":
+            lengths += 1
+        elif name == b"transfer-encoding":
+            codings += 1
+            if value.lower() != b"chunked":
+                raise BadHead("The only transfer coding taken is chunked.")
+    if count > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise BadHead(f"A request may have {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes in all.")
+    if hosts != 1:
+        raise BadHead("A request must have exactly one Host header.")
+    if lengths + codings > 1:
+        raise BadHead("A request must say the length of its body in exactly one way.")
+
+
+def bug_event(visit: Visit, bug: Exception) -> JsonObject:
+    """Describe a bug for the log: its type and where it was raised, never its text, which may hold a caller's words."""
+    while isinstance(bug, ExceptionGroup):
+        bug = bug.exceptions[0]
+    frames = traceback.extract_tb(bug.__traceback__)[-_FRAMES:]
+    return {
+        "event": "gateway.bug",
+        "request_id": visit.request_id,
+        "error": type(bug).__name__,
+        "at": [f"{_module(frame.filename)}:{frame.lineno}" for frame in reversed(frames)],
+    }
+
+
+def _module(filename: str) -> str:
+    return "/".join(filename.rsplit("/", 2)[-2:])
+
+
+def _answer(refusal: WebError) -> Answer:
+    headers = [*refusal.headers, *retry_advice(refusal.retry_after_s)]
+    return Answer(status=refusal.error.status, body=envelope(refusal.error), headers=tuple(headers))
+
+
+def _endpoint(path: str) -> str:
+    """Name what was asked for in the record's words; an unknown path is not repeated."""
+    below = path.removeprefix(API)
+    if below in _SURFACES:
+        return below
+    return "models" if below == "models" or below.startswith("models/") else "unknown"

@@ -1,0 +1,143 @@
+"""What the edge refuses, as one exception tree, and the one envelope every error of this gateway leaves in.
+
+    WebError
+    |- BadHead            400 invalid_value       headers that are ambiguous or too large
+    |- UnknownUrl         404 unknown_url         no such path
+    |  `- NotOffered      404 unknown_url         a path of the API that this version does not have
+    |- ModelNotFound      404 model_not_found     no route of that name can be used
+    |- MethodNotAllowed   405 method_not_allowed  a known path, another method
+    |- InternalError      500 internal_error      a bug; what it was stands in the log, not in the answer
+    `- Overloaded         503 gateway_overloaded  more requests at once than this process takes
+
+Expected failures behind the edge are values (``Refusal``, ``PublicError``) and share the envelope: an ``error`` object
+whose four keys are always there. Nothing the caller sent is repeated in a message made here.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+
+from gateway.core.record import AttemptRecord
+from gateway.core.redact import is_plain
+from gateway.core.types import JsonObject, JsonValue, Refusal
+from gateway.core.verdict import PublicError
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+RATE_LIMITED = "requests"  # the API's own word for a limit on requests
+
+_PARAM_CHARS = 200
+
+
+class WebError(Exception):
+    """A request that ends at the edge. ``retry_after_s`` is given when trying again can help."""
+
+    def __init__(
+        self,
+        error: PublicError,
+        *,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.headers = headers
+        self.retry_after_s = retry_after_s
+
+
+class BadHead(WebError):
+    """Headers that two readers could understand differently, or that are too many."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ours(400, "invalid_value", message, "headers"))
+
+
+class UnknownUrl(WebError):
+    """No such path."""
+
+    def __init__(self, message: str = "There is nothing at this address.") -> None:
+        super().__init__(ours(404, "unknown_url", message))
+
+
+class NotOffered(UnknownUrl):
+    """A path that the API has and this version of the gateway has not; the message says what to use instead."""
+
+
+class ModelNotFound(WebError):
+    """No usable route of that name."""
+
+    def __init__(self) -> None:
+        super().__init__(ours(404, "model_not_found", "This model is not served here.", "model"))
+
+
+class MethodNotAllowed(WebError):
+    """A known path asked with a method it has not. ``allowed`` becomes the Allow header."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        names = ", ".join(allowed)
+        super().__init__(
+            ours(405, "method_not_allowed", f"This address takes {names}."), headers=((b"allow", names.encode()),)
+        )
+
+
+class InternalError(WebError):
+    """A bug of ours; the answer says nothing about it."""
+
+    def __init__(self) -> None:
+        super().__init__(ours(500, "internal_error", "The gateway failed to handle this request."))
+
+
+class Overloaded(WebError):
+    """More requests at once than this process takes; nothing was read and nothing was started."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ours(503, "gateway_overloaded", "The gateway is handling as many requests as it can. Try again shortly."),
+            retry_after_s=1.0,
+        )
+
+
+def ours(status: int, code: str | None, message: str, param: str | None = None) -> PublicError:
+    """Make an error of our own; its type follows from the status."""
+    return PublicError(status=status, type=_type_of(status), code=code, param=param, message=message)
+
+
+def refused(refusal: Refusal) -> PublicError:
+    """Give a refusal as the client sees it."""
+    return ours(refusal.status, refusal.code, refusal.message, refusal.param)
+
+
+def _type_of(status: int) -> str:
+    if status >= 500:
+        return SERVER_ERROR
+    return RATE_LIMITED if status == 429 else INVALID_REQUEST
+
+
+def envelope(error: PublicError, attempts: Sequence[AttemptRecord] = ()) -> bytes:
+    """Write the error as the API's JSON; ``attempts`` adds what was tried, when anything was."""
+    fields: dict[str, JsonValue] = {
+        "message": _sayable(error.message),
+        "type": _sayable(error.type),
+        "param": None if error.param is None else _sayable(error.param[:_PARAM_CHARS]),
+        "code": None if error.code is None else _sayable(error.code),
+    }
+    if attempts:
+        fields["attempts"] = [_attempt_json(attempt) for attempt in attempts]
+    return orjson.dumps({"error": fields})
+
+
+def _attempt_json(attempt: AttemptRecord) -> JsonObject:
+    failure = attempt.failure
+    code = failure.error.code if failure is not None and failure.error is not None else None
+    return {
+        "channel": _sayable(attempt.channel),
+        "owner": _sayable(attempt.owner),
+        "class": failure.kind if failure is not None else None,
+        "status": attempt.status,
+        "code": code if code is not None and is_plain(code) else None,
+    }
+
+
+def _sayable(text: str) -> str:
+    """Replace what UTF-8 cannot carry (lone surrogates of a hostile body)."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,31 @@
+"""The models a client may ask for: the routes that have at least one usable target.
+
+Rules: what is listed can be asked for now; a route whose every target lacks credentials is not listed. A model is owned
+by the owner of its first usable target, the one that is tried first.
+"""
+
+from gateway.core.table import Route, RouteTable
+from gateway.core.types import JsonObject, Surface
+
+CREATED = 1_767_225_600  # 2026-01-01T00:00:00Z: the field is required and a route has no date of its own
+
+
+def model_list(table: RouteTable) -> JsonObject:
+    """Give all usable routes as the API's list of models, in the file's order."""
+    shown = (model_json(table, route) for route in table.routes.values())
+    return {"object": "list", "data": [model for model in shown if model is not None]}
+
+
+def model_json(table: RouteTable, route: Route) -> JsonObject | None:
+    """Give a route as a model object, or nothing when no target of it is usable."""
+    usable = [target for target in route.targets if target.unusable is None]
+    if not usable:
+        return None
+    serves = frozenset[Surface]().union(*(table.channels[target.channel].rows[target.row].serves for target in usable))
+    return {
+        "id": route.name,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": table.channels[usable[0].channel].owner,
+        "waybill": {"surfaces": [surface.value for surface in Surface if surface in serves]},
+    }

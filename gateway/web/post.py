@@ -1,0 +1,124 @@
+"""One POST of a surface, from its first body byte to the last byte of its answer.
+
+Rules: a body becomes a job or a refusal, and either is settled by the relay exactly once. While a job runs, and while
+its answer is written, the client's leaving is watched; what follows from it is the relay's to decide. What was kept of
+the request and of the answer is given back whatever happens.
+"""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.core.record import Record
+from gateway.core.redact import header_value
+from gateway.core.types import Refusal, Surface
+from gateway.exchange import Presence
+from gateway.intake import ClientGone, Incoming
+from gateway.ports import Job
+from gateway.relay import Refused, Result
+from gateway.web.answer import Answer, respond, respond_early, respond_kept
+from gateway.web.arrival import Upload, Visit, headers_of, visit_of
+from gateway.web.errors import envelope, ours, refused
+from gateway.web.services import Services
+from gateway.web.stamps import advice, stamps, travelled
+
+LEFT_EARLY = Refusal(status=499, code="client_gone", message="The client left before its request was whole.")
+_NO_ANSWER = ours(502, "upstream_unknown_outcome", "No answer was kept for this request.")
+
+
+async def serve_post(services: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request of ``surface``."""
+    visit = visit_of(scope)
+    upload = Upload(receive)
+    incoming = Incoming(
+        surface=surface,
+        request_id=visit.request_id,
+        time=visit.time,
+        started=visit.started,
+        headers=headers_of(scope),
+        query=scope["query_string"].decode("latin-1"),
+        chunks=upload.chunks(),
+    )
+    try:
+        read = await services.intake.read(incoming)
+    except ClientGone:
+        await _settle(services, surface, visit, LEFT_EARLY)
+        return
+    if isinstance(read, Refusal):
+        record = await _settle(services, surface, visit, read)
+        answer = _refusal_answer(read, record)
+        if upload.finished:
+            await respond(send, answer)
+        else:
+            await respond_early(scope, receive, send, answer)
+        return
+    await _run(services, read, receive, send, visit)
+
+
+async def _settle(services: Services, surface: Surface, visit: Visit, refusal: Refusal) -> Record:
+    record = await services.relay.refuse(
+        Refused(
+            request_id=visit.request_id,
+            time=visit.time,
+            started=visit.started,
+            endpoint=surface.value,
+            refusal=refusal,
+        )
+    )
+    visit.settled = True
+    return record
+
+
+def _refusal_answer(refusal: Refusal, record: Record) -> Answer:
+    may_retry = refusal.status in {429, 503}
+    headers = stamps(record) + advice(record, may_retry=may_retry, retry_after_s=refusal.retry_after_s or 1.0)
+    return Answer(status=refusal.status, body=envelope(refused(refusal)), headers=tuple(headers))
+
+
+async def _run(services: Services, job: Job, receive: Receive, send: Send, visit: Visit) -> None:
+    presence = Presence()
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(_watch(receive, presence))
+        try:
+            result = await services.relay.run(job, presence)
+            visit.settled = True
+            await _deliver(send, result, presence)
+        finally:
+            watch.cancel()
+            job.body.close()
+
+
+async def _watch(receive: Receive, presence: Presence) -> None:
+    """Tell the relay when the client goes; anything else that still comes is of no interest."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    presence.leave()
+
+
+async def _deliver(send: Send, result: Result, presence: Presence) -> None:
+    """Write the result, unless nobody is there to read it; gives the kept answer back."""
+    body = result.body
+    try:
+        if presence.gone:
+            return
+        if body is None:
+            await respond(send, _error_answer(result))
+            return
+        kind = (b"content-type", header_value(result.content_type).encode("latin-1"))
+        headers = [kind, *stamps(result.record), *travelled(result.upstream_headers)]
+        if result.status >= 400:
+            headers += _advice(result)
+        await respond_kept(send, body, result.status, headers, presence)
+    finally:
+        if body is not None:
+            body.close()
+
+
+def _error_answer(result: Result) -> Answer:
+    error = result.error or _NO_ANSWER
+    headers = [*stamps(result.record), *travelled(result.upstream_headers), *_advice(result)]
+    return Answer(status=error.status, body=envelope(error, result.record.attempts), headers=tuple(headers))
+
+
+def _advice(result: Result) -> list[tuple[bytes, bytes]]:
+    return advice(result.record, may_retry=result.may_retry, retry_after_s=result.retry_after_s or 1.0)
