@@ -99,12 +99,19 @@ attempts = Table(
 
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.
 FAILED = text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
+CLASSED = text("failure IS NOT NULL")
 OPEN = text("state = 'open'")
 SENT = text("state = 'sent'")
 
 Index("ix_requests_owner", requests.c.owner, requests.c.request_id)
 Index("ix_requests_asked_model", requests.c.asked_model, requests.c.request_id)
-Index("ix_requests_failure", requests.c.failure, requests.c.request_id)
+Index(
+    "ix_requests_failure",
+    requests.c.failure,
+    requests.c.request_id,
+    sqlite_where=CLASSED,
+    postgresql_where=CLASSED,
+)
 Index("ix_requests_failed", requests.c.request_id, sqlite_where=FAILED, postgresql_where=FAILED)
 Index("ix_requests_open", requests.c.request_id, sqlite_where=OPEN, postgresql_where=OPEN)
 Index("ix_attempts_sent", attempts.c.request_id, sqlite_where=SENT, postgresql_where=SENT)

@@ -50,11 +50,18 @@ def upgrade() -> None:
         sa.CheckConstraint("state IN ('sent', 'ended', 'interrupted')", name=op.f("ck_attempts_state")),
     )
     failed = sa.text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
+    classed = sa.text("failure IS NOT NULL")
     is_open = sa.text("state = 'open'")
     sent = sa.text("state = 'sent'")
     op.create_index("ix_requests_owner", "requests", ["owner", "request_id"])
     op.create_index("ix_requests_asked_model", "requests", ["asked_model", "request_id"])
-    op.create_index("ix_requests_failure", "requests", ["failure", "request_id"])
+    op.create_index(
+        "ix_requests_failure",
+        "requests",
+        ["failure", "request_id"],
+        sqlite_where=classed,
+        postgresql_where=classed,
+    )
     op.create_index("ix_requests_failed", "requests", ["request_id"], sqlite_where=failed, postgresql_where=failed)
     op.create_index("ix_requests_open", "requests", ["request_id"], sqlite_where=is_open, postgresql_where=is_open)
     op.create_index("ix_attempts_sent", "attempts", ["request_id"], sqlite_where=sent, postgresql_where=sent)
