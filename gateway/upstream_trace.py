@@ -128,39 +128,56 @@ class Upload(aiohttp.Payload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Send the body, piece by piece. ``content_length`` is what the head has promised."""
         self._consumed = True
-        promised = self._size if content_length is None else content_length
+        promised = self._body.length if content_length is None else content_length
         pieces = self._body.read()
         try:
-            written = await self._send_pieces(pieces, writer)
+            if promised <= _UNDRAINED:  # the transport takes it whole: nothing to wait for
+                written = await self._send_pieces(pieces, writer, promised, None)
+            else:
+                written = await self._send_watched(pieces, writer, promised)
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
         if written != promised:
-            self.trace.miscounted = True
-            raise ValueError("the body's length and its bytes disagree")
+            self._disagree()
 
-    async def _send_pieces(self, pieces: AsyncIterator[bytes], writer: AbstractStreamWriter) -> int:
-        loop = asyncio.get_running_loop()
-        written = 0
+    async def _send_watched(self, pieces: AsyncIterator[bytes], writer: AbstractStreamWriter, promised: int) -> int:
         try:
             async with asyncio.timeout(None) as stall:
-                async for piece in pieces:
-                    if not written:
-                        self._mark_sent(writer)
-                    written += len(piece)
-                    if written > _UNDRAINED:
-                        stall.reschedule(loop.time() + self._stall_s)
-                    await writer.write(piece)
-                    stall.reschedule(None)
-                if written > _UNDRAINED:
-                    stall.reschedule(loop.time() + self._stall_s)
-                    await writer.drain()
+                written = await self._send_pieces(pieces, writer, promised, stall)
+                stall.reschedule(asyncio.get_running_loop().time() + self._stall_s)
+                await writer.drain()
         except TimeoutError:
             self.trace.stalled = True
             raise
         return written
 
+    async def _send_pieces(
+        self, pieces: AsyncIterator[bytes], writer: AbstractStreamWriter, promised: int, stall: asyncio.Timeout | None
+    ) -> int:
+        loop = asyncio.get_running_loop()
+        written = 0
+        async for piece in pieces:
+            written += len(piece)
+            if written > promised:
+                self._disagree()
+            if not self.trace.sent:
+                self._mark_sent(writer)
+            if stall is not None:
+                stall.reschedule(loop.time() + self._stall_s)
+            await writer.write(piece)
+            if stall is not None:
+                stall.reschedule(None)  # reading our own body is not the peer's time
+        if not promised:
+            self._mark_sent(writer)  # the head alone goes out when this returns
+        return written
+
+    def _disagree(self) -> NoReturn:
+        self.trace.miscounted = True
+        raise ValueError("the body's length and its bytes disagree")
+
     def _mark_sent(self, writer: AbstractStreamWriter) -> None:
+        """Say that the next write reaches the socket, unless the connection is known to be gone; no await between."""
         transport = writer.transport
         self.trace.sent = transport is not None and not transport.is_closing()
 

@@ -28,7 +28,7 @@ class BytesBody:
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         self.reads += 1
-        stop = self.length if end is None else end
+        stop = len(self._data) if end is None else end
         for at in range(start, stop, _PIECE):
             yield self._data[at : min(at + _PIECE, stop)]
 
@@ -61,11 +61,27 @@ class EndlessBody(BytesBody):
 
 
 class LyingBody(BytesBody):
-    """Says it is longer than it is."""
+    """Says it is longer than it is, by ``by`` bytes (or shorter)."""
+
+    def __init__(self, data: bytes, by: int) -> None:
+        super().__init__(data)
+        self._by = by
 
     @property
     def length(self) -> int:
-        return len(self._data) + 10
+        return len(self._data) + self._by
+
+
+class SlowBody(BytesBody):
+    """Takes ``delay_s`` to give its first byte."""
+
+    def __init__(self, data: bytes, delay_s: float) -> None:
+        super().__init__(data)
+        self._delay_s = delay_s
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        await asyncio.sleep(self._delay_s)
+        yield self._data[start:end]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

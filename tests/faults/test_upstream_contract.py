@@ -16,7 +16,7 @@ from tests.fakes import script as fake
 from tests.fakes.answers import image_answer
 from tests.fakes.script import Script, reply
 from tests.fakes.upstream import FakeUpstream, closed_port, full_backlog
-from tests.faults.calls import BytesBody, Limits, Outcome, call, observe
+from tests.faults.calls import SMALL, BytesBody, Limits, Outcome, SlowBody, call, observe
 
 UNSENT, SENT, ANSWERED, DONE = Phase.UNSENT, Phase.SENT, Phase.ANSWERED, Phase.DONE
 IMPATIENT = Limits(idle_s=5.0, give_up_s=0.4)
@@ -222,6 +222,26 @@ async def test_a_connection_the_peer_closed_is_not_used(sender: Sender) -> None:
         await asyncio.sleep(0.15)
         assert (await observe(sender, call(upstream.url))).words == (DONE, None)
         assert (upstream.count, upstream.connections) == (2, 2)
+
+
+async def test_a_kept_connection_that_goes_before_the_first_byte_has_sent_nothing(sender: Sender) -> None:
+    async with FakeUpstream(fake.close_after(reply(), 0.1), default=reply()) as upstream:
+        assert (await observe(sender, call(upstream.url))).words == (DONE, None)
+        assert (await observe(sender, call(upstream.url, SlowBody(SMALL, 0.3)))).words == (UNSENT, Cause.CONNECT_FAILED)
+        assert upstream.count == 1
+
+
+async def test_a_body_that_does_not_come_in_time_has_sent_nothing(sender: Sender) -> None:
+    async with FakeUpstream(default=reply()) as upstream:
+        seen = await observe(sender, call(upstream.url, SlowBody(SMALL, 1.0), limits=IMPATIENT))
+        assert (seen.words, upstream.count) == ((UNSENT, Cause.PATIENCE), 0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+async def test_a_body_of_any_size_counts_as_sent(size: int, sender: Sender) -> None:
+    async with FakeUpstream(fake.drop_before_status()) as upstream:
+        assert (await observe(sender, call(upstream.url, bytes(size)))).words == (SENT, Cause.DROPPED)
+        assert upstream.count == 1
 
 
 async def test_a_good_connection_is_used_again(sender: Sender) -> None:

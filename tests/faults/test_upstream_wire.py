@@ -74,10 +74,11 @@ async def test_no_cookie_is_kept_and_no_proxy_taken_from_the_environment(
         assert upstream.requests[1].header("cookie") is None
 
 
-async def test_a_body_that_is_not_as_long_as_it_says_is_our_bug(sender: Sender) -> None:
+@pytest.mark.parametrize("by", [10, -1, 100_000])
+async def test_a_body_that_is_not_as_long_as_it_says_is_our_bug(by: int, sender: Sender) -> None:
     async with FakeUpstream(default=reply()) as upstream:
         with pytest.raises(RuntimeError, match="length"):
-            await observe(sender, call(upstream.url, LyingBody(b"{}")))
+            await observe(sender, call(upstream.url, LyingBody(b"{}", by)))
         assert upstream.count == 0
 
 
