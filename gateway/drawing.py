@@ -284,8 +284,9 @@ def _svg(poster: Poster) -> str:
             f'{width} {lift[3]}V{height}H0Z"/>'
         )
     unit = min(width, height) / 100
-    prompt = "".join(char for char in poster.prompt if char.isprintable())
-    texts = [("SANDBOX", 3.2), (prompt[:60] or "(no prompt)", 2.8), *((note, 2) for note in _clipped(poster.notes, 6))]
+    prompt = "".join(char for char in poster.prompt[:400] if char.isprintable())
+    prompt = prompt if len(prompt) <= 60 else f"{prompt[:59]}…"
+    texts = [("SANDBOX", 3.2), (prompt or "(no prompt)", 2.8), *((note, 2) for note in _clipped(poster.notes, 6))]
     texts.append((poster.caption, 2))
     top = height - unit * (8 + 4 * len(texts))
     rows = "".join(

@@ -10,9 +10,11 @@ from rich.text import Text
 
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, words
 from gateway.core.record import present, timestamp
-from gateway.core.types import JsonObject, JsonValue
+from gateway.core.types import JsonObject, JsonValue, Surface
 from gateway.stores.reader import AttemptRow, LogRow
 from gateway.stores.schema import RequestState
+
+_SHORT = {Surface.GENERATIONS.value: "gen", Surface.EDITS.value: "edit", Surface.RESPONSES.value: "resp"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,15 +45,16 @@ def _columns(*, wide: bool, heading: bool) -> Table:
         pad_edge=False,
         show_edge=False,
         expand=True,
-        padding=(0, 2, 0, 0) if wide else (0, 1, 0, 0),
+        padding=(0, 1, 0, 0),
     )
-    shown.add_column("time (UTC)", width=14 if wide else 8, no_wrap=True)
-    shown.add_column("st.", width=4, no_wrap=True)
-    shown.add_column("surface", width=11, no_wrap=True)
-    shown.add_column("model", ratio=3, overflow="fold")
+    shown.add_column("UTC", width=14 if wide else 8, no_wrap=True)
+    shown.add_column("said", width=4, no_wrap=True)
+    shown.add_column("surface" if wide else "surf", width=11 if wide else 4, no_wrap=True)
+    shown.add_column("model", ratio=4, overflow="fold")
     shown.add_column("owner", width=13 if wide else 11, overflow="fold")
     shown.add_column("took", width=7, justify="right", no_wrap=True)
-    shown.add_column("what came", ratio=4, overflow="fold")
+    shown.add_column("tries" if wide else "n", width=5 if wide else 2, justify="right", no_wrap=True)
+    shown.add_column("what came", ratio=5, overflow="fold")
     if wide:
         shown.add_column("request", width=36, no_wrap=True)
     return shown
@@ -61,10 +64,11 @@ def _cells(row: LogRow, *, wide: bool) -> list[Text]:
     cells = [
         words(row.time.strftime("%m-%d %H:%M:%S" if wide else "%H:%M:%S"), DIM),
         _status(row),
-        words(row.endpoint.removeprefix("images/")),
-        _model(row, wide=wide),
+        words(row.endpoint.removeprefix("images/") if wide else _SHORT.get(row.endpoint, row.endpoint)),
+        words(row.asked_model or "-", BOLD if row.asked_model else DIM),
         words(row.owner or "-", "" if row.owner else DIM),
         words(_took(row)),
+        words(str(len(row.attempts)), WARN if len(row.attempts) > 1 else DIM),
         _came(row),
     ]
     return [*cells, words(row.request_id, DIM)] if wide else cells
@@ -76,14 +80,6 @@ def _status(row: LogRow) -> Text:
     return words(str(row.status), GOOD if row.status < 400 else WARN if row.status < 500 else BAD)
 
 
-def _model(row: LogRow, *, wide: bool) -> Text:
-    asked = words(row.asked_model or "-", BOLD if row.asked_model else DIM)
-    sent = row.attempts[-1].sent_model if row.attempts else None
-    if wide and sent is not None and sent != row.asked_model:
-        asked.append_text(words(f" → {sent}", DIM))
-    return asked
-
-
 def _took(row: LogRow) -> str:
     latency = (row.record or {}).get("latency_ms")
     if not isinstance(latency, int):
@@ -92,19 +88,16 @@ def _took(row: LogRow) -> str:
 
 
 def _came(row: LogRow) -> Text:
-    """Say what the client got or why not, with a badge when it took more than one attempt."""
-    tries = len(row.attempts)
-    said = words(f"{tries} tries ", f"{BOLD} {WARN}") if tries > 1 else Text()
+    """Say what the client got, or why not; and after which failure, when it took more than one attempt."""
     if row.state is RequestState.INTERRUPTED:
-        return said.append_text(words("interrupted: outcome unknown" if tries else "interrupted", BAD))
-    failed = row.status is not None and row.status >= 400
+        return words("interrupted: outcome unknown" if row.attempts else "interrupted", BAD)
     last = row.attempts[-1] if row.attempts else None
-    if failed or row.failure is not None:
-        own = _member(row.record, "result", "code")
-        why = _reason(last) or row.failure or (own if isinstance(own, str) else "")
-        return said.append_text(words(why, BAD if failed else WARN))
-    said.append_text(words(_pictures(row.record)))
-    if tries > 1:
+    if row.failure is not None or (row.status is not None and row.status >= 400):
+        code = _member(row.record, "result", "code")
+        why = _reason(last) or row.failure or (code if isinstance(code, str) else "")
+        return words(why, BAD)
+    said = words(_pictures(row.record))
+    if len(row.attempts) > 1:
         said.append_text(words(f" after {_reason(row.attempts[-2])}", DIM))
     return said
 
@@ -112,7 +105,7 @@ def _came(row: LogRow) -> Text:
 def _reason(attempt: AttemptRow | None) -> str:
     if attempt is None or attempt.failure is None:
         return ""
-    return f"{attempt.failure}:{attempt.detail}" if attempt.detail else attempt.failure
+    return f"{attempt.failure}: {attempt.detail}" if attempt.detail else attempt.failure
 
 
 def _pictures(record: JsonObject | None) -> str:

@@ -8,7 +8,7 @@ printed as text, never as markup, with control characters taken out.
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import orjson
 import typer
@@ -69,12 +69,11 @@ def print_json(document: JsonValue, *, pretty: bool = True) -> None:
     sys.stdout.flush()
 
 
-def complain(lines: Iterable[object], stream: TextIO | None = None) -> None:
+def complain(lines: Iterable[object]) -> None:
     """Write plain lines to stderr."""
-    out = stream or sys.stderr
     for line in lines:
-        out.write(f"{line}\n")
-    out.flush()
+        sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def stop(message: str, code: int = 2) -> NoReturn:

@@ -1,0 +1,64 @@
+"""``explain``: the plan in order, and why each other target is out."""
+
+import json
+
+from tests.cli.program import Program
+
+KEYS = {"OPENAI_API_KEY": "sk-1", "LAOZHANG_API_KEY": "sk-2"}
+
+
+def test_the_plan_in_order(program: Program) -> None:
+    ran = program.run("explain", "--model", "gpt-image-2", **KEYS)
+    assert (ran.code, ran.err) == (0, "")
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "1 openai/gpt-image-2 openai direct gpt-image-2-2026-04-21 360 s" in lines
+    assert "2 laozhang/gpt-image-2 laozhang.ai gateway gpt-image-2 360 s" in lines
+    assert any(line.startswith("sandbox/gpt-image-2 asleep") for line in lines)
+
+
+def test_excluded_targets_have_reasons(program: Program) -> None:
+    ran = program.run("explain", "--model", "gpt-image-2", "--endpoint", "images/edits", "--json", **KEYS)
+    document = json.loads(ran.out)
+    assert [target["channel"] for target in document["targets"]] == ["openai"]
+    assert {item["target"]: item["reason"] for item in document["excluded"]} == {
+        "laozhang/gpt-image-2": "surface_not_served",
+        "sandbox/gpt-image-2": "sandbox_asleep",
+    }
+
+
+def test_a_body_shapes_the_plan(program: Program) -> None:
+    body = {"model": "gpt-image-2", "prompt": "a fox", "size": "3840x2160", "quality": "low"}
+    (program.directory / "body.json").write_text(json.dumps(body))
+    heavy = json.loads(program.run("explain", "--body", "body.json", "--json", **KEYS).out)
+    light = json.loads(
+        program.run("explain", "--body", "-", "--json", stdin=json.dumps(body | {"size": "1024x1024"}), **KEYS).out
+    )
+    assert [plan["targets"][0]["patience_s"] for plan in (heavy, light)] == [580, 180]
+    assert json.loads(program.run("explain", "--body", "body.json", "--model", "nobody", "--json").out)["error"] == {
+        "status": 404,
+        "code": "model_not_found",
+        "message": "The model `nobody` does not exist or you do not have access to it.",
+        "param": "model",
+    }
+
+
+def test_the_default_route_without_a_model(program: Program) -> None:
+    assert json.loads(program.run("explain", "--json", **KEYS).out)["route"] == "gpt-image-2"
+
+
+def test_a_refusal_is_1(program: Program) -> None:
+    ran = program.run("explain", "--model", "gpt-image-2", "--endpoint", "responses")
+    assert ran.code == 1
+    assert ran.out.startswith("Refused: 400 image_model_not_allowed\n")
+    unready = program.run("explain", "--model", "gpt-5.5", "--endpoint", "responses")
+    assert unready.code == 1
+    assert "503 no_healthy_target" in unready.out
+    assert "OPENAI_API_KEY is not set" in unready.out
+
+
+def test_bad_bodies(program: Program) -> None:
+    ran = program.run("explain", "--body", "-", stdin='{"prompt": ')
+    assert ran.code == 1
+    assert "400 invalid_json" in ran.out
+    missing = program.run("explain", "--body", "nowhere.json")
+    assert (missing.code, missing.err) == (2, "waybill: cannot read nowhere.json: No such file or directory\n")

@@ -1,0 +1,63 @@
+"""``serve``: the first picture from an empty directory, and what it refuses."""
+
+import base64
+import json
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.cli.program import Program
+
+
+@contextmanager
+def serving(program: Program, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with subprocess.Popen(
+        program.argv("serve", "--port", "0", *arguments),
+        cwd=program.directory,
+        env=program.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            ready = json.loads(process.stdout.readline())
+            assert ready["event"] == "server.ready"
+            yield process, ready["url"]
+        finally:
+            process.kill()
+
+
+def test_an_empty_directory_serves_a_picture_and_logs_it(bare: Program) -> None:
+    with serving(bare, "--data-dir", "d") as (process, url):
+        assert bare.run("health", "--url", url).code == 0
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{url}/v1/images/generations",
+            data=json.dumps({"model": "gpt-image-2", "prompt": "a fox", "size": "256x256"}).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - same
+            picture = base64.b64decode(json.load(answer)["data"][0]["b64_json"])
+            request_id = answer.headers["x-request-id"]
+        assert picture.startswith(b"\x89PNG")
+        logged = bare.run("logs", "--json", "--data-dir", "d")
+        record = json.loads(logged.out)
+        assert (record["request_id"], record["route_owner"]) == (request_id, "sandbox")
+        assert "256x256 png" in bare.run("logs", "--data-dir", "d").out
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+def test_several_workers_are_refused(bare: Program) -> None:
+    ran = bare.run("serve", "--workers", "2")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("waybill: --workers above 1 needs stores that processes can share")
+
+
+def test_a_bad_file_is_2(bare: Program) -> None:
+    (bare.directory / "routes.yaml").write_text("version: 2\n")
+    ran = bare.run("serve", "--port", "0")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("routes.yaml:1:")
