@@ -1,0 +1,81 @@
+"""A request as the edge hands it over, and the pump that carries its body to a reader within bounds.
+
+Rules: no body is taken beyond its cap, and none at all when its declared length is over it; a reader gets slices small
+enough that no other request waits for it; between slices the loop goes round.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.core.fields import bad_value
+from gateway.core.types import Refusal, RequestId, Surface
+
+SLICE = 64 * 1024  # bytes a reader is given at once
+_LENGTH_DIGITS = 15
+
+
+class ClientGone(Exception):
+    """Raised by ``Incoming.chunks`` when the client left before its body was whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One request. ``headers`` have lower-case names; ``chunks`` yields the body and may raise ``ClientGone``.
+
+    ``time`` is the wall clock (UTC) and ``started`` the monotonic clock (seconds) at the request's first byte.
+    """
+
+    surface: Surface
+    request_id: RequestId
+    time: datetime
+    started: float
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+    query: str = ""
+
+
+class Sink(Protocol):
+    """What reads a body slice by slice."""
+
+    def feed(self, piece: bytes) -> Refusal | None:
+        """Take the next bytes; a refusal ends the reading."""
+        ...
+
+
+def too_large(cap: int) -> Refusal:
+    """Refuse a body of more than ``cap`` bytes."""
+    message = f"The request body is too large: at most {cap} bytes are accepted here."
+    return Refusal(status=413, code="request_too_large", message=message)
+
+
+async def pump(incoming: Incoming, cap: int, sink: Sink) -> Refusal | None:
+    """Carry the body to ``sink``; ``cap`` is in bytes. Raises what ``chunks`` and the sink raise."""
+    refusal = _declared(incoming.headers.get("content-length"), cap)
+    if refusal is not None:
+        return refusal
+    taken = unpaused = 0
+    async for chunk in incoming.chunks:
+        taken += len(chunk)
+        if taken > cap:
+            return too_large(cap)
+        for start in range(0, len(chunk), SLICE):
+            piece = chunk[start : start + SLICE]
+            refusal = sink.feed(piece)
+            if refusal is not None:
+                return refusal
+            unpaused += len(piece)
+            if unpaused >= SLICE:
+                unpaused = 0
+                await asyncio.sleep(0)
+    return None
+
+
+def _declared(length: str | None, cap: int) -> Refusal | None:
+    if length is None:
+        return None
+    if not (length.isascii() and length.isdigit()):
+        return bad_value("content-length", "must be a number of bytes.")
+    return too_large(cap) if len(length) > _LENGTH_DIGITS or int(length) > cap else None

@@ -1,0 +1,46 @@
+"""A request as JSON: the body is kept and scanned in one pass, then understood."""
+
+from gateway.core.fields import Fields
+from gateway.core.jsonbody import JsonFault, RequestScan
+from gateway.core.types import BodyMap, Refusal, Surface
+from gateway.intake.content_type import BodyKind
+from gateway.intake.facts import Asked, Pictures, Privacy, read_images, read_pictures
+from gateway.intake.turn import read_turn
+from gateway.spool import SpooledBody
+
+
+class JsonSink:
+    """Keeps a JSON body as it came and scans it as it passes."""
+
+    def __init__(self, kind: BodyKind, body: SpooledBody) -> None:
+        self._kind = kind
+        self._body = body
+        self._scan = RequestScan()
+
+    def feed(self, piece: bytes) -> Refusal | None:
+        """Take the next bytes. Raises ``SpoolFull``."""
+        self._body.append(piece)
+        self._scan.feed(piece)
+        return None
+
+    def understand(self, surface: Surface, privacy: Privacy) -> tuple[Asked, BodyMap] | Refusal:
+        """Say what the whole body asks, and where its models stand."""
+        found = self._scan.finish()
+        if isinstance(found, JsonFault):
+            return Refusal(status=400, code="invalid_json", message=found.message, param=found.param)
+        fields = Fields(found.document)
+        if surface is Surface.RESPONSES:
+            asked = read_turn(fields, found.picture, privacy)
+        else:
+            pictures = read_pictures(fields, found.picture) if surface is Surface.EDITS else Pictures()
+            asked = read_images(surface, fields, pictures, privacy)
+        if isinstance(asked, Refusal):
+            return asked
+        body_map = BodyMap(
+            content_type=self._kind.content_type,
+            length=self._body.length,
+            model=found.model,
+            insert_at=found.insert_at,
+            tool_models=found.tool_models,
+        )
+        return asked, body_map

@@ -1,0 +1,33 @@
+"""One given picture, taken in as its bytes pass: counted, hashed and its header read, in one pass."""
+
+import hashlib
+
+from gateway.core.images import Sniffer
+from gateway.core.types import ImageFacts
+
+
+class PictureMeter:
+    """Takes the bytes of one picture and keeps none of them but what the header reading needs."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._sniffer = Sniffer()
+        self.length = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.length += len(data)
+        self._digest.update(data)
+        self._sniffer.feed(data)
+
+    def facts(self) -> ImageFacts:
+        """Say what was seen; to be asked once, at the end."""
+        seen = self._sniffer.facts()
+        return ImageFacts(
+            sha256=self._digest.hexdigest(),
+            bytes=self.length,
+            format=seen.format,
+            width=seen.width,
+            height=seen.height,
+            alpha=seen.alpha,
+        )

@@ -1,0 +1,104 @@
+"""One request, read: headers into directives, the body into the spool and into facts, both into a ``Job``.
+
+Rules: headers are judged before a byte of the body is taken; the body is kept exactly as it came; what was kept is
+given back unless a job carries it on. Must never send anything and never choose a target.
+"""
+
+from dataclasses import dataclass
+
+from gateway.core.table import BodyLimits, PromptPrivacy, Settings
+from gateway.core.types import BodyMap, Directives, Fault, Refusal, Surface
+from gateway.intake.content_type import BodyKind, read_content_type
+from gateway.intake.directives import read_directives, read_forwarded
+from gateway.intake.facts import Asked, Privacy
+from gateway.intake.form_request import FormSink
+from gateway.intake.incoming import Incoming, pump
+from gateway.intake.json_request import JsonSink
+from gateway.ports import Job
+from gateway.spool import Spool, SpooledBody, SpoolFull
+
+_FULL = Refusal(
+    status=503,
+    code="gateway_overloaded",
+    message="The gateway has no room for this body now.",
+    fault=Fault.STORAGE,
+    retry_after_s=1.0,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    directives: Directives
+    forwarded: tuple[tuple[str, str], ...]
+    kind: BodyKind
+
+
+class Intake:
+    """Makes jobs of requests. ``prompt_key`` keys the hashes of prompts and end users."""
+
+    def __init__(self, spool: Spool, settings: Settings, prompt_key: bytes) -> None:
+        self._spool = spool
+        self._limits = settings.server.body
+        self._privacy = Privacy(key=prompt_key, keep_text=settings.prompts is PromptPrivacy.TEXT)
+
+    async def read(self, incoming: Incoming) -> Job | Refusal:
+        """Read one request whole. Raises ``ClientGone`` when the client leaves before its body is whole."""
+        head = _read_head(incoming)
+        if isinstance(head, Refusal):
+            return head
+        body = SpooledBody(self._spool)
+        job: Job | None = None
+        try:
+            taken = await self._take(incoming, head.kind, body)
+            if isinstance(taken, Refusal):
+                return taken
+            job = _job(incoming, head, body, taken)
+        except SpoolFull:
+            return _FULL
+        finally:
+            if job is None:
+                body.close()
+        return job
+
+    async def _take(self, incoming: Incoming, kind: BodyKind, body: SpooledBody) -> tuple[Asked, BodyMap] | Refusal:
+        sink = JsonSink(kind, body) if kind.boundary is None else FormSink(kind, body)
+        refusal = await pump(incoming, _cap(self._limits, kind, incoming.surface), sink)
+        if refusal is not None:
+            return refusal
+        body.seal()
+        return sink.understand(incoming.surface, self._privacy)
+
+
+def _read_head(incoming: Incoming) -> _Head | Refusal:
+    directives = read_directives(incoming.headers)
+    if isinstance(directives, Refusal):
+        return directives
+    forwarded = read_forwarded(incoming.headers)
+    if isinstance(forwarded, Refusal):
+        return forwarded
+    kind = read_content_type(incoming.headers.get("content-type"), incoming.surface)
+    if isinstance(kind, Refusal):
+        return kind
+    return _Head(directives=directives, forwarded=forwarded, kind=kind)
+
+
+def _cap(limits: BodyLimits, kind: BodyKind, surface: Surface) -> int:
+    if kind.boundary is not None:
+        return limits.multipart
+    return limits.edits_json if surface is Surface.EDITS else limits.json
+
+
+def _job(incoming: Incoming, head: _Head, body: SpooledBody, taken: tuple[Asked, BodyMap]) -> Job:
+    asked, body_map = taken
+    return Job(
+        request_id=incoming.request_id,
+        time=incoming.time,
+        started=incoming.started,
+        facts=asked.facts,
+        directives=head.directives,
+        body=body,
+        body_map=body_map,
+        prompt=asked.prompt,
+        query="" if incoming.surface.is_images else incoming.query,
+        forwarded=head.forwarded,
+    )

@@ -1,0 +1,144 @@
+"""What a Responses request asks for: its text, its pictures, its image tool; and what of it needs a state we have not.
+
+Rules: what is bound to the account that made it (an earlier response, a conversation, an item by its id, a stored file)
+is refused, since it could not be routed rightly. Only what the gateway acts on is read; the rest is OpenAI's matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.core.fields import Fields, bad_value, missing, unsupported, with_options, wrong_type
+from gateway.core.types import Facts, InputFacts, InputRole, JsonObject, JsonValue, Refusal, Surface, ToolFacts
+from gateway.intake.facts import (
+    Asked,
+    InlineFacts,
+    Privacy,
+    end_user,
+    given,
+    items,
+    read_mask,
+    refuse_stream,
+    unsupported_file,
+)
+
+IMAGE_TOOL = "image_generation"
+IMAGE_CALL = "image_generation_call"
+
+_NO_STATE = "This version of the gateway does not build stored responses: send the items themselves."
+_NESTED = ("content", "output")  # where an item carries parts
+
+
+def read_turn(fields: Fields, inline: InlineFacts, privacy: Privacy) -> Asked | Refusal:
+    """Understand the body of a Responses request."""
+    facts = Facts(surface=Surface.RESPONSES, asked_model=fields.model())
+    refuse_stream(fields)
+    _refuse_state(fields)
+    story = _Story(fields, inline)
+    story.read()
+    facts = replace(facts, inputs=tuple(story.inputs))
+    facts = _with_tool(facts, fields, inline)
+    prompt = "\n".join(story.texts)
+    user = end_user(fields)
+    return fields.refusal or Asked(facts=privacy.marked(facts, prompt, user), prompt=prompt)
+
+
+def _refuse_state(fields: Fields) -> None:
+    if fields.flag("background"):
+        fields.refuse(unsupported("background", "This version of the gateway does not build background responses."))
+    for name in ("previous_response_id", "conversation"):
+        if fields.value(name) is not None:
+            fields.refuse(unsupported(name, _NO_STATE))
+
+
+class _Story:
+    """The ``input`` of a turn: its texts and its pictures, in order."""
+
+    def __init__(self, fields: Fields, inline: InlineFacts) -> None:
+        self._fields = fields
+        self._inline = inline
+        self.texts: list[str] = []
+        self.inputs: list[InputFacts] = []
+
+    def read(self) -> None:
+        """Read the input; what cannot be served is refused on the fields."""
+        value = self._fields.value("input")
+        if value is None and self._fields.value("prompt") is None:
+            self._fields.refuse(missing("input"))
+        elif isinstance(value, str):
+            self.texts.append(value)
+        elif isinstance(value, Sequence):
+            for index, item in enumerate(value):
+                self._item(item, f"input[{index}]")
+        elif value is not None:
+            self._fields.refuse(wrong_type("input", "a string or an array", value))
+
+    def _item(self, item: JsonValue, path: str) -> None:
+        if not isinstance(item, Mapping):
+            self._fields.refuse(wrong_type(path, "an object", item))
+        elif _is_reference(item):
+            self._fields.refuse(unsupported(path, _NO_STATE))
+        else:
+            content = item.get("content")
+            if isinstance(content, str) and item.get("role") == "user":
+                self.texts.append(content)
+            if item.get("type") == IMAGE_CALL:
+                self.inputs.append(InputFacts(role=InputRole.IMAGE, source="item"))
+            self._part(item, path)
+
+    def _part(self, part: JsonObject, path: str) -> None:
+        kind, text, address = part.get("type"), part.get("text"), part.get("image_url")
+        if part.get("file_id") is not None:
+            self._fields.refuse(unsupported_file(f"{path}.file_id"))
+        if kind == "input_text" and isinstance(text, str):
+            self.texts.append(text)
+        if kind in ("input_image", "computer_screenshot") and isinstance(address, str):
+            self.inputs.append(given(address, InputRole.IMAGE, self._inline))
+        for name in _NESTED:
+            nested = part.get(name)
+            inner = (nested,) if isinstance(nested, Mapping) else items(nested)
+            for index, member in enumerate(inner):
+                if isinstance(member, Mapping):
+                    self._part(member, f"{path}.{name}[{index}]")
+
+
+def _is_reference(item: JsonObject) -> bool:
+    kind = item.get("type")
+    if kind == IMAGE_CALL:
+        return item.get("result") is None
+    return kind == "item_reference" or (kind is None and "role" not in item and "id" in item)
+
+
+def _with_tool(facts: Facts, fields: Fields, inline: InlineFacts) -> Facts:
+    tools = fields.objects("tools")
+    found = [(index, tool) for index, tool in enumerate(tools) if tool.get("type") == IMAGE_TOOL]
+    models: set[str | None] = set()
+    for index, tool in found:
+        own = Fields(tool, prefix=f"tools[{index}].")
+        models.add(own.model())
+        read = with_options(facts, own)
+        mask = read_mask(own, own.value("input_image_mask"), f"tools[{index}].input_image_mask", inline)
+        if own.refusal is not None:
+            fields.refuse(own.refusal)
+        if index == found[0][0]:
+            facts = replace(read, mask=mask)
+    if len(models) > 1:
+        fields.refuse(bad_value("tools", "the image tools of one request must name the same model."))
+    if not found or fields.refusal is not None:
+        return facts
+    forced = _is_forced(fields.value("tool_choice"), tools)
+    return replace(facts, tool=ToolFacts(asked_model=models.pop(), forced=forced))
+
+
+def _is_forced(choice: JsonValue, tools: Sequence[JsonObject]) -> bool:
+    """Whether the model has no choice but to draw."""
+    if choice == "required":
+        return _only_image(tools)
+    if not isinstance(choice, Mapping):
+        return False
+    if choice.get("type") == "allowed_tools":
+        return choice.get("mode") == "required" and _only_image(items(choice.get("tools")))
+    return choice.get("type") == IMAGE_TOOL
+
+
+def _only_image(tools: Sequence[JsonValue]) -> bool:
+    return len(tools) > 0 and all(isinstance(tool, Mapping) and tool.get("type") == IMAGE_TOOL for tool in tools)
