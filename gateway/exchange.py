@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.answer import AnswerSpool
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.table import FailureCodes
 from gateway.core.types import AnswerFacts, Cause, Facts, Failure, Observation, Phase, Reading
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
 from gateway.ports import Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Senders
-from gateway.spool import AnswerSpool, Spool, SpoolFull, spliced
+from gateway.spool import Spool, SpoolFull, spliced
 
 
 class Presence:

@@ -56,7 +56,7 @@ def serve(options: ServeOptions) -> int:
             _say(str(mistake))
         return EXIT_REFUSED
     try:
-        listener = _bind(options.host, options.port)
+        listener = bind(options.host, options.port)
     except OSError as error:
         _say(f"waybill: cannot listen on {options.host}:{options.port}: {error.strerror or error}")
         return EXIT_UNAVAILABLE
@@ -110,7 +110,8 @@ async def _run(gateway: Gateway, listener: socket.socket, url: str) -> int:
     return EXIT_UNAVAILABLE if unwritten else 0
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address; port 0 takes a free one. Raises ``OSError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -176,4 +177,4 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "channel_lines", "is_loopback", "serve"]
+__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "bind", "channel_lines", "is_loopback", "serve"]

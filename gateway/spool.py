@@ -1,0 +1,251 @@
+"""Bodies on their way through: a bounded amount of memory, then files, given back byte for byte as often as needed.
+
+Rules: the directory belongs to one process, is private (0700) and is emptied at start; names never come from input; a
+file is unlinked when its body is closed. Memory over all bodies and disk over all bodies are capped; over the disk cap
+``SpoolFull`` is raised, which the caller turns into an answer. Reads and writes happen on the event loop, in pieces of
+at most 256 KiB: they meet the page cache, and a hop to a thread for each piece costs more than the piece.
+"""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.core.types import Splice
+from gateway.ports import Replayable
+
+PIECE: Final = 256 * 1024
+MEMORY_ITEM: Final = 1024 * 1024
+MEMORY_TOTAL: Final = 32 * 1024 * 1024
+DISK_CAP: Final = 20_000_000_000
+
+
+class SpoolFull(Exception):
+    """No room for this body: the disk cap is reached, the disk is full, or an answer is over its cap."""
+
+
+class Spool:
+    """The process's spool. ``memory_total`` and ``disk_cap`` are bytes over all open bodies."""
+
+    def __init__(self, directory: Path, *, memory_total: int = MEMORY_TOTAL, disk_cap: int = DISK_CAP) -> None:
+        self._directory = directory
+        self._memory_left = memory_total
+        self._disk_left = disk_cap
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        self._empty()
+
+    @property
+    def memory_left(self) -> int:
+        """Bytes of memory that bodies may still take."""
+        return self._memory_left
+
+    @property
+    def disk_left(self) -> int:
+        """Bytes of disk that bodies may still take."""
+        return self._disk_left
+
+    def close(self) -> None:
+        """Remove what is left; bodies still open lose their files."""
+        self._empty()
+
+    def take_memory(self, amount: int) -> bool:
+        """Reserve memory; ``False`` when the total is used up."""
+        if amount > self._memory_left:
+            return False
+        self._memory_left -= amount
+        return True
+
+    def take_disk(self, amount: int) -> None:
+        """Reserve disk. Raises ``SpoolFull``."""
+        if amount > self._disk_left:
+            raise SpoolFull("the spool's disk cap is reached")
+        self._disk_left -= amount
+
+    def give_back(self, memory: int, disk: int) -> None:
+        """Return what was reserved."""
+        self._memory_left += memory
+        self._disk_left += disk
+
+    def create(self) -> tuple[int, Path]:
+        """Make an empty private file. Raises ``SpoolFull`` when the disk will not have it."""
+        path = self._directory / secrets.token_hex(12)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), path
+        except OSError as error:
+            raise SpoolFull("the spool cannot make a file") from error
+
+    def _empty(self) -> None:
+        for path in self._directory.iterdir():
+            if path.is_file() or path.is_symlink():
+                path.unlink(missing_ok=True)
+
+
+class SpooledBody:
+    """Bytes that are appended once and read any number of times; implements ``ports.Replayable``."""
+
+    __slots__ = ("_closed", "_file", "_memory", "_memory_item", "_path", "_reserved", "_spool", "length")
+
+    def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM) -> None:
+        self._spool = spool
+        self._memory_item = memory_item
+        self._memory: list[bytes] = []
+        self._reserved = 0  # of memory
+        self._file = -1
+        self._path: Path | None = None
+        self._closed = False
+        self.length = 0
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Add bytes at the end. Raises ``SpoolFull``."""
+        size = len(data)
+        if self._file < 0 and self.length + size <= self._memory_item and self._spool.take_memory(size):
+            self._memory.append(bytes(data))
+            self._reserved += size
+        else:
+            if self._file < 0:
+                self._move_to_disk()
+            self._write(data)
+        self.length += size
+
+    def seal(self) -> None:
+        """Say that nothing more comes: what is in memory becomes one piece."""
+        if len(self._memory) > 1:
+            self._memory = [b"".join(self._memory)]
+
+    @property
+    def in_memory(self) -> bytes | None:
+        """The whole body, while it is in memory."""
+        if self._file >= 0:
+            return None
+        self.seal()
+        return self._memory[0] if self._memory else b""
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes ``start:end`` in pieces of at most 256 KiB; several readers may read at once."""
+        stop = self.length if end is None else min(end, self.length)
+        for at in range(start, stop, PIECE):
+            yield self.at(at, min(stop, at + PIECE))
+
+    def at(self, start: int, end: int) -> bytes:
+        """Give the bytes ``start:end`` at once."""
+        if self._closed:
+            raise ValueError("the body is closed")
+        whole = self.in_memory
+        if whole is not None:
+            return whole if start == 0 and end >= len(whole) else whole[start:end]
+        return os.pread(self._file, end - start, start)
+
+    def close(self) -> None:
+        """Give memory and file back; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        on_disk = self.length if self._file >= 0 else 0
+        self._spool.give_back(self._reserved, on_disk)
+        self._memory, self._reserved = [], 0
+        if self._path is not None:
+            os.close(self._file)
+            self._path.unlink(missing_ok=True)
+
+    def _move_to_disk(self) -> None:
+        self._spool.take_disk(self.length)
+        try:
+            self._file, self._path = self._spool.create()
+        except SpoolFull:
+            self._spool.give_back(0, self.length)
+            raise
+        held, self._memory = self._memory, []
+        for piece in held:
+            self._write_out(piece)
+        self._spool.give_back(self._reserved, 0)
+        self._reserved = 0
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._spool.take_disk(len(data))
+        try:
+            self._write_out(data)
+        except SpoolFull:
+            self._spool.give_back(0, len(data))
+            raise
+
+    def _write_out(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._file, view[:PIECE]) :]
+        except OSError as error:
+            raise SpoolFull("the spool's disk takes no more") from error
+
+
+class _Spliced:
+    """A body with some ranges replaced, read lazily; closing it leaves the original open."""
+
+    def __init__(self, body: Replayable, splices: Sequence[Splice]) -> None:
+        self._body = body
+        self._splices = sorted(splices, key=lambda splice: splice.start)
+        self.length = body.length + sum(len(s.text) - (s.end - s.start) for s in splices)
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        stop = self.length if end is None else min(end, self.length)
+        at = 0  # in the spliced body
+        async for piece in self._whole():
+            first, last = max(start, at), min(stop, at + len(piece))
+            if first < last:
+                yield piece if last - first == len(piece) else piece[first - at : last - at]
+            at += len(piece)
+            if at >= stop:
+                return
+
+    async def _whole(self) -> AsyncIterator[bytes]:
+        done = 0
+        for splice in self._splices:
+            async for piece in self._body.read(done, splice.start):
+                yield piece
+            if splice.text:
+                yield splice.text
+            done = splice.end
+        async for piece in self._body.read(done):
+            yield piece
+
+    def close(self) -> None:
+        """Nothing is held here."""
+
+
+def spliced(body: Replayable, splices: Sequence[Splice]) -> Replayable:
+    """Give ``body`` with ``splices`` made; they do not overlap. A small body in memory is spliced at once."""
+    if not splices:
+        return body
+    if isinstance(body, SpooledBody) and (whole := body.in_memory) is not None:
+        return Held(_splice(whole, splices))
+    return _Spliced(body, splices)
+
+
+def _splice(whole: bytes, splices: Sequence[Splice]) -> bytes:
+    parts, done = [], 0
+    for splice in sorted(splices, key=lambda one: one.start):
+        parts += [whole[done : splice.start], splice.text]
+        done = splice.end
+    return b"".join([*parts, whole[done:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A small body in memory; implements ``ports.Replayable``."""
+
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        """Bytes in all."""
+        return len(self.data)
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes ``start:end``."""
+        if wanted := self.data[start:end]:
+            yield wanted
+
+    def close(self) -> None:
+        """Nothing is held but the value itself."""

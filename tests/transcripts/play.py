@@ -1,0 +1,214 @@
+"""Plays a transcript: a text of what the client says, what each upstream does, and what must come of it.
+
+A transcript is lines; ``#`` starts a comment. Before the first ``>>`` come settings, one ``key: value`` a line::
+
+    route: A, B                 the targets of the route ``pic`` (and of the text route ``chat``), in order
+    max_attempts: 2             any key of a route
+    on_failure: {timeout: next}
+    A: {timeouts: {idle: 1s}}   any keys of a channel
+
+Then, for each request::
+
+    >> POST /v1/images/generations {"model": "pic", "prompt": "a lighthouse"}
+    >> x-route-fallback: off
+    << A error insufficient_quota           a named error of tests/fakes/answers.py
+    << B image                              an answer with a picture
+    == status 200
+    == x-route-channel: B
+    == record.attempts.0.class: quota_exhausted
+    == body.data.0.b64_json: *
+    == absent x-retry-reason
+    == asked A 1, B 1                       how often each upstream was asked: the truth about money
+
+What an upstream does: ``image``, ``response``, ``response text``, ``error CODE``, ``STATUS [JSON]``, ``closed``, or a
+fault by its name in tests/fakes/script.py.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import yaml
+
+from tests.fakes import answers, script
+from tests.fakes.gateway import RunningGateway, running_gateway
+from tests.fakes.script import Script
+from tests.fakes.upstream import FakeUpstream
+
+NAMES = ("A", "B", "C")
+ERRORS = {error.code: error for error in (*answers.OPENAI_ERRORS, *answers.AZURE_ERRORS, *answers.NEW_API_ERRORS)}
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request of a transcript, with its lines in order."""
+
+    method: str
+    path: str
+    body: str
+    headers: dict[str, str] = field(default_factory=dict)
+    plays: list[tuple[str, str]] = field(default_factory=list)
+    expects: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Transcript:
+    """A whole file."""
+
+    settings: dict[str, Any]
+    exchanges: list[Exchange]
+
+
+def read(text: str) -> Transcript:
+    """Read a transcript. Raises ``ValueError`` for a line that is none."""
+    settings: list[str] = []
+    exchanges: list[Exchange] = []
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        if not line.strip() or kind.startswith("#"):
+            continue
+        if kind == ">>" and (started := re.match(r"(GET|POST) (\S+) ?(.*)$", rest)):
+            exchanges.append(Exchange(started[1], started[2], started[3]))
+        elif kind == ">>":
+            name, _, value = rest.partition(": ")
+            exchanges[-1].headers[name] = value
+        elif kind == "<<":
+            channel, _, act = rest.partition(" ")
+            exchanges[-1].plays.append((channel, act))
+        elif kind == "==":
+            exchanges[-1].expects.append(rest)
+        elif not exchanges:
+            settings.append(line)
+        else:
+            raise ValueError(f"not a line of a transcript: {line}")
+    return Transcript(yaml.safe_load("\n".join(settings)) or {}, exchanges)
+
+
+def act(text: str) -> Script:
+    """Give the script that a ``<<`` line names."""
+    word, _, rest = text.partition(" ")
+    if word == "image":
+        return script.reply(200, answers.image_answer(**(json.loads(rest) if rest else {})))
+    if word == "response":
+        return script.reply(200, answers.responses_answer(picture=rest != "text"))
+    if word == "failed_response":
+        return script.reply(200, answers.failed_response(*([rest] if rest else [])))
+    if word == "failed_item":
+        return script.reply(200, answers.failed_item(*([rest] if rest else [])))
+    if word == "error":
+        error = ERRORS[rest]
+        return script.reply(error.status, error.body)
+    if word.isdigit():
+        body, _, headers = rest.partition(" headers ")
+        extra = json.loads(headers) if headers else None
+        return script.reply(int(word), json.loads(body) if body else {"error": {"message": "no"}}, extra)
+    made = getattr(script, word)(*(json.loads(f"[{rest}]")))
+    assert isinstance(made, Script)
+    return made
+
+
+def routes_file(settings: dict[str, Any], upstreams: dict[str, FakeUpstream]) -> str:
+    """Write the routes file of a transcript: channels A, B, C; route ``pic`` for pictures, ``chat`` for turns."""
+    route = {key: value for key, value in settings.items() if key not in NAMES}
+    targets = [name.strip() for name in route.pop("route", "A, B").split(",")]
+    channels = {
+        name: {
+            "owner": f"owner-{name}",
+            "kind": "direct",
+            "api": "openai",
+            "base_url": upstream.url,
+            "api_key": upstream.key,
+            "rows": {
+                "pic": {"model": f"pic-{name}", "serves": ["images/generations", "images/edits"]},
+                "chat": {"model": f"chat-{name}", "serves": ["responses"]},
+            },
+            **settings.get(name, {}),
+        }
+        for name, upstream in upstreams.items()
+    }
+    routes = {name: {"targets": targets, **route} for name in ("pic", "chat")}
+    return yaml.safe_dump({"version": 1, "channels": channels, "routes": routes})
+
+
+async def play(transcript: Transcript, directory: Path) -> None:
+    """Play a transcript to its end against a real gateway and real upstreams on sockets."""
+    upstreams = {name: FakeUpstream(key=f"sk-{name}") for name in NAMES}
+    for upstream in upstreams.values():
+        await upstream.start()
+    try:
+        async with (
+            running_gateway(routes_file(transcript.settings, upstreams), directory) as gateway,
+            httpx2.AsyncClient(timeout=30, trust_env=False) as client,
+        ):
+            for exchange in transcript.exchanges:
+                await play_one(exchange, gateway, client, upstreams)
+        problems = {name: upstream.problems for name, upstream in upstreams.items() if upstream.problems}
+        assert problems == {}
+    finally:
+        for upstream in upstreams.values():
+            await upstream.close()
+
+
+async def play_one(
+    exchange: Exchange, gateway: RunningGateway, client: httpx2.AsyncClient, upstreams: dict[str, FakeUpstream]
+) -> None:
+    """Play one request and check every ``==`` line."""
+    before = {name: upstream.count for name, upstream in upstreams.items()}
+    for channel, text in exchange.plays:
+        if text == "closed":
+            await upstreams[channel].refuse()
+        else:
+            upstreams[channel].play(act(text))
+    headers = {"content-type": "application/json", "authorization": "Bearer sk-anything", **exchange.headers}
+    answer = await client.request(
+        exchange.method, gateway.url + exchange.path, content=exchange.body.encode(), headers=headers
+    )
+    record = await gateway.record(answer.headers["x-request-id"]) if "/v1/" in exchange.path else {}
+    asked = {name: upstream.count - before[name] for name, upstream in upstreams.items()}
+    wrong = [line for expected in exchange.expects for line in check(expected, answer, record, asked)]
+    assert not wrong, "\n".join([*wrong, answer.text[:2000], json.dumps(record, indent=1)])
+
+
+def check(expected: str, answer: httpx2.Response, record: dict[str, Any], asked: dict[str, int]) -> Iterator[str]:
+    """Compare one ``==`` line; yields what is wrong."""
+    word, _, rest = expected.partition(" ")
+    if word == "status":
+        if answer.status_code != int(rest):
+            yield f"status is {answer.status_code}, not {rest}"
+        return
+    if word == "asked":
+        wanted = dict(re.findall(r"(\w+) (\d+)", rest))
+        if {name: str(asked[name]) for name in wanted} != wanted:
+            yield f"asked {asked}, not {rest}"
+        return
+    if word == "absent":
+        if look(rest, answer, record) is not None:
+            yield f"{rest} is there: {look(rest, answer, record)}"
+        return
+    name, _, wanted_value = expected.partition(": ")
+    found = look(name, answer, record)
+    if found is None or (wanted_value != "*" and not re.fullmatch(pattern(wanted_value), str(found))):
+        yield f"{name} is {found!r}, not {wanted_value!r}"
+
+
+def pattern(text: str) -> str:
+    """Give the regular expression of an expected value, in which ``*`` stands for anything."""
+    return ".*".join(re.escape(piece) for piece in text.split("*"))
+
+
+def look(name: str, answer: httpx2.Response, record: dict[str, Any]) -> object:
+    """Find ``record.a.b``, ``body.a.b`` or a response header."""
+    where, _, path = name.partition(".")
+    if where not in {"record", "body"}:
+        return answer.headers.get(name)
+    found: Any = record if where == "record" else answer.json()
+    for step in path.split("."):
+        if isinstance(found, list):
+            found = found[int(step)] if int(step) < len(found) else None
+        else:
+            found = found.get(step) if isinstance(found, dict) else None
+    return found
