@@ -75,7 +75,7 @@ BAD = {
     "url alphabet": body(base64.urlsafe_b64encode(PICTURE).decode()),
     "no padding": body(b64(PICTURE + b"x").rstrip("=")),
     "words": body("a picture of a lighthouse, but in words, long enough to look like a payload"),
-    "escaped words": body('words \\\\ with \\u20ac escapes \\" in them, ' * 4),
+    "escaped words": body("words \\\\ with \\u20ac escapes in them, " * 3 + 'and a \\"quoted\\" word'),
     "late escape, then words": body(b64(PICTURE) + "\\n!!"),
 }
 SHORT = {
