@@ -27,8 +27,8 @@ class JsonLines:
     the interpreter ends.
     """
 
-    def __init__(self, stream: BinaryIO, *, queue_limit: int = QUEUE_LIMIT) -> None:
-        self._sink: BinaryIO | io.RawIOBase = stream
+    def __init__(self, stream: BinaryIO | io.RawIOBase, *, queue_limit: int = QUEUE_LIMIT) -> None:
+        self._sink = stream
         if isinstance(stream, io.BufferedWriter):
             stream.flush()
             self._sink = stream.raw

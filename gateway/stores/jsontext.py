@@ -13,7 +13,7 @@ from gateway.core.types import JsonObject, JsonValue
 
 MAX_DEPTH = 96  # far below orjson's own limit of 254
 PRINTABLE_BITS = 14_000  # Python prints integers of up to 4,300 digits
-WORD_BITS = 63
+LEAST, MOST = -(2**63), 2**64 - 1  # orjson's own range
 
 
 def encode(document: JsonObject) -> bytes:
@@ -49,7 +49,7 @@ def _whole(text: str) -> str:
 
 
 def _number(value: int) -> int | str:
-    bits = value.bit_length()
-    if bits <= WORD_BITS:
+    if LEAST <= value <= MOST:
         return value
+    bits = value.bit_length()
     return str(value) if bits <= PRINTABLE_BITS else f"(integer of {bits} bits)"

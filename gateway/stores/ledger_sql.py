@@ -14,6 +14,7 @@ A server holds the lock file next to the database; other processes read, or writ
 """
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -60,13 +61,19 @@ class SqlLedger:
         await self._commit(settling(settlement))
 
     def recover(self) -> int:
-        """Mark what earlier runs left open as interrupted; how many requests. Blocks; before the first ``begin``."""
+        """Mark what earlier runs left open as interrupted; how many requests. Blocks; before the first ``begin``.
+
+        Raises ``LedgerRefused`` when it cannot be written.
+        """
         if self._lock is None or self._writer.accepted:
             raise RuntimeError("only a server recovers, and before its first request")
         engine = open_engine(self._path, Access.WRITE, busy_ms=OPENING_BUSY_MS)
-        with engine.begin() as connection:
-            connection.execute(statements.INTERRUPT_ATTEMPTS)
-            return connection.execute(statements.INTERRUPT_REQUESTS).rowcount
+        try:
+            with engine.begin() as connection:
+                connection.execute(statements.INTERRUPT_ATTEMPTS)
+                return connection.execute(statements.INTERRUPT_REQUESTS).rowcount
+        except SQLAlchemyError as error:
+            raise LedgerRefused(f"the ledger {self._path} cannot be recovered: {_reason(error)}") from error
 
     def close(self) -> int:
         """Write what waits, end the thread, give the lock back; how many settlements stay unwritten. Idempotent."""
@@ -100,18 +107,18 @@ def open_ledger(database_url: str, *, serve: bool, commit_timeout_s: float = COM
     Raises ``LedgerRefused`` (``LedgerBusy``, ``SchemaTooNew``) with a sentence for the operator.
     """
     path = database_path(database_url)
-    lock: ServerLock | None = None
     try:
-        create_private(path)
-        lock = ServerLock(path) if serve else None
-        migrate.upgrade(open_engine(path, Access.WRITE, busy_ms=OPENING_BUSY_MS))
-        return SqlLedger(path, lock, commit_timeout_s=commit_timeout_s)
-    except BaseException as error:
-        if lock is not None:
-            lock.release()
-        if isinstance(error, OSError | SQLAlchemyError):
-            raise LedgerRefused(f"the ledger {path} cannot be opened for writing: {_reason(error)}") from error
-        raise
+        with ExitStack() as undo:
+            create_private(path)
+            lock = ServerLock(path) if serve else None
+            if lock is not None:
+                undo.callback(lock.release)
+            migrate.upgrade(open_engine(path, Access.WRITE, busy_ms=OPENING_BUSY_MS))
+            ledger = SqlLedger(path, lock, commit_timeout_s=commit_timeout_s)
+            undo.pop_all()
+            return ledger
+    except (OSError, SQLAlchemyError) as error:
+        raise LedgerRefused(f"the ledger {path} cannot be opened for writing: {_reason(error)}") from error
 
 
 def _expire(done: asyncio.Future[None]) -> None:

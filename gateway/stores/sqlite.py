@@ -72,7 +72,7 @@ def _connector(path: Path, access: Access, busy_ms: int) -> Callable[[], sqlite3
         )
         try:
             _configure(connection, access)
-        except BaseException:
+        except sqlite3.Error:
             connection.close()
             raise
         return connection

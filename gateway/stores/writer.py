@@ -55,6 +55,7 @@ class Writer:
         self._changed = threading.Condition()
         self._waiting: list[Ticket] = []
         self._kept: list[Ticket] = []
+        self._in_hand: list[Ticket] = []
         self._stop_at: float | None = None
         self._tried_last = False
         self._alive = True
@@ -67,7 +68,8 @@ class Writer:
     def unwritten(self) -> int:
         """Settlements that failed, or still wait, and are not in the database yet."""
         with self._changed:
-            return sum(not isinstance(ticket.command, Begin) for ticket in [*self._kept, *self._waiting])
+            tickets = [*self._kept, *self._in_hand, *self._waiting]
+        return sum(not isinstance(ticket.command, Begin) for ticket in tickets)
 
     def put(self, command: Command, done: asyncio.Future[None]) -> Ticket:
         """Queue one command; ``done`` is resolved on its loop. Raises ``LedgerUnavailable`` when full or closed."""
@@ -113,22 +115,22 @@ class Writer:
         finally:
             with self._changed:
                 self._alive = False
-                left, self._waiting = self._waiting, []
+                left, self._in_hand, self._waiting = self._in_hand + self._waiting, [], []
+                self._keep(left)
             self._answer([(ticket, CLOSED) for ticket in left])
 
     def _next(self) -> list[Ticket]:
         with self._changed:
-            while not self._waiting:
-                if self._stop_at is not None:
-                    if self._tried_last or not self._kept:
-                        return []
-                    self._tried_last = True
-                    break
+            retry = False
+            while not (self._waiting or retry or self._stop_at is not None):
                 woken = self._changed.wait(self._retry_s if self._kept else None)
-                if self._kept and not woken:
-                    break
-            batch, self._kept, self._waiting = self._kept + self._waiting, [], []
-        return batch
+                retry = bool(self._kept) and not woken
+            if self._stop_at is not None and not self._waiting:
+                if self._tried_last:
+                    return []
+                self._tried_last = True
+            self._in_hand, self._kept, self._waiting = self._kept + self._waiting, [], []
+            return self._in_hand
 
     def _write(self, connection: Connection, batch: list[Ticket]) -> None:
         try:
@@ -164,17 +166,24 @@ class Writer:
         if is_busy(error) and not self._is_overdue():
             with self._changed:
                 self._waiting = [ticket for ticket in batch if not ticket.given_up] + self._waiting
+                self._in_hand = []
             return
         with suppress(SQLAlchemyError):
             connection.invalidate()  # the next begin opens a new connection: no state of this transaction survives
         with self._changed:
-            self._kept += [ticket for ticket in batch if not isinstance(ticket.command, Begin)]
+            self._keep(batch)
+            self._in_hand = []
         self._answer([(ticket, f"the ledger could not commit: {_cause(error)}") for ticket in batch])
+
+    def _keep(self, batch: list[Ticket]) -> None:
+        self._kept += [ticket for ticket in batch if not isinstance(ticket.command, Begin)]
 
     def _is_overdue(self) -> bool:
         return self._stop_at is not None and time.monotonic() > self._stop_at
 
     def _answer(self, verdicts: Sequence[Verdict]) -> None:
+        with self._changed:
+            self._in_hand = []
         waited = [verdict for verdict in verdicts if verdict[0].done is not None]
         if waited and waited[0][0].done is not None:
             with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
