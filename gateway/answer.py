@@ -168,7 +168,7 @@ def _document(skeleton: bytes) -> JsonObject | None:
 
 def _tolerant(skeleton: bytes) -> JsonValue:
     try:
-        parsed: JsonValue = json.loads(skeleton, parse_int=_integer)
+        parsed: JsonValue = json.loads(skeleton.decode(), parse_int=_integer)
     except (ValueError, RecursionError):
         return None
     return parsed

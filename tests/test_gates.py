@@ -1,0 +1,74 @@
+"""Places at a channel: bounded, first come first served, never lost."""
+
+import asyncio
+
+import pytest
+
+from gateway.gates import Gates
+
+
+async def test_places_are_bounded_and_pass_on_in_order() -> None:
+    gates = Gates()
+    served: list[str] = []
+
+    async def visit(name: str) -> None:
+        if await gates.enter("A", 1, wait_s=5):
+            served.append(name)
+            await asyncio.sleep(0)
+            gates.leave("A")
+
+    async with asyncio.TaskGroup() as group:
+        for name in "abc":
+            group.create_task(visit(name))
+    assert served == ["a", "b", "c"]
+    assert gates.inside("A") == 0
+
+
+async def test_a_wait_ends() -> None:
+    gates = Gates()
+    assert await gates.enter("A", 1)
+    assert not await gates.enter("A", 1, wait_s=0.01)
+    assert not await gates.enter("A", 1, wait_s=0)
+    gates.leave("A")
+    assert await gates.enter("A", 1, wait_s=0)
+
+
+async def test_the_line_is_bounded_too() -> None:
+    gates = Gates()
+    assert await gates.enter("A", 1)
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(gates.enter("A", 1, wait_s=0.05)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert not await gates.enter("A", 1, wait_s=5)
+    assert [task.result() for task in waiting] == [False] * 4
+
+
+async def test_another_channel_is_not_held_up() -> None:
+    gates = Gates()
+    assert await gates.enter("A", 1)
+    assert await gates.enter("B", 1, wait_s=0)
+    assert gates.inside("C") == 0
+
+
+async def test_a_cancelled_wait_gives_its_turn_back() -> None:
+    gates = Gates()
+    assert await gates.enter("A", 1)
+    waiting = asyncio.ensure_future(gates.enter("A", 1, wait_s=5))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gates.leave("A")
+    assert gates.inside("A") == 0
+
+
+async def test_a_turn_that_came_in_the_moment_of_cancelling_is_passed_on() -> None:
+    gates = Gates()
+    assert await gates.enter("A", 1)
+    waiting = asyncio.ensure_future(gates.enter("A", 1, wait_s=5))
+    await asyncio.sleep(0)
+    gates.leave("A")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert gates.inside("A") == 0
