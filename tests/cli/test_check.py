@@ -61,11 +61,11 @@ def test_every_mistake_has_its_place(bare: Program) -> None:
     lines = ran.err.splitlines()
     assert len(lines) == 3
     assert [line.split(":")[0] for line in lines] == ["routes.yaml"] * 3
-    assert lines[0].startswith("routes.yaml:12:11: channels.laozhang.kind: ")
+    assert lines[0].startswith("routes.yaml:13:11: channels.laozhang.kind: ")
     document = json.loads(bare.run("check", "--json").out)
     assert document["ok"] is False
     first = document["mistakes"][0]
-    assert (first["line"], first["column"], first["path"]) == (12, 11, "channels.laozhang.kind")
+    assert (first["line"], first["column"], first["path"]) == (13, 11, "channels.laozhang.kind")
 
 
 def test_a_file_that_is_not_there(bare: Program) -> None:

@@ -11,8 +11,8 @@ def test_the_plan_in_order(program: Program) -> None:
     ran = program.run("explain", "--model", "gpt-image-2", **KEYS)
     assert (ran.code, ran.err) == (0, "")
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
-    assert "1 openai/gpt-image-2 openai direct gpt-image-2-2026-04-21 360 s" in lines
-    assert "2 laozhang/gpt-image-2 laozhang.ai gateway gpt-image-2 360 s" in lines
+    assert "1 openai/gpt-image-2 openai direct gpt-image-2-2026-04-21 580 s" in lines
+    assert "2 laozhang/gpt-image-2 laozhang.ai gateway gpt-image-2 580 s" in lines
     assert any(line.startswith("sandbox/gpt-image-2 asleep") for line in lines)
 
 
