@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.exchange import Presence
 from gateway.ports import AnswerBody
-from gateway.web.arrival import brings_body
+from gateway.web.arrival import has_unread_body
 from gateway.web.stamps import Headers
 
 JSON = b"application/json"
@@ -42,8 +42,8 @@ async def respond(send: Send, answer: Answer) -> None:
 
 
 async def respond_early(scope: Scope, receive: Receive, send: Send, answer: Answer) -> None:
-    """Answer a request whose body, if it brings one, was not read to its end; the connection closes after that."""
-    if not brings_body(scope):
+    """Answer a request whose body may not have been read; if so the connection closes after that."""
+    if not has_unread_body(scope):
         await respond(send, answer)
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.head(), _CLOSE]})

@@ -15,8 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.core.types import JsonObject, Surface
-from gateway.web.answer import Answer, respond, respond_early
-from gateway.web.arrival import brings_body
+from gateway.web.answer import Answer, respond_early
 from gateway.web.edge import Edge
 from gateway.web.errors import MethodNotAllowed, ModelNotFound, NotOffered, UnknownUrl
 from gateway.web.health import alive, readiness
@@ -73,10 +72,7 @@ class _Reads:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in READS:
             raise MethodNotAllowed(READS)
-        if brings_body(scope):
-            await respond_early(scope, receive, send, self.page(scope))
-        else:
-            await respond(send, self.page(scope))
+        await respond_early(scope, receive, send, self.page(scope))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

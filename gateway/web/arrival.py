@@ -18,12 +18,16 @@ _VISIT = "waybill.visit"
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
-    """Who a request is. ``settled`` turns true once its record has been written by the relay."""
+    """Who a request is, and how far it got.
+
+    ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen.
+    """
 
     request_id: RequestId
     time: datetime
     started: float  # Clock.monotonic()
     settled: bool = False
+    body_read: bool = False
 
 
 def begin_visit(scope: Scope, visit: Visit) -> None:
@@ -54,29 +58,29 @@ def headers_of(scope: Scope) -> Mapping[str, str]:
     return found
 
 
-def brings_body(scope: Scope) -> bool:
-    """Whether the head announces a body, even an empty chunked one."""
-    return any(
+def has_unread_body(scope: Scope) -> bool:
+    """Whether the head announces a body, even an empty chunked one, of which the end was not seen."""
+    return not visit_of(scope).body_read and any(
         name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")
         for name, value in scope["headers"]
     )
 
 
 class Upload:
-    """The body of a request, read once. ``finished`` is whether its last byte was seen."""
+    """The body of a request, read once; tells the visit when its end was seen."""
 
-    __slots__ = ("_receive", "finished")
+    __slots__ = ("_receive", "_visit")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, visit: Visit) -> None:
         self._receive = receive
-        self.finished = False
+        self._visit = visit
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; empty pieces are left out. Raises ``ClientGone``."""
-        while not self.finished:
+        while not self._visit.body_read:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            self.finished = not message.get("more_body", False)
+            self._visit.body_read = not message.get("more_body", False)
             if body := message.get("body", b""):
                 yield body

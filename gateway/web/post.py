@@ -29,7 +29,6 @@ _NO_ANSWER = ours(502, "upstream_unknown_outcome", "No answer was kept for this 
 async def serve_post(services: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request of ``surface``."""
     visit = visit_of(scope)
-    upload = Upload(receive)
     incoming = Incoming(
         surface=surface,
         request_id=visit.request_id,
@@ -37,7 +36,7 @@ async def serve_post(services: Services, surface: Surface, scope: Scope, receive
         started=visit.started,
         headers=headers_of(scope),
         query=scope["query_string"].decode("latin-1"),
-        chunks=upload.chunks(),
+        chunks=Upload(receive, visit).chunks(),
     )
     try:
         read = await services.intake.read(incoming)
@@ -46,11 +45,7 @@ async def serve_post(services: Services, surface: Surface, scope: Scope, receive
         return
     if isinstance(read, Refusal):
         record = await _settle(services, surface, visit, read)
-        answer = _refusal_answer(read, record)
-        if upload.finished:
-            await respond(send, answer)
-        else:
-            await respond_early(scope, receive, send, answer)
+        await respond_early(scope, receive, send, _refusal_answer(read, record))
         return
     await _run(services, read, receive, send, visit)
 

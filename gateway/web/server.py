@@ -32,6 +32,7 @@ from gateway.web.errors import envelope, ours
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+_VERSIONS = ("1.1", "1.0")
 
 _BAD_BYTES = ours(400, "invalid_value", "This is not an HTTP/1.1 request the gateway can read.", "headers")
 _HEAD_TOO_LARGE = ours(400, "invalid_value", "The headers of the request are too large.", "headers")
@@ -139,7 +140,7 @@ class _Phase(Enum):
     OVER = auto()  # what still comes is dropped
 
 
-class _TooMuch(Exception):
+class _Unwanted(Exception):
     """Raised out of a parser's callback to stop it; what to answer stands in the protocol."""
 
 
@@ -206,7 +207,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request, unless the last one is not answered yet."""
         if self._phase is not _Phase.HEAD:
-            raise _TooMuch
+            raise _Unwanted
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -215,13 +216,15 @@ class Protocol(HttpToolsProtocol):
         if self._phase is _Phase.HEAD:
             if self._field_bytes > self._receipt.head_bytes:
                 self._fault = _HEAD_TOO_LARGE
-                raise _TooMuch
+                raise _Unwanted
             super().on_header(name, value)
         elif self._field_bytes > self._receipt.trailer_bytes:
-            raise _TooMuch
+            raise _Unwanted
 
     def on_headers_complete(self) -> None:
         """Hand the request over."""
+        if self.parser.get_http_version() not in _VERSIONS:
+            raise _Unwanted
         self._disarm()
         super().on_headers_complete()
         self._field_bytes = 0

@@ -1,0 +1,171 @@
+import asyncio
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
+
+import pytest
+
+from gateway.exchange import Presence
+from gateway.ports import Job
+from gateway.relay import Result
+from gateway.web.edge import MAX_HEADERS, check_head
+from gateway.web.errors import BadHead
+from tests.web.house import House, ask, attempt_of, deliver, get, post, record_of, serving, until
+
+HOST = (b"host", b"gateway.test")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"localhost",
+        b"localhost:8484",
+        b"127.0.0.1:1",
+        b"[::1]",
+        b"[::1]:8484",
+        b"[::ffff:127.0.0.1]",
+        b"a_b.c-d",
+        b"xn--p1ai.",
+    ],
+)
+def test_good_hosts_pass(host: bytes) -> None:
+    check_head([(b"host", host)])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [HOST, HOST],
+        [(b"host", b"")],
+        [(b"host", b"a/b?c")],
+        [(b"host", b"a b")],
+        [(b"host", b"user@host")],
+        [(b"host", b"a,b")],
+        [(b"host", b"a:b")],
+        [(b"host", b"a:123456")],
+        [(b"host", b"::1")],
+        [(b"host", b"[::1")],
+        [(b"host", b"[g]")],
+        [(b"host", b"<script>")],
+        [(b"host", b"a\\b")],
+        [(b"host", "größe.test".encode())],
+        [(b"host", b"a" * 256)],
+        [HOST, (b"content-length", b"1"), (b"transfer-encoding", b"chunked")],
+        [HOST, (b"content-length", b"1"), (b"content-length", b"1")],
+        [HOST, (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")],
+        [HOST, (b"transfer-encoding", b"gzip, chunked")],
+        [HOST, *[(b"x", b"y")] * MAX_HEADERS],
+        [HOST, (b"x", b"y" * 32 * 1024)],
+    ],
+)
+def test_a_doubtful_head_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(BadHead):
+        check_head(headers)
+
+
+def test_a_full_head_passes() -> None:
+    check_head([HOST, *[(b"x", b"y" * 300)] * (MAX_HEADERS - 1)])
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+async def port(house: House) -> AsyncIterator[int]:
+    async with serving(house.app()) as number:
+        yield number
+
+
+async def test_a_refused_host_is_not_repeated(house: House, port: int) -> None:
+    reply = await ask(port, b"GET /v1/models HTTP/1.1\r\nHost: evil/<x>\r\n\r\n")
+    assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "invalid_value", "headers")
+    assert b"evil" not in reply.body
+    assert reply["x-request-id"] == "req_" + "1".rjust(32, "0")
+
+
+async def test_over_the_limit_is_answered_at_once_and_health_goes_on(house: House, port: int) -> None:
+    house.max_in_flight = 1
+    release = asyncio.Event()
+
+    async def wait(job: Job, presence: Presence) -> Result:
+        await release.wait()
+        return await deliver(job, presence)
+
+    house.line.serve = wait
+    async with serving(house.app()) as narrow, asyncio.TaskGroup() as group:
+        held = group.create_task(ask(narrow, post("/v1/images/generations")))
+        await until(lambda: house.line.jobs)
+        shed = await ask(narrow, post("/v1/images/generations"))
+        assert (shed.status, shed.error["code"]) == (503, "gateway_overloaded")
+        assert (shed["retry-after"], shed["x-should-retry"], shed["connection"]) == ("1", "true", "close")
+        assert (await ask(narrow, get("/v1/models"))).status == 503
+        assert (await ask(narrow, get("/healthz"))).status == 200
+        assert (await ask(narrow, get("/readyz"))).status == 200
+        release.set()
+        assert (await held).status == 200
+        assert (await ask(narrow, post("/v1/images/generations"))).status == 200
+    assert [line["result"] for line in house.log.lines if line["endpoint"] == "images/generations"] == [
+        {"status": 503, "delivery": "none", "code": "gateway_overloaded", "images": []}
+    ]
+
+
+async def test_a_bug_is_a_500_that_tells_nothing_and_a_log_line_that_does(house: House, port: int) -> None:
+    async def break_down(_job: Job, _presence: Presence) -> Result:
+        raise KeyError("sk-secret in the message")
+
+    house.line.serve = break_down
+    reply = await ask(port, post("/v1/images/generations"))
+    assert (reply.status, reply.error["code"], reply.error["type"]) == (500, "internal_error", "server_error")
+    assert reply["x-should-retry"] == "false"
+    bug, finished = house.log.lines
+    assert (bug["event"], bug["error"], bug["request_id"]) == ("gateway.bug", "KeyError", reply["x-request-id"])
+    assert isinstance(bug["at"], list)
+    assert bug["at"][0].startswith("web/test_edge.py:")
+    assert "secret" not in repr(bug)
+    assert finished["result"] == {"status": 500, "delivery": "none", "code": "internal_error", "images": []}
+    assert house.desk.spooled[0].closed == 1
+
+
+class Breaking:
+    length = 10
+    closed = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b"12345"
+        raise OSError("disk")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_bug_in_the_middle_of_an_answer_ends_the_connection(house: House, port: int) -> None:
+    body = Breaking()
+
+    async def half(job: Job, _presence: Presence) -> Result:
+        return Result(status=200, record=record_of(job.request_id, attempts=(attempt_of(),)), body=body)
+
+    house.line.serve = half
+    with pytest.raises(asyncio.IncompleteReadError):
+        await ask(port, post("/v1/images/generations"))
+    assert body.closed
+    assert [line["event"] for line in house.log.lines] == ["gateway.bug"]
+
+
+async def test_a_websocket_scope_is_closed(house: House) -> None:
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    await house.app()({"type": "websocket", "path": "/", "headers": []}, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1000}]
+
+
+async def test_each_request_of_a_connection_has_its_own_id(port: int) -> None:
+    first, second = await ask(port, get("/healthz")), await ask(port, get("/healthz"))
+    assert first["x-request-id"] != second["x-request-id"]
