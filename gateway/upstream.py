@@ -31,7 +31,7 @@ from gateway.core.types import Cause, Phase
 from gateway.ports import Broken, Call, Exchange, ExchangeBroken
 from gateway.upstream_trace import Connector, Trace, Upload, Wire
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024  # larger pieces cost page faults: measured, 20 MB answers cost half as much CPU as with 256 KiB
 _READ_BUFFER = 64 * 1024  # aiohttp stops reading the socket at twice this
 _MOST_HEADERS = 128
 _LONGEST_HEADER = 16 * 1024
@@ -139,7 +139,7 @@ class _Answer:
         return self._headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body in pieces of at most 256 KiB, as it comes; once.
+        """Yield the body in pieces of at most 64 KiB, as it comes; once.
 
         Raises ``ExchangeBroken``. An end without Content-Length or chunks is taken as the end (module docstring).
         """

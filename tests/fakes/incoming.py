@@ -56,12 +56,13 @@ class Door:
     directory: Path
     limits: BodyLimits = field(default_factory=BodyLimits)
     prompts: PromptPrivacy = PromptPrivacy.HASH
+    disk_cap: int = 2_000_000_000
     spool: Spool = field(init=False)
     intake: Intake = field(init=False)
     taken: int = 0
 
     def __post_init__(self) -> None:
-        self.spool = Spool(self.directory / "spool")
+        self.spool = Spool(self.directory / "spool", disk_cap=self.disk_cap)
         settings = Settings(database="sqlite://", server=ServerSettings(body=self.limits), prompts=self.prompts)
         self.intake = Intake(self.spool, settings, KEY)
 

@@ -280,7 +280,8 @@ async def test_an_upload_of_800_mb_is_never_held(sender: Sender) -> None:
     body = EndlessBody(800_000_000, head, tail)
     before = _peak_mb()
     async with FakeUpstream(default=reply()) as upstream:
-        made = call(upstream.url, body, path="/images/edits", content_type="multipart/form-data; boundary=b")
+        form, patient = "multipart/form-data; boundary=b", Limits(give_up_s=120.0)
+        made = call(upstream.url, body, path="/images/edits", content_type=form, limits=patient)
         assert (await observe(sender, made)).words == WHOLE
         assert (upstream.requests[0].length, upstream.problems) == (800_000_000, [])
     assert _peak_mb() - before < 40
@@ -293,7 +294,7 @@ async def test_a_long_answer_is_never_held(sender: Sender) -> None:
     piece = fake.Send(data=b"x" * 1_000_000, times=300)
     script = fake.Script(name="long", steps=(fake.Send(data=fake.head(200, {"content-length": "300000000"})), piece))
     async with FakeUpstream(script) as upstream:
-        assert await _count(client, call(upstream.url)) == 300_000_000
+        assert await _count(client, call(upstream.url, limits=Limits(give_up_s=120.0))) == 300_000_000
     await client.close()
     assert _peak_mb() - before < 40
 
