@@ -13,7 +13,7 @@ from gateway.cli import terminal
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
-from gateway.cli.wording import reason, surfaces
+from gateway.cli.wording import about, reason, surfaces
 from gateway.config import Loaded, Mistake
 from gateway.core.table import Channel, Route, RouteTable, Row
 from gateway.core.types import JsonObject
@@ -66,8 +66,7 @@ def _rows(table: RouteTable, *, wide: bool) -> Table:
 
 def _narrow(channel: Channel, row: Row, *, is_first: bool) -> tuple[Text, Text]:
     """Give the channel, named on its first row only, and the row with what is sent and served below it."""
-    about = channel.owner if channel.owner == channel.kind else f"{channel.owner}, {channel.kind}"
-    who = stacked(words(channel.name, BOLD), words(about, DIM)) if is_first else Text()
+    who = stacked(words(channel.name, BOLD), words(about(channel), DIM)) if is_first else Text()
     sent = words("" if row.model == row.name else f"sent as {row.model}")
     return who, stacked(words(row.name), sent, words(surfaces(row.serves), DIM))
 

@@ -17,7 +17,7 @@ from gateway.cli.bodyfile import read_facts
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
-from gateway.cli.wording import reason
+from gateway.cli.wording import about, reason
 from gateway.core.policy import Plan, Target, plan
 from gateway.core.table import RouteTable, Settings
 from gateway.core.types import Directives, Excluded, Facts, JsonObject, JsonValue, Refusal, Surface
@@ -85,7 +85,7 @@ def _show_plan(planned: Plan, surface: Surface, screen: Console) -> None:
         if wide:
             shown.add_row(number, name, owner, kind, _sent(target), patience)
         else:
-            below = words(f"{target.channel.owner}, {target.channel.kind}", DIM)
+            below = words(about(target.channel), DIM)
             shown.add_row(number, stacked(name, below), _sent(target), patience)
     screen.print(shown)
 

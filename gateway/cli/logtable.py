@@ -48,13 +48,13 @@ def _columns(*, wide: bool, heading: bool) -> Table:
         padding=(0, 1, 0, 0),
     )
     shown.add_column("UTC", width=14 if wide else 8, no_wrap=True)
-    shown.add_column("said", width=4, no_wrap=True)
+    shown.add_column("code", width=4, no_wrap=True)
     shown.add_column("surface" if wide else "surf", width=11 if wide else 4, no_wrap=True)
     shown.add_column("model", ratio=4, overflow="fold")
     shown.add_column("owner", width=13 if wide else 11, overflow="fold")
     shown.add_column("took", width=7, justify="right", no_wrap=True)
     shown.add_column("tries" if wide else "n", width=5 if wide else 2, justify="right", no_wrap=True)
-    shown.add_column("what came", ratio=5, overflow="fold")
+    shown.add_column("what came", ratio=6, overflow="fold")
     if wide:
         shown.add_column("request", width=36, no_wrap=True)
     return shown

@@ -43,7 +43,7 @@ def is_wide(screen: Console) -> bool:
 
 def words(text: str, style: str = "") -> Text:
     """Give a piece of text that cannot move the cursor or colour anything."""
-    return Text(_CONTROL.sub(" ", text), style=style)
+    return Text().append(_CONTROL.sub(" ", text), style)  # a span: what is appended later keeps its own style
 
 
 def stacked(*parts: Text) -> Text:

@@ -20,6 +20,11 @@ def surfaces(served: Iterable[Surface]) -> str:
     return ", ".join(word for surface, word in _SURFACES.items() if surface in held)
 
 
+def about(channel: Channel) -> str:
+    """Say whose channel it is and of which kind; once when both are one word."""
+    return channel.owner if channel.owner == channel.kind else f"{channel.owner}, {channel.kind}"
+
+
 def reason(word: str, channel: Channel | None) -> str:
     """Say why a target is out; a word that is not known is said as it is."""
     if word == "no_credentials" and channel is not None and channel.unready is not None:
