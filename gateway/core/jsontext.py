@@ -1,9 +1,9 @@
 """A request's JSON, read strictly, and where in its text the words stand that routing may replace.
 
 Rules: whatever two parsers might read in two ways is refused: a key that stands twice in one object, numbers that JSON
-has not, half of a surrogate pair, a byte order mark, more depth, digits or values than any request needs. The top level
-is walked here, so that places are found in the same pass that reads the values. Must never repeat the caller's input
-in a message; a key is named only when it is short and plain.
+has not, half of a surrogate pair, a byte order mark, more depth, digits or values than any request needs. The text is
+walked for its places only once it is known to be sound, and only as far as they are. Must never repeat the caller's
+input in a message; a key is named only when it is short and plain.
 """
 
 import json
@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from gateway.core.types import JsonObject, JsonValue
 
@@ -23,11 +22,11 @@ MAX_VALUES = 400_000  # bounds the values by the number of commas and colons, th
 _IMAGE_TOOL = "image_generation"
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _SPACE = r"[ \t\n\r]*+"
-_OPEN = re.compile(rf"{_SPACE}(\{{){_SPACE}")
-_KEY = re.compile(rf'("[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"){_SPACE}:{_SPACE}')
-_NEXT = re.compile(rf"{_SPACE}([,}}]){_SPACE}")
-_EMPTY = re.compile(rf"{_SPACE}\{{{_SPACE}\}}{_SPACE}")
-_GAP = re.compile(r"[\[, \t\n\r]*+")  # before an array's element, in text known to be JSON
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+# These walk text that is known to be JSON, so they need not tell what is not.
+_KEY = re.compile(rf"[{{, \t\n\r]*+({_STRING}){_SPACE}:{_SPACE}")
+_GAP = re.compile(r"[, \t\n\r]*+")
+_SCALAR = re.compile(rf'{_STRING}|[^"\[{{}}\],]++')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +49,6 @@ class JsonText:
     insert_at: int
     model: tuple[int, int] | None = None
     tool_models: tuple[tuple[int, int], ...] = ()
-
-
-class _Member(NamedTuple):
-    key: str
-    value: JsonValue
-    start: int
-    end: int
 
 
 class _Refused(Exception):
@@ -93,55 +85,75 @@ def locate(text: bytes) -> JsonText | JsonFault:
     except RecursionError:
         return _too_deep()
     except ValueError:
-        return refused("It must be one JSON object and nothing else.")
+        return _no_object()
+
+
+def _no_object() -> JsonFault:
+    return refused("It must be one JSON object and nothing else.")
 
 
 def _located(text: str) -> JsonText:
     if text.startswith("\ufeff"):
         raise _Refused(refused("It must not begin with a byte order mark."))
-    members, end = _members(text, 0)
-    document = _unique([(member.key, member.value) for member in members])
-    if end != len(text):
-        raise ValueError
+    document: JsonValue = _STRICT.decode(text)
+    if not isinstance(document, dict):
+        raise _Refused(_no_object())
     if text.count("{") + text.count("[") > MAX_DEPTH and _is_deep(document):
         raise _Refused(_too_deep())
     if "\\ud" in text or "\\uD" in text:
         json.dumps(document, ensure_ascii=False).encode("utf-8")
-    return _placed(text, members, document)
+    return _placed(text, document)
 
 
-def _placed(text: str, members: Sequence[_Member], document: JsonObject) -> JsonText:
-    model: tuple[int, int] | None = None
-    tools: list[tuple[int, int]] = []
-    for member in members:
-        if member.key == "model" and isinstance(member.value, str):
-            model = (member.start, member.end)
-        elif member.key == "tools" and isinstance(member.value, list):
-            tools = _tool_models(text, member.start, member.value)
-    insert_at = text.index("{") + 1
+def _placed(text: str, document: JsonObject) -> JsonText:
+    wanted = {"model"} if isinstance(document.get("model"), str) else set()
+    tools = document.get("tools")
+    is_image = [_names_image_model(tool) for tool in tools] if isinstance(tools, list) else []
+    if any(is_image):
+        wanted.add("tools")
+    start = text.index("{")
+    places = _find(text, start, wanted)
+    model = places.get("model")
+    inner = _tool_models(text, places["tools"][0] + 1, is_image) if "tools" in places else []
     if not text.isascii():
-        offsets = _byte_offsets(text, {at for place in (*tools, model or (0, 0)) for at in place})
+        offsets = _byte_offsets(text, {at for place in (*inner, model or (0, 0)) for at in place})
         model = (offsets[model[0]], offsets[model[1]]) if model else None
-        tools = [(offsets[start], offsets[end]) for start, end in tools]
-    return JsonText(document=document, insert_at=insert_at, model=model, tool_models=tuple(tools))
-
-
-def _tool_models(text: str, at: int, tools: Sequence[JsonValue]) -> list[tuple[int, int]]:
-    """Find the places within the array that begins at ``at``; nothing is read again unless one is there."""
-    wanted = [_names_image_model(tool) for tool in tools]
-    found: list[tuple[int, int]] = []
-    for is_wanted in wanted if any(wanted) else ():
-        at = _gap_end(text, at)
-        if is_wanted:
-            members, at = _members(text, at)
-            found += [(member.start, member.end) for member in members if member.key == "model"]
-        else:
-            _, at = _value(text, at)
-    return found
+        inner = [(offsets[begin], offsets[end]) for begin, end in inner]
+    return JsonText(document=document, insert_at=start + 1, model=model, tool_models=tuple(inner))
 
 
 def _names_image_model(tool: JsonValue) -> bool:
     return isinstance(tool, dict) and tool.get("type") == _IMAGE_TOOL and isinstance(tool.get("model"), str)
+
+
+def _find(text: str, at: int, wanted: Collection[str]) -> Mapping[str, tuple[int, int]]:
+    """Find the values of the ``wanted`` keys of the object that begins at ``at``; each is known to be there."""
+    found: dict[str, tuple[int, int]] = {}
+    while len(found) < len(wanted) and (token := _KEY.match(text, at)):
+        key: str = _LOOSE.decode(token[1]) if "\\" in token[1] else token[1][1:-1]
+        at = _value_end(text, token.end())
+        if key in wanted:
+            found[key] = (token.end(), at)
+    return found
+
+
+def _tool_models(text: str, at: int, is_image: Sequence[bool]) -> list[tuple[int, int]]:
+    """Find ``model`` in the elements that have one, of the array whose first stands at ``at``."""
+    found: list[tuple[int, int]] = []
+    for wanted in is_image:
+        at = next(_GAP.finditer(text, at)).end()
+        if wanted:
+            found.append(_find(text, at, ("model",))["model"])
+        at = _value_end(text, at)
+    return found
+
+
+def _value_end(text: str, at: int) -> int:
+    scalar = _SCALAR.match(text, at)
+    if scalar is not None:
+        return scalar.end()
+    end: int = _LOOSE.raw_decode(text, at)[1]
+    return end
 
 
 def _byte_offsets(text: str, places: Collection[int]) -> Mapping[int, int]:
@@ -153,39 +165,6 @@ def _byte_offsets(text: str, places: Collection[int]) -> Mapping[int, int]:
         passed = at
         offsets[at] = counted
     return offsets
-
-
-def _gap_end(text: str, at: int) -> int:
-    gap = _GAP.match(text, at)
-    return gap.end() if gap is not None else at
-
-
-def _members(text: str, at: int) -> tuple[list[_Member], int]:
-    """Walk the object that begins at ``at``; also give the offset after it and the space that follows."""
-    members: list[_Member] = []
-    token = _OPEN.match(text, at)
-    while token is not None:
-        key = _KEY.match(text, token.end())
-        if key is None:
-            break
-        value, end = _value(text, key.end())
-        members.append(_Member(_key(key[1]), value, key.end(), end))
-        token = _NEXT.match(text, end)
-        if token is not None and token[1] == "}":
-            return members, token.end()
-    closed = None if members else _EMPTY.match(text, at)
-    if closed is None:
-        raise ValueError
-    return members, closed.end()
-
-
-def _key(token: str) -> str:
-    key = _value(token, 0)[0] if "\\" in token else token[1:-1]
-    return key if isinstance(key, str) else ""
-
-
-def _value(text: str, at: int) -> tuple[JsonValue, int]:
-    return _DECODER.raw_decode(text, at)
 
 
 def _is_deep(document: JsonObject) -> bool:
@@ -232,6 +211,7 @@ def _no_constant(_: str) -> None:
     raise _Refused(refused("NaN and Infinity are no JSON."))
 
 
-_DECODER = json.JSONDecoder(
+_LOOSE = json.JSONDecoder()  # for text that is known to be sound
+_STRICT = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_float=_decimal, parse_constant=_no_constant
 )
