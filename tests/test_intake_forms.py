@@ -127,8 +127,16 @@ BAD = {
     "n is a fraction": (form(part("prompt", "p"), part("n", "1.5"), part("image", PNG)), "invalid_type", "n"),
     "n is zero": (form(part("prompt", "p"), part("n", "0"), part("image", PNG)), "invalid_value", "n"),
     "n is negative": (form(part("prompt", "p"), part("n", "-1"), part("image", PNG)), "invalid_value", "n"),
-    "stream": (form(part("prompt", "p"), part("stream", "true"), part("image", PNG)), "unsupported_parameter", "stream"),
-    "stream is a word": (form(part("prompt", "p"), part("stream", "yes"), part("image", PNG)), "invalid_type", "stream"),
+    "stream": (
+        form(part("prompt", "p"), part("stream", "true"), part("image", PNG)),
+        "unsupported_parameter",
+        "stream",
+    ),
+    "stream is a word": (
+        form(part("prompt", "p"), part("stream", "yes"), part("image", PNG)),
+        "invalid_type",
+        "stream",
+    ),
     "base64 picture": (
         form(part("image", "AAAA", filename="a.png", more="Content-Transfer-Encoding: base64\r\n")),
         "invalid_value",

@@ -14,7 +14,7 @@ from python_multipart.multipart import MultipartParser
 
 from gateway.core.fields import bad_value
 from gateway.core.types import InputFacts, InputRole, Refusal
-from gateway.intake.parts import MAX_HEAD, PartHead, read_head
+from gateway.intake.parts import MAX_HEAD, PartHead, malformed, read_head
 from gateway.intake.pictures import PictureMeter
 
 MAX_PARTS = 100
@@ -59,10 +59,6 @@ class _Part:
         self.start: int | None = None  # of its value, in the whole body
 
 
-def _broken(rule: str = "the multipart form is not well-formed.") -> Refusal:
-    return bad_value("body", rule)
-
-
 class FormReader:
     """Takes a form slice by slice, then gives it."""
 
@@ -86,7 +82,7 @@ class FormReader:
         self._refusal: Refusal | None = None
         self._delimiter = b"\n--" + boundary.encode("ascii")
         self._delimiters = 0  # as a plain search sees them; the parser must agree
-        self._tail = b"\n"
+        self._tail = b"\n".rjust(len(self._delimiter))  # of the bytes before the slice
         self._piece = b""
         self._offset = 0  # of the slice being parsed, in the whole body
         self._insert_at = 0
@@ -102,29 +98,40 @@ class FormReader:
 
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes (at most a slice: what is refused is told after the whole of it was parsed)."""
-        window = self._tail + piece
-        self._delimiters += window.count(self._delimiter)
-        self._tail = window[1 - len(self._delimiter) :]
+        refusal = self._look_for_delimiters(piece)
+        if refusal is not None:
+            return refusal
         self._piece = piece if self._begun else piece.lstrip(_LINE_ENDS)
         skipped = len(piece) - len(self._piece)
         self._insert_at += skipped
         self._offset += skipped
         self._begun = self._begun or self._piece != b""
         if self._insert_at > MAX_LEADING:
-            return _broken("the multipart form must begin with its boundary.")
+            return malformed("it must begin with its boundary.")
         try:
             self._parser.write(self._piece)
         except FormParserError:
-            return self._refusal or _broken()
+            return self._refusal or malformed("it cannot be read.")
         self._offset += len(self._piece)
         return self._refusal
+
+    def _look_for_delimiters(self, piece: bytes) -> Refusal | None:
+        """Count them before the parser, which is slow where there are many, or blanks after them."""
+        window = self._tail + piece
+        self._delimiters += window.count(self._delimiter, 1)  # at 0 it was counted with the slice before
+        self._tail = window[-len(self._delimiter) :]
+        if self._delimiters > MAX_PARTS + 1:
+            return malformed(f"it may have at most {MAX_PARTS} parts.")
+        if any(self._delimiter + blank in window for blank in (b" ", b"\t")):
+            return malformed("nothing may follow a boundary on its line.")
+        return None
 
     def finish(self) -> Form | Refusal:
         """Give the form, whole."""
         if not self._closed:
-            return _broken("the multipart form ends before its closing boundary.")
+            return malformed("it ends before its closing boundary.")
         if self._delimiters != self._parts + 1:
-            return _broken("the multipart form has its boundary where no part begins or ends.")
+            return malformed("its boundary stands where no part begins or ends.")
         masks, markups = self._pictures[InputRole.MASK], self._pictures[InputRole.MARKUP]
         return Form(
             texts=self._texts,
@@ -141,14 +148,12 @@ class FormReader:
     def _begin(self) -> None:
         self._part = _Part()
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            self._refuse(_broken(f"a multipart form may have at most {MAX_PARTS} parts."))
 
     def _count_head(self, size: int) -> None:
         self._part.head_bytes += size
         self._head_bytes += size
         if self._part.head_bytes > MAX_HEAD or self._head_bytes > MAX_HEADS:
-            self._refuse(_broken("the headers of the multipart form's parts are too long."))
+            self._refuse(malformed("the headers of its parts are too long."))
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
@@ -185,7 +190,7 @@ class FormReader:
             self._text_bytes += end - start
             part.text += data[start:end]
             if self._text_bytes > MAX_TEXT:
-                self._refuse(_broken(f"the texts of a multipart form may have at most {MAX_TEXT} bytes."))
+                self._refuse(malformed(f"its texts may have at most {MAX_TEXT} bytes."))
 
     def _end(self) -> None:
         head, picture = self._part.head, self._part.picture

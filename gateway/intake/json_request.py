@@ -1,6 +1,6 @@
 """A request as JSON: the body is kept and scanned in one pass, then understood."""
 
-from gateway.core.fields import Fields
+from gateway.core.fields import Fields, wrong_type
 from gateway.core.jsonbody import JsonFault, RequestScan
 from gateway.core.types import BodyMap, Refusal, Surface
 from gateway.intake.content_type import BodyKind
@@ -20,15 +20,17 @@ class JsonSink:
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes. Raises ``SpoolFull``."""
         self._body.append(piece)
-        self._scan.feed(piece)
-        return None
+        fault = self._scan.feed(piece)
+        return None if fault is None else _refusal(fault)
 
     def understand(self, surface: Surface, privacy: Privacy) -> tuple[Asked, BodyMap] | Refusal:
         """Say what the whole body asks, and where its models stand."""
         found = self._scan.finish()
         if isinstance(found, JsonFault):
-            return Refusal(status=400, code="invalid_json", message=found.message, param=found.param)
+            return _refusal(found)
         fields = Fields(found.document)
+        if found.model is None and "model" in found.document:
+            fields.refuse(wrong_type("model", "a string", found.document["model"]))
         if surface is Surface.RESPONSES:
             asked = read_turn(fields, found.picture, privacy)
         else:
@@ -44,3 +46,7 @@ class JsonSink:
             tool_models=found.tool_models,
         )
         return asked, body_map
+
+
+def _refusal(fault: JsonFault) -> Refusal:
+    return Refusal(status=400, code="invalid_json", message=fault.message, param=fault.param)

@@ -38,16 +38,21 @@ class PartHead:
     role: InputRole | None
 
 
+def malformed(rule: str) -> Refusal:
+    """Refuse a form that is none; ``rule`` is what it breaks."""
+    return Refusal(status=400, code="invalid_value", message=f"Invalid multipart form: {rule}")
+
+
 def read_head(headers: Sequence[tuple[bytes, bytes]]) -> PartHead | Refusal:
     """Understand a part's headers (names in any case)."""
     dispositions = [value for name, value in headers if name.lower() == b"content-disposition"]
     if len(dispositions) != 1:
-        return _bad("each part needs one Content-Disposition header.")
+        return malformed("each part needs one Content-Disposition header.")
     disposition = dispositions[0].strip(b" \t")
     name = _NAME.search(disposition)
     is_plain = _DISPOSITION.fullmatch(disposition) and not _CONTROL.search(disposition)
     if not is_plain or name is None or len(_NAMES.findall(disposition)) != 1:
-        return _bad("each part needs a Content-Disposition of form-data with one plain name.")
+        return malformed("each part needs a Content-Disposition of form-data with one plain name.")
     text = (name[1] or name[2]).decode("ascii")
     role = _ROLES.get(text)
     is_file = role is not None or _FILENAME.search(disposition) is not None
@@ -62,7 +67,3 @@ def _encoding_refusal(name: str, headers: Sequence[tuple[bytes, bytes]], *, is_f
         if charset is not None and charset[1].lower() not in _UTF8:
             return bad_value(name, "the charset of a text must be utf-8.")
     return None
-
-
-def _bad(rule: str) -> Refusal:
-    return bad_value("body", rule)

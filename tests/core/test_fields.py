@@ -70,9 +70,7 @@ def test_a_wrong_type_is_named_and_never_shown(value: JsonValue, named: str) -> 
     fields = Fields({"size": value}, prefix="tools[0].")
     assert fields.text("size") is None
     assert fields.refusal is not None
-    assert (
-        fields.refusal.message == f"Invalid type for 'tools[0].size': expected a string, but got {named} instead."
-    )
+    assert fields.refusal.message == f"Invalid type for 'tools[0].size': expected a string, but got {named} instead."
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t", "a\nb", "a\x00b", "a\x7f", "a\u2028b", "m" * 201])

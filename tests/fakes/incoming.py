@@ -69,7 +69,7 @@ class Door:
     async def read(
         self,
         surface: Surface,
-        body: bytes | list[bytes],
+        body: bytes | Iterable[bytes],
         headers: Mapping[str, str] = JSON,
         query: str = "",
         *,
@@ -92,13 +92,15 @@ class Door:
             self.taken += len(chunk)
             yield chunk
 
-    async def job(self, surface: Surface, body: bytes | list[bytes], headers: Mapping[str, str] = JSON) -> Job:
+    async def job(self, surface: Surface, body: bytes | Iterable[bytes], headers: Mapping[str, str] = JSON) -> Job:
         """Read one request that is accepted."""
         read = await self.read(surface, body, headers)
         assert isinstance(read, Job), read
         return read
 
-    async def refusal(self, surface: Surface, body: bytes | list[bytes], headers: Mapping[str, str] = JSON) -> Refusal:
+    async def refusal(
+        self, surface: Surface, body: bytes | Iterable[bytes], headers: Mapping[str, str] = JSON
+    ) -> Refusal:
         """Read one request that is refused."""
         read = await self.read(surface, body, headers)
         assert isinstance(read, Refusal), read.facts
