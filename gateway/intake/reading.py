@@ -4,6 +4,7 @@ Rules: headers are judged before a byte of the body is taken; the body is kept e
 given back unless a job carries it on. Must never send anything and never choose a target.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 from gateway.core.table import BodyLimits, PromptPrivacy, Settings
@@ -12,7 +13,7 @@ from gateway.intake.content_type import BodyKind, read_content_type
 from gateway.intake.directives import read_directives, read_forwarded
 from gateway.intake.facts import Asked, Privacy
 from gateway.intake.form_request import FormSink
-from gateway.intake.incoming import Incoming, pump
+from gateway.intake.incoming import SLICE, Incoming, pump
 from gateway.intake.json_request import JsonSink
 from gateway.ports import Job
 from gateway.spool import Spool, SpooledBody, SpoolFull
@@ -66,6 +67,9 @@ class Intake:
         if refusal is not None:
             return refusal
         body.seal()
+        if body.length > SLICE:
+            # Hundreds of thousands of values take longer to read than anybody should wait for.
+            return await asyncio.to_thread(sink.understand, incoming.surface, self._privacy)
         return sink.understand(incoming.surface, self._privacy)
 
 

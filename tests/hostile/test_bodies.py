@@ -228,6 +228,23 @@ async def test_hostile_json_is_refused_and_stops_nobody(door: Door, name: str, s
     assert step_s < 0.05
 
 
+SLOW: dict[str, bytes] = {
+    "399,000 numbers": of_prompt(b"[" + b"0," * 399_000 + b"0]"),
+    "199,000 objects": of_prompt(b"[" + b'{"a":0},' * 199_000 + b"0]"),
+    "190,000 keys": b'{"prompt":"p"' + b"".join(b',"%d":0' % number for number in range(190_000)) + b"}",
+    "a prompt of escapes": b'{"prompt":"' + b"\\u00e9" * 1_300_000 + b'"}',
+    "a prompt of 8 MB": b'{"prompt":"' + b"x" * 8_000_000 + b'"}',
+    "many strings like pictures": of_prompt(b"[" + b'"data:",' * 190_000 + b"0]"),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+async def test_json_that_is_slow_to_read_stops_nobody(door: Door, name: str) -> None:
+    work = asyncio.create_task(door.read(Surface.GENERATIONS, slices(SLOW[name], 65_536), JSON))
+    assert await longest_step_s(work) < 0.05
+    await work
+
+
 @pytest.mark.parametrize("secret", ["SENTINEL-9e1c"])
 async def test_no_message_repeats_what_was_sent(door: Door, secret: str) -> None:
     fields = ("prompt", "model", "n", "size", "stream", "output_compression", "user", "images", "mask")
