@@ -16,7 +16,8 @@ from gateway.web.arrival import has_unread_body
 from gateway.web.stamps import Headers
 
 JSON = b"application/json"
-DRAIN_S = 3.0
+DRAIN_S = 10.0
+DRAIN_IDLE_S = 1.0
 DRAIN_BYTES = 64 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
@@ -53,12 +54,13 @@ async def respond_early(scope: Scope, receive: Receive, send: Send, answer: Answ
 
 
 async def _drain(receive: Receive) -> None:
-    """Read and drop the rest of a body: at most ``DRAIN_BYTES`` and ``DRAIN_S``."""
+    """Read and drop the rest of a body: at most ``DRAIN_BYTES`` and ``DRAIN_S``, and not past a pause."""
     dropped = 0
     try:
         async with asyncio.timeout(DRAIN_S):
             while dropped < DRAIN_BYTES:
-                message = await receive()
+                async with asyncio.timeout(DRAIN_IDLE_S):
+                    message = await receive()
                 dropped += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return

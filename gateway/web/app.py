@@ -60,6 +60,7 @@ _NOT_BUILT = (
     "/v1/realtime",
 )
 _NOT_OFFERED = "This endpoint is not offered by this version of the gateway."
+_SLASH = "There is nothing at this address. Leave out the slash at its end."
 _NO_WEBSOCKET = "WebSocket connections are not offered by this version of the gateway. Use POST /v1/responses."
 
 
@@ -137,6 +138,8 @@ async def _unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
         raise NotOffered(named)
     if _asks_for_websocket(scope):
         raise NotOffered(_NO_WEBSOCKET)
+    if path.rstrip("/") in POSTS:
+        raise UnknownUrl(_SLASH)
     if any(path == known or path.startswith(f"{known}/") for known in _NOT_BUILT):
         raise NotOffered(_NOT_OFFERED)
     raise UnknownUrl

@@ -31,7 +31,6 @@ from gateway.web.arrival import known_visit
 from gateway.web.errors import envelope, ours
 
 BACKLOG = 2048
-KEEP_ALIVE_S = 75
 _VERSIONS = ("1.1", "1.0")
 
 _BAD_BYTES = ours(400, "invalid_value", "This is not an HTTP/1.1 request the gateway can read.", "headers")
@@ -46,6 +45,7 @@ class Receipt:
 
     In every ``idle_s`` at least ``idle_bytes`` of a body must come. ``stall_s``: how long an answer may wait for its
     reader. ``linger_s`` and ``linger_bytes``: what is still read after an answer that ends the connection.
+    ``keep_alive_s``: how long a connection may be idle between requests.
     """
 
     head_s: float = 10.0
@@ -56,6 +56,7 @@ class Receipt:
     stall_s: float = 60.0
     linger_s: float = 1.0
     linger_bytes: int = 1024 * 1024
+    keep_alive_s: int = 75
 
 
 DEFAULT_RECEIPT = Receipt()
@@ -78,7 +79,7 @@ class ServerConfig(uvicorn.Config):
             proxy_headers=False,
             server_header=False,
             backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=receipt.keep_alive_s,
             timeout_graceful_shutdown=grace_s,
         )
         self.receipt = receipt
@@ -161,9 +162,8 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None  # of the receipt: head, body, lingering
         self._stall_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._field_bytes = 0
+        self._trailer_bytes = 0
         self._body_bytes = 0
-        self._fault = _BAD_BYTES
 
     # The connection
 
@@ -189,7 +189,7 @@ class Protocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self._give_up(self._fault)
+            self._give_up(_BAD_BYTES)
             return
         except httptools.HttpParserUpgrade:
             self._last_answer()
@@ -211,14 +211,12 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header within the bound; a trailer is read and dropped."""
-        self._field_bytes += len(name) + len(value)
+        """Take one header; a trailer is read and dropped, up to its bound."""
         if self._phase is _Phase.HEAD:
-            if self._field_bytes > self._receipt.head_bytes:
-                self._fault = _HEAD_TOO_LARGE
-                raise _Unwanted
             super().on_header(name, value)
-        elif self._field_bytes > self._receipt.trailer_bytes:
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > self._receipt.trailer_bytes:
             raise _Unwanted
 
     def on_headers_complete(self) -> None:
@@ -227,7 +225,7 @@ class Protocol(HttpToolsProtocol):
             raise _Unwanted
         self._disarm()
         super().on_headers_complete()
-        self._field_bytes = 0
+        self._trailer_bytes = 0
         self._phase = _Phase.BODY
 
     def on_body(self, body: bytes) -> None:
@@ -247,6 +245,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._phase = _Phase.IDLE
+        if self.transport.is_closing():
+            self._start_stall_clock()  # a close waits for what was written to be read
         super().on_response_complete()
 
     # Clocks
@@ -254,8 +254,7 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The reader is slow: start its clock."""
         super().pause_writing()
-        if self._stall_timer is None:
-            self._stall_timer = self.loop.call_later(self._receipt.stall_s, self.transport.abort)
+        self._start_stall_clock()
 
     def resume_writing(self) -> None:
         """The reader has caught up."""
@@ -269,6 +268,10 @@ class Protocol(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
+    def _start_stall_clock(self) -> None:
+        if self._stall_timer is None:
+            self._stall_timer = self.loop.call_later(self._receipt.stall_s, self.transport.abort)
+
     def _stop_stall_clock(self) -> None:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
@@ -276,7 +279,7 @@ class Protocol(HttpToolsProtocol):
 
     def _begin_head(self) -> None:
         self._phase = _Phase.HEAD
-        self._head_bytes = self._field_bytes = 0
+        self._head_bytes = 0
         if self._timer is None:
             self._arm(self._receipt.head_s, self._head_overdue)
 
@@ -320,11 +323,10 @@ class Protocol(HttpToolsProtocol):
         self._end_with(fault, visit.request_id if visit is not None else self._new_request_id())
 
     def _last_answer(self) -> None:
-        """Let the answer in the making go out and close after it; nothing more is read."""
+        """Let the answer in the making go out and close after it; reading goes on only to see the client leave."""
         self._disarm()
         self._phase = _Phase.OVER
         self.cycle.keep_alive = False
-        self.flow.pause_reading()
 
     def _end_with(self, fault: PublicError, request_id: RequestId) -> None:
         body = envelope(fault)

@@ -13,7 +13,7 @@ from gateway.ports import Clock, Events, Job
 from gateway.relay import Refused, Result
 
 
-class Reader(Protocol):
+class JobReader(Protocol):
     """Makes jobs of requests."""
 
     async def read(self, incoming: Incoming) -> Job | Refusal:
@@ -21,7 +21,7 @@ class Reader(Protocol):
         ...
 
 
-class Server(Protocol):
+class JobServer(Protocol):
     """Serves jobs to their end."""
 
     async def run(self, job: Job, presence: Presence) -> Result:
@@ -41,8 +41,8 @@ class Services:
     the ledger is open and the process is not on its way out.
     """
 
-    relay: Server
-    intake: Reader
+    relay: JobServer
+    intake: JobReader
     table: Callable[[], RouteTable]
     settings: Settings
     clock: Clock

@@ -258,11 +258,21 @@ def test_a_silent_connection_is_closed_without_a_word(port: int) -> None:
     assert (heard.data, heard.closed) == (b"", True)
 
 
+def settled_as(house: House, heard: Heard) -> str | None:
+    """Give the code under which the answered request was settled; the server may still be at it."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        for refused in house.line.refusals:
+            if refused.request_id.encode() in heard.data:
+                return refused.refusal.code
+        time.sleep(0.01)
+    return None
+
+
 def test_a_body_that_stops_is_cut(house: House, port: int) -> None:
     heard = talk(port, sized(b"1000", b"{"))
     assert (heard.statuses, heard.closed) == ([408], True)
-    assert house.line.refusals[-1].refusal.code == "client_gone"
-    assert house.line.refusals[-1].request_id.encode() in heard.data
+    assert settled_as(house, heard) == "client_gone"
 
 
 def test_a_body_that_trickles_is_cut(port: int) -> None:
@@ -284,7 +294,7 @@ def test_a_slow_body_that_keeps_coming_is_taken(port: int) -> None:
 def test_a_bad_chunk_in_the_middle_of_a_body_is_one_refusal(house: House, port: int) -> None:
     heard = talk(port, CHUNKED + b"2\r\n{}\r\n", b"zz\r\n", pause_s=0.05)
     assert (heard.statuses, heard.closed) == ([400], True)
-    assert house.line.refusals[-1].request_id.encode() in heard.data
+    assert settled_as(house, heard) == "client_gone"
 
 
 def test_a_connection_serves_many_requests_and_then_waits(port: int) -> None:

@@ -115,7 +115,7 @@ REFUSED = [
     ("GET", "/v1", 404, None, "unknown_url", ""),
     ("GET", "/V1/models", 404, None, "unknown_url", ""),
     ("GET", "/v1/models/", 404, None, "model_not_found", ""),
-    ("POST", "/v1/images/generations/", 404, None, "unknown_url", ""),
+    ("POST", "/v1/images/generations/", 404, None, "unknown_url", "slash"),
     ("POST", "/v1//images/generations", 404, None, "unknown_url", ""),
     ("POST", "//v1/images/generations", 404, None, "unknown_url", ""),
     ("POST", "/v1/chat/completions", 404, None, "unknown_url", "/v1/responses"),

@@ -152,6 +152,15 @@ async def test_a_client_that_still_sends_gets_its_413(house: House, port: int, s
     assert len(house.line.refusals) == 1
 
 
+async def test_a_client_that_announces_a_body_and_waits_is_answered_and_closed(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(get("/nothing", "Content-Length: 100", method="POST"))
+    reply = await read_reply(reader)
+    assert (reply.status, reply["connection"]) == (404, "close")
+    assert await reader.read() == b""
+    writer.close()
+
+
 async def test_expect_100_is_answered_before_the_body(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(get(PATH, "Content-Length: 2", "Expect: 100-continue", method="POST"))

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from uvicorn.server import ServerState
 
 from gateway.core.ids import is_id
 from gateway.exchange import Presence
 from gateway.ports import Job
 from gateway.relay import Result
-from gateway.web.server import Receipt, build_server, new_event_loop, random_request_id
+from gateway.web.server import Protocol, Receipt, ServerConfig, build_server, new_event_loop, random_request_id
 from tests.web.house import House, Kept, ask, bound, get, post, read_reply, record_of, serving, until
 
 PROGRAM = """
@@ -159,6 +160,56 @@ async def test_an_idle_body_is_not_cut_while_we_do_not_read() -> None:
         release.set()
         assert (await read_reply(reader)).status == 200
         writer.close()
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    async with serving(House().app(), Receipt(keep_alive_s=0)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get("/healthz"))
+        assert (await read_reply(reader)).status == 200
+        assert await reader.read() == b""
+        writer.close()
+
+
+class Stuck(asyncio.Transport):
+    """A socket whose peer has stopped reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+        self.closed = False
+
+    def get_write_buffer_size(self) -> int:
+        return 1
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_an_idle_connection_with_an_unread_answer_is_cut() -> None:
+    config = ServerConfig(House().app(), Receipt(), random_request_id, None)
+    protocol, stuck = Protocol(config, ServerState(), {}), Stuck()
+    protocol.connection_made(stuck)
+    protocol.timeout_keep_alive_handler()
+    assert stuck.aborted
+    protocol.connection_lost(None)
+
+
+async def test_a_close_does_not_wait_for_ever_for_its_reader() -> None:
+    config = ServerConfig(House().app(), Receipt(stall_s=0.05), random_request_id, None)
+    protocol, stuck = Protocol(config, ServerState(), {}), Stuck()
+    protocol.connection_made(stuck)
+    stuck.close()
+    protocol.on_response_complete()
+    await asyncio.sleep(0.1)
+    assert stuck.aborted
+    protocol.connection_lost(None)
 
 
 def test_ids_for_what_is_no_request_are_ids() -> None:
