@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from gateway import __version__
 from tests.cli.program import Program
 
@@ -16,17 +14,15 @@ def test_version_and_help(bare: Program) -> None:
         assert command in shown.out
 
 
-@pytest.mark.parametrize("command", ["keys", "usage"])
-def test_a_command_that_is_not_built_does_not_exist(bare: Program, command: str) -> None:
-    ran = bare.run(command)
+def test_a_command_that_is_not_built_does_not_exist(bare: Program) -> None:
+    ran = bare.run("keys")
     assert (ran.code, ran.out) == (2, "")
-    assert f"No such command '{command}'" in ran.err
+    assert "No such command 'keys'" in ran.err
 
 
 def test_wrong_usage_is_2(bare: Program) -> None:
     assert bare.run("check", "--nonsense").code == 2
     assert bare.run("explain", "--endpoint", "chat/completions").code == 2
-    assert bare.run("logs", "--limit", "0").code == 2
 
 
 def test_schema_is_json(bare: Program) -> None:
