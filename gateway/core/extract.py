@@ -18,14 +18,16 @@ from typing import Final
 import pybase64
 
 SHORTEST_PAYLOAD: Final = 64  # characters; a shorter value stays text
+MOST_PAYLOADS: Final = 512  # what comes after them stays text: each one costs, and no answer has so many
 _HOLD: Final = 256  # the longest opening is shorter than this
-_OPENING: Final = re.compile(
-    rb'(?<!\\)"(?:(?:b64_json|result|partial_image_b64)"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"'
+_OPENING: Final = re.compile(  # the look back comes after the quote, so that the search is one for a literal
+    rb'"(?<!\\")(?:(?:b64_json|result|partial_image_b64)"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"'
     rb'(?:data:[^",\\]{0,40};base64,)?|data:[^",\\]{0,120};base64,)'
 )
-_REST_OF_STRING: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_REST_OF_STRING: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _LONGEST_ESCAPE: Final = 6
+_NO_BASE64: Final = b"????"
 _MARK: Final = "\x00waybill:"
 
 
@@ -143,33 +145,42 @@ class _Unescaped:
         self._tail = b""
 
     def feed(self, characters: bytes, *, last: bool = False) -> bytes:
+        if self._base64.broken:
+            return b""
         text = self._tail + characters
         cut = len(text)
         at = text.rfind(b"\\", max(0, cut - _LONGEST_ESCAPE))
         if at >= 0 and not last and not self._is_complete(text, at):
             cut = at
         self._tail = text[cut:]
-        if self._base64.broken:
-            return b""
-        decoded, _ = self._base64.feed(memoryview(_ESCAPE.sub(_plain, text[:cut])))
+        decoded, _ = self._base64.feed(memoryview(_unescape(text[:cut])))
         return decoded
 
     @staticmethod
     def _is_complete(text: bytes, at: int) -> bool:
-        before = at
-        while before and text[before - 1] == 0x5C:
-            before -= 1
-        if (at - before) % 2:
+        if _ends_escaping(text[:at]):
             return True  # the second half of an escaped backslash
         rest = text[at + 1 :]
         return len(rest) >= 5 if rest[:1] == b"u" else bool(rest)
+
+
+def _ends_escaping(text: bytes) -> bool:
+    """Whether the last byte is a backslash that escapes what follows."""
+    return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1
+
+
+def _unescape(text: bytes) -> bytes:
+    if b"\\\\" in text or b'\\"' in text:
+        return _NO_BASE64  # whatever else it holds
+    text = text.replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"")
+    return _ESCAPE.sub(_plain, text) if b"\\" in text else text
 
 
 def _plain(escape: re.Match[bytes]) -> bytes:
     if escape[1] is not None:
         code = int(escape[1], 16)
         return bytes([code]) if code < 128 else b"?"
-    return b"" if escape[2] in b"nrt" else escape[2]
+    return b"" if escape[2] == b"t" else b"?"
 
 
 class Extractor:
@@ -204,7 +215,7 @@ class Extractor:
     def _text(self, chunk: bytes, pieces: list[Piece]) -> bytes:
         """Let text go by until a payload opens; gives what is left of the chunk."""
         window = self._window + chunk if self._window else chunk
-        at = self._known
+        at = self._known if self._index < MOST_PAYLOADS - 1 else len(window)
         while (opening := _OPENING.search(window, at)) is not None:
             start = opening.end()
             if len(window) < start + SHORTEST_PAYLOAD and window.find(b'"', start) < 0:
@@ -263,13 +274,8 @@ class Extractor:
         return rest
 
     def _raw_payload(self, chunk: bytes, pieces: list[Piece]) -> bytes:
-        at = 1 if self._escaped else 0
-        match = _REST_OF_STRING.match(chunk, at)
-        end = match.end() if match else at
-        ended = end < len(chunk) and chunk[end] == 0x22
-        if not ended:
-            self._escaped = end < len(chunk)  # a lone backslash is the last byte
-            end = len(chunk)
+        end = self._closing_quote(chunk)
+        ended = end < len(chunk)
         text = chunk[:end]
         if text:
             pieces.append(Raw(text))
@@ -281,6 +287,18 @@ class Extractor:
         assert self._base64 is not None  # noqa: S101 - as above
         self._close(pieces, whole=not self._base64.broken and not self._base64.open_characters)
         return chunk[end:]
+
+    def _closing_quote(self, chunk: bytes) -> int:
+        """Find the end of the open string; remember a backslash that escapes the first byte of the next chunk."""
+        start = 1 if self._escaped else 0
+        end = chunk.find(b'"', start)
+        if end >= 0 and _ends_escaping(chunk[start:end]):  # rare, and then perhaps in thousands
+            match = _REST_OF_STRING.match(chunk, start)
+            end = chunk.find(b'"', match.end() if match else start)
+        if end < 0:
+            self._escaped = _ends_escaping(chunk[start:])
+            return len(chunk)
+        return end
 
     def _close(self, pieces: list[Piece], *, whole: bool) -> None:
         assert self._base64 is not None  # noqa: S101 - as above

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, joined, placeholder
+from gateway.core.extract import (
+    MOST_PAYLOADS,
+    Closed,
+    Decoded,
+    Extractor,
+    Opened,
+    Piece,
+    Raw,
+    Seen,
+    Text,
+    joined,
+    placeholder,
+    placeholder_json,
+)
 
 PICTURE = bytes(range(256)) * 3
 
@@ -64,6 +77,7 @@ GOOD = {
     "escaped slashes": body(b64(PICTURE).replace("/", "\\/")),
     "escaped as unicode": body(b64(PICTURE).replace("/", "\\u002f").replace("+", "\\u002B")),
     "line ends": body("\\n".join(b64(PICTURE)[at : at + 76] for at in range(0, 1024, 76))),
+    "line ends and tabs": body("\\r\\n\\t".join(b64(PICTURE)[at : at + 76] for at in range(0, 1024, 76))),
     "padding": body(b64(PICTURE + b"x")),
     "two paddings": body(b64(PICTURE + b"xy")),
     "after other keys": body(b64(PICTURE), '{"note":"say \\"b64_json\\":\\"AAAA\\"","data":[{"b64_json":"'),
@@ -77,6 +91,9 @@ BAD = {
     "words": body("a picture of a lighthouse, but in words, long enough to look like a payload"),
     "escaped words": body("words \\\\ with \\u20ac escapes in them, " * 3 + 'and a \\"quoted\\" word'),
     "late escape, then words": body(b64(PICTURE) + "\\n!!"),
+    "escaped backslashes": body("A" * 64 + "\\\\" * 300),
+    "escaped quotes": body("A" * 64 + '\\"' * 300),
+    "escapes that base64 has no use for": body("A" * 64 + "\\b\\f" * 60),
 }
 SHORT = {
     "empty": body(""),
@@ -132,6 +149,16 @@ def test_several_pictures_keep_their_order() -> None:
 
 def test_a_placeholder_is_no_text_an_upstream_would_write() -> None:
     assert placeholder(3) == "\x00waybill:3"
+    assert json.loads(b'"' + placeholder_json(3) + b'"') == placeholder(3)
+
+
+@pytest.mark.parametrize("size", [1000, 65_536])
+def test_more_payloads_than_any_answer_has_stay_text(size: int) -> None:
+    data = json.dumps({"data": [{"b64_json": "QUJD" * 16}] * (MOST_PAYLOADS + 3)}).encode()
+    pieces = extract(data, [size] * (len(data) // size))
+    assert b"".join(joined(pieces)) == data
+    assert len(pictures(pieces)) == MOST_PAYLOADS
+    assert sum(piece.data.count(b"QUJD" * 16) for piece in pieces if isinstance(piece, Text)) == 3
 
 
 def test_decoded_bytes_are_not_given_twice() -> None:
@@ -182,7 +209,22 @@ def test_any_document_comes_back_however_it_is_cut(
 @given(
     raw=st.lists(
         st.sampled_from(
-            [b'"b64_json":"', b'"', b"\\", b"A" * 70, b"QQ==", b"=", b"\\u00", b"data:", b'"data:x;base64,', b"/", b" "]
+            [
+                b'"b64_json":"',
+                b'"',
+                b"\\",
+                b"A" * 70,
+                b"QQ==",
+                b"=",
+                b"\\u00",
+                b"\\/",
+                b'\\"',
+                b"\\\\",
+                b"data:",
+                b'"data:x;base64,',
+                b"/",
+                b" ",
+            ]
         ),
         max_size=12,
     ),
@@ -190,7 +232,9 @@ def test_any_document_comes_back_however_it_is_cut(
 )
 def test_any_bytes_come_back(raw: list[bytes], size: int) -> None:
     data = b"".join(raw)
-    assert b"".join(joined(extract(data, [size] * (len(data) // size)))) == data
+    pieces = extract(data, [size] * (len(data) // size))
+    assert b"".join(joined(pieces)) == data
+    assert pictures(pieces) == pictures(extract(data))
 
 
 def test_joining_is_what_the_pieces_mean() -> None:
