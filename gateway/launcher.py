@@ -38,8 +38,7 @@ class ServeOptions:
 
 def serve(options: ServeOptions) -> int:
     """Run the server until a signal ends it; gives the exit code."""
-    loopback = is_loopback(options.host)
-    if not loopback:
+    if not is_loopback(options.host):
         _say(
             f"waybill: will not bind {options.host}: an address that others can reach needs keys, "
             "and this version does not build keys yet. Bind 127.0.0.1 and put a proxy that authenticates in front."
@@ -49,7 +48,7 @@ def serve(options: ServeOptions) -> int:
         find_routes(options.config),
         env=options.env,
         data_dir=options.data_dir,
-        sandbox_allowed=loopback or options.sandbox,
+        sandbox_allowed=options.sandbox or is_loopback(options.host),
     )
     if isinstance(loaded, list):
         for mistake in loaded:

@@ -7,14 +7,14 @@ Whatever happens, the request is settled once and its record is logged once.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.billing import Billing
 from gateway.core.policy import Plan, Target, plan
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.table import RouteTable
-from gateway.core.types import AttemptId, Cause, Observation, Outcome, Phase, Refusal, RequestId
+from gateway.core.types import Action, AttemptId, Cause, Observation, Outcome, Phase, Refusal, RequestId
 from gateway.core.verdict import PublicError, public_error
 from gateway.core.walk import GiveUp, Tried, Try, action_after, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
@@ -76,6 +76,11 @@ class _Story:
     kept: Answered | None = None  # the answer the client gets: a delivery, or a Response that reports its failure
     begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
     delivered: bool = False
+
+    def end(self) -> None:
+        """Say of the last attempt what was done after it: nothing, whatever its failure allowed."""
+        if self.attempts:
+            self.attempts[-1] = replace(self.attempts[-1], action=Action.STOP)
 
     @property
     def header(self) -> Header:
@@ -179,6 +184,7 @@ class Relay:
                 client_gone=story.presence.gone,
             )
             if isinstance(step, GiveUp):
+                story.end()
                 return
             ended = await self._attempt(story, step)
             if ended.failure is None:

@@ -52,13 +52,13 @@ async def running_gateway(
         await gateway.start()
         listening = asyncio.Event()
         server = build_server(gateway.app, on_ready=listening.set)
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(server.serve(sockets=[listener]))
-            await listening.wait()
-            try:
-                port = listener.getsockname()[1]
-                yield RunningGateway(url=f"http://127.0.0.1:{port}", gateway=gateway, log=log)
-            finally:
-                server.should_exit = True
-                await asyncio.wait_for(asyncio.shield(serving), 20)
-        assert await gateway.stop() == 0
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        await listening.wait()
+        try:
+            port = listener.getsockname()[1]
+            yield RunningGateway(url=f"http://127.0.0.1:{port}", gateway=gateway, log=log)
+        finally:
+            server.should_exit = True
+            await asyncio.wait_for(serving, 20)
+            unwritten = await gateway.stop()
+        assert unwritten == 0

@@ -105,7 +105,7 @@ def act(text: str) -> Script:
     if word.isdigit():
         body, _, headers = rest.partition(" headers ")
         extra = json.loads(headers) if headers else None
-        return script.reply(int(word), json.loads(body) if body else {"error": {"message": "no"}}, extra)
+        return script.reply(int(word), json.loads(body) if body else {"error": {"message": "no"}}, headers=extra)
     made = getattr(script, word)(*(json.loads(f"[{rest}]")))
     assert isinstance(made, Script)
     return made
