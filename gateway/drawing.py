@@ -218,12 +218,12 @@ def _badge(pen: Draw, place: tuple[float, float], size: float, fill: Rgb) -> Non
 
 def _bars(pen: Draw, box: tuple[float, float, float, float], seed: bytes) -> None:
     left, top, wide, tall = box
-    bits = "".join(f"{byte:08b}" for byte in seed[:6])
-    step = wide / len(bits)
-    for place, bit in enumerate(bits):
-        if bit == "1":
-            x = left + place * step
-            pen.rectangle((x, top, x + step - 0.5, top + tall), fill=INK)
+    widths = [1 + byte % 3 for byte in seed[:31]]  # bar, gap, bar … and a bar at the end
+    step = wide / sum(widths)
+    for place, width in enumerate(widths):
+        if place % 2 == 0:
+            pen.rectangle((left, top, left + max(0, width * step - 1), top + tall), fill=INK)
+        left += width * step
 
 
 def _clipped(notes: Sequence[str], most: int) -> list[str]:

@@ -17,7 +17,7 @@ def poster(width: int = 320, height: int = 240, form: str = "png", *, clear: boo
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp", "gif"])
-@pytest.mark.parametrize(("width", "height"), [(16, 16), (64, 300), (1000, 37), (640, 400), (2000, 1300)])
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (64, 300), (1000, 37), (160, 160), (640, 400), (2000, 1300)])
 def test_a_real_picture_of_the_size_asked(form: str, width: int, height: int) -> None:
     with Image.open(io.BytesIO(draw(poster(width, height, form)))) as picture:
         picture.load()

@@ -67,7 +67,7 @@ def _rows(table: RouteTable, *, wide: bool) -> Table:
 def _narrow(channel: Channel, row: Row, *, is_first: bool) -> tuple[Text, Text]:
     """Give the channel, named on its first row only, and the row with what is sent and served below it."""
     who = stacked(words(channel.name, BOLD), words(about(channel), DIM)) if is_first else Text()
-    sent = words("" if row.model == row.name else f"sent as {row.model}")
+    sent = words("" if row.model == row.name else f"as {row.model}")
     return who, stacked(words(row.name), sent, words(surfaces(row.serves), DIM))
 
 

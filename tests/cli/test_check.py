@@ -24,7 +24,7 @@ def test_rows_and_routes(program: Program) -> None:
 def test_a_narrow_terminal_loses_nothing(program: Program) -> None:
     ran = program.run("check", COLUMNS="80")
     assert max(len(line) for line in ran.out.splitlines()) <= 80
-    assert "sent as gpt-image-2-2026-04-21" in ran.out
+    assert "as gpt-image-2-2026-04-21" in ran.out
     assert "openai, direct" in ran.out
     assert "\x1b" not in ran.out
 
