@@ -6,6 +6,7 @@ answers are never held in memory: the next piece is read when the last one has g
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
@@ -55,17 +56,17 @@ async def respond_early(scope: Scope, receive: Receive, send: Send, answer: Answ
 
 async def _drain(receive: Receive) -> None:
     """Read and drop the rest of a body: at most ``DRAIN_BYTES`` and ``DRAIN_S``, and not past a pause."""
-    dropped = 0
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_S):
-            while dropped < DRAIN_BYTES:
-                async with asyncio.timeout(DRAIN_IDLE_S):
-                    message = await receive()
-                dropped += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
+            await _drop(receive)
+
+
+async def _drop(receive: Receive) -> None:
+    dropped, more = 0, True
+    while more and dropped < DRAIN_BYTES:
+        message = await asyncio.wait_for(receive(), DRAIN_IDLE_S)
+        dropped += len(message.get("body", b""))
+        more = message.get("more_body", False)  # absent when the client has gone
 
 
 async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Headers, presence: Presence) -> None:
