@@ -93,5 +93,5 @@ def result(attempt: AttemptRecord) -> AttemptResult:
         failure=failure.kind if failure else None,
         detail=failure.detail if failure else None,
         status=attempt.status,
-        duration_ms=attempt.duration_ms,
+        duration_ms=round(attempt.duration_ms),
     )

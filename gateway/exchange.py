@@ -49,7 +49,7 @@ class Answered:
     reading: Reading | None = None
     failure: Failure | None = None
     answer: AnswerSpool | None = None
-    first_byte_ms: int | None = None
+    first_byte_ms: float | None = None
 
     def close(self) -> None:
         """Give the answer's memory and files back."""
@@ -125,7 +125,7 @@ async def _exchange(wires: Wires, job: Job, step: Try) -> Answered:
 
 async def _take(wires: Wires, sent: Exchange, started: float) -> Answered:
     """Take the whole answer into the spool."""
-    first_byte_ms = round((wires.clock.monotonic() - started) * 1000)
+    first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
     answer = AnswerSpool(wires.spool)
     facts: AnswerFacts | None = None
     cause: Cause | None = None

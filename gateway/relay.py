@@ -315,5 +315,6 @@ class Relay:
         )
 
 
-def _ms(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+def _ms(seconds: float) -> float:
+    """Give milliseconds to the tenth."""
+    return max(0.0, round(seconds * 1000, 1))

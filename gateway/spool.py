@@ -86,12 +86,13 @@ class Spool:
 class SpooledBody:
     """Bytes that are appended once and read any number of times; implements ``ports.Replayable``."""
 
-    __slots__ = ("_closed", "_file", "_memory", "_memory_item", "_path", "_reserved", "_spool", "length")
+    __slots__ = ("_closed", "_file", "_memory", "_memory_item", "_path", "_reserved", "_spool", "_whole", "length")
 
     def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM) -> None:
         self._spool = spool
         self._memory_item = memory_item
-        self._memory: list[bytes] = []
+        self._memory = bytearray()
+        self._whole: bytes | None = None  # once sealed in memory
         self._reserved = 0  # of memory
         self._file = -1
         self._path: Path | None = None
@@ -102,7 +103,7 @@ class SpooledBody:
         """Add bytes at the end. Raises ``SpoolFull``."""
         size = len(data)
         if self._file < 0 and self.length + size <= self._memory_item and self._spool.take_memory(size):
-            self._memory.append(bytes(data))
+            self._memory += data
             self._reserved += size
         else:
             if self._file < 0:
@@ -111,17 +112,15 @@ class SpooledBody:
         self.length += size
 
     def seal(self) -> None:
-        """Say that nothing more comes: what is in memory becomes one piece."""
-        if len(self._memory) > 1:
-            self._memory = [b"".join(self._memory)]
+        """Say that nothing more comes: what is in memory becomes one value, which readers share."""
+        if self._file < 0 and self._whole is None:
+            self._whole, self._memory = bytes(self._memory), bytearray()
 
     @property
     def in_memory(self) -> bytes | None:
         """The whole body, while it is in memory."""
-        if self._file >= 0:
-            return None
         self.seal()
-        return self._memory[0] if self._memory else b""
+        return self._whole
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes ``start:end`` in pieces of at most 256 KiB; several readers may read at once."""
@@ -145,7 +144,7 @@ class SpooledBody:
         self._closed = True
         on_disk = self.length if self._file >= 0 else 0
         self._spool.give_back(self._reserved, on_disk)
-        self._memory, self._reserved = [], 0
+        self._memory, self._whole, self._reserved = bytearray(), None, 0
         if self._path is not None:
             os.close(self._file)
             self._path.unlink(missing_ok=True)
@@ -157,9 +156,8 @@ class SpooledBody:
         except SpoolFull:
             self._spool.give_back(0, self.length)
             raise
-        held, self._memory = self._memory, []
-        for piece in held:
-            self._write_out(piece)
+        held, self._memory = self._memory, bytearray()
+        self._write_out(held)
         self._spool.give_back(self._reserved, 0)
         self._reserved = 0
 
@@ -171,7 +169,7 @@ class SpooledBody:
             self._spool.give_back(0, len(data))
             raise
 
-    def _write_out(self, data: bytes | memoryview) -> None:
+    def _write_out(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         try:
             while view:

@@ -82,7 +82,6 @@ BAD_FIELDS: list[tuple[dict[str, JsonValue], str, str]] = [
     ({"prompt": ""}, "invalid_value", "prompt"),
     ({"prompt": ["p"]}, "invalid_type", "prompt"),
     ({"prompt": "p", "model": 2}, "invalid_type", "model"),
-    ({"prompt": "p", "model": None}, "invalid_type", "model"),
     ({"prompt": "p", "model": ""}, "invalid_value", "model"),
     ({"prompt": "p", "model": "a\r\nx-evil: 1"}, "invalid_value", "model"),
     ({"prompt": "p", "n": 0}, "invalid_value", "n"),
@@ -341,3 +340,11 @@ async def test_a_full_spool_is_no_fault_of_the_caller(tmp_path: Path) -> None:
     assert (refusal.status, refusal.code, refusal.retry_after_s) == (503, "gateway_overloaded", 1.0)
     assert door.spool.disk_left == 2_000_000
     door.spool.close()
+
+
+async def test_a_model_that_is_null_is_named_in_its_place(door: Door) -> None:
+    body = b'{"model": null, "prompt": "p"}'
+    job = await door.job(Surface.GENERATIONS, body)
+    assert job.facts.asked_model is None
+    assert job.body_map.model is not None
+    assert body[slice(*job.body_map.model)] == b"null"

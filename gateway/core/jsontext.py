@@ -106,7 +106,7 @@ def _located(text: str) -> JsonText:
 
 
 def _placed(text: str, document: JsonObject) -> JsonText:
-    wanted = {"model"} if isinstance(document.get("model"), str) else set()
+    wanted = {"model"} if isinstance(document.get("model", 0), str | None) else set()
     tools = document.get("tools")
     is_image = [_names_image_model(tool) for tool in tools] if isinstance(tools, list) else []
     if any(is_image):

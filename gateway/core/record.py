@@ -25,7 +25,7 @@ from gateway.core.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One attempt; times are milliseconds, ``started_ms`` counted from the request's first byte."""
+    """One attempt; times are milliseconds to the tenth, ``started_ms`` counted from the request's first byte."""
 
     n: int
     attempt_id: AttemptId
@@ -34,11 +34,11 @@ class AttemptRecord:
     row: str
     surface: str
     sent_model: str
-    started_ms: int
-    duration_ms: int
+    started_ms: float
+    duration_ms: float
     outcome: Outcome
     region: str | None = None
-    first_byte_ms: int | None = None
+    first_byte_ms: float | None = None
     status: int | None = None
     failure: Failure | None = None
     action: str | None = None  # what the walk did next; absent on a delivery
@@ -144,8 +144,8 @@ class Record:
     endpoint: str
     stream: bool
     result: ResultRecord
-    latency_ms: int
-    upstream_ms: int = 0
+    latency_ms: float
+    upstream_ms: float = 0.0
     config_version: str | None = None
     facts: Facts | None = None
     tags: tuple[tuple[str, str], ...] = ()
@@ -157,9 +157,9 @@ class Record:
     excluded: tuple[Excluded, ...] = ()
 
     @property
-    def gateway_ms(self) -> int:
+    def gateway_ms(self) -> float:
         """What of the latency was ours."""
-        return max(0, self.latency_ms - self.upstream_ms)
+        return max(0.0, round(self.latency_ms - self.upstream_ms, 1))
 
     @property
     def retry_reason(self) -> str | None:

@@ -31,7 +31,7 @@ class Ending:
     """How the request ended for the client: HTTP status, our error code if any, whose fault, how long it took."""
 
     status: int
-    latency_ms: int
+    latency_ms: float
     code: str | None = None
     fault: Fault | None = None
     delivered: bool = False  # the client was there and got the upstream's body
@@ -78,7 +78,7 @@ def routed(
         attempts=tuple(attempts),
         excluded=plan.excluded,
         latency_ms=ending.latency_ms,
-        upstream_ms=sum(attempt.duration_ms for attempt in attempts),
+        upstream_ms=round(sum(attempt.duration_ms for attempt in attempts), 1),
         result=ResultRecord(
             status=ending.status,
             code=ending.code,
