@@ -25,7 +25,7 @@ _ROOT = re.compile(
     rf"\ufeff?{_MISC}<svg/>",
     re.DOTALL,
 )
-_ATTRIBUTE = re.compile(r"([\w:.-]++)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
+_ATTRIBUTE = re.compile(r"(?<![\w:.-])([\w:.-]++)\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)')")
 _LENGTH = re.compile(r"\s*+\+?([0-9]{1,10}(?:\.[0-9]{0,20})?)(?:px)?\s*+")
 _SEPARATOR = re.compile(r"[\s,]+")
 

@@ -26,7 +26,7 @@ _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 # These walk text that is known to be JSON, so they need not tell what is not.
 _KEY = re.compile(rf"[{{, \t\n\r]*+({_STRING}){_SPACE}:{_SPACE}")
 _GAP = re.compile(r"[, \t\n\r]*+")
-_SCALAR = re.compile(rf'{_STRING}|[^"\[{{}}\],]++')
+_SCALAR = re.compile(rf'{_STRING}|[^"\[{{}}\], \t\n\r]++')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,9 @@ class JsonFault:
 class JsonText:
     """A strict JSON object and its places, as byte ranges of its text.
 
-    ``model`` is the string of that key at the top level, with its quotes; ``None`` when it is absent or no string.
-    ``tool_models`` are those of ``tools[i].model`` of image tools, in order. ``insert_at`` is after the first brace.
+    ``model`` is the value of that key at the top level, a string with its quotes or null; ``None`` when it is absent or
+    anything else. ``tool_models`` are the strings of ``tools[i].model`` of image tools, in order. ``insert_at`` is
+    after the first brace.
     """
 
     document: JsonObject
