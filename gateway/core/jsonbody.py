@@ -1,9 +1,10 @@
 """A JSON body read as its bytes pass: long inline pictures are measured and left out, the rest is parsed strictly.
 
-In JSON a quote that no backslash precedes and that ``data:`` follows always begins a string, and the next quote that is
-not escaped ends it; so pictures are found without reading everything. Rules: only the inside of such a string is left
-out, and only as far as it is plain base64, so that what is no JSON stays no JSON; offsets are those of the body as it
-came; slices of any length give the same result. Must never keep a picture and never repeat input in a message.
+In JSON a quote that no backslash precedes and that ``data:`` follows always begins a string, and so does the one after
+``"result":``, where a turn gives earlier pictures back; the next quote that is not escaped ends it; so pictures are
+found without reading everything. Rules: only the inside of such a string is left out, and only as far as it is plain
+base64, so that what is no JSON stays no JSON; offsets are those of the body as it came; slices of any length give the
+same result. Must never keep a picture and never repeat input in a message.
 """
 
 import re
@@ -20,13 +21,14 @@ __all__ = ["InlinePicture", "JsonFault", "RequestJson", "RequestScan", "parse"]
 MAX_SKELETON = 8 * 1024 * 1024  # bytes of a body without its long inline pictures
 LONG = 4 * 1024  # bytes of a string from which on it is left out
 
-_START = re.compile(rb'"(?<!\\")(?=[dD][aA][tT][aA]:)')
-_UNDECIDED = 5  # bytes that may yet become a start
+_START = re.compile(rb'"(?<!\\")(?:(?=[dD][aA][tT][aA]:)|(result)"[ \t\r\n]{0,32}:[ \t\r\n]{0,32}")')
+_UNDECIDED = 80  # bytes that may yet become a start
 _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)  # up to its closing quote
 _HEAD = re.compile(
     rb"data:(?:[!#-+\x2d-\[\]-~]|\\/|\\u00[2-7][0-9a-f]){0,256}?;base64,",
     re.IGNORECASE,
 )
+_BARE = re.compile(rb"(?=[A-Za-z0-9+/]{64})")  # how a picture begins that has no head
 _ESCAPE = 6  # bytes of the longest escape
 _PAYLOAD = re.compile(rb"[A-Za-z0-9+/=]*+(?:\\(?:[/nrt]|u00[2-7][0-9A-Fa-f])[A-Za-z0-9+/=]*+)*+")
 _SHORT_ESCAPES = ((rb"\/", b"/"), (rb"\n", b""), (rb"\r", b""), (rb"\t", b""))
@@ -73,6 +75,7 @@ class RequestScan:
         self._data = b""  # the last byte that was understood, and what follows
         self._at = 0  # of what follows
         self._is_head = False  # within a string that may be a long inline picture
+        self._is_bare = False  # and that needs no head
         self._meter: PayloadMeter | None = None  # within one that is
         self._left_out = 0  # its bytes so far
         self._found: list[InlinePicture] = []
@@ -93,6 +96,8 @@ class RequestScan:
 
     def finish(self) -> RequestJson | JsonFault:
         """Give the body, whole; to be asked once."""
+        if self._fault is not None:
+            return self._fault
         if self._meter is not None:
             self._leave_out(None)
         self._skeleton += self._data[self._at :]
@@ -129,10 +134,11 @@ class RequestScan:
         self._skeleton += self._data[self._at : end]
         self._at = end
         self._is_head = start is not None
+        self._is_bare = start is not None and start[1] is not None
         return self._is_head
 
     def _judge_head(self) -> bool:
-        """Decide whether a string that begins with ``data:`` is left out: when it is long and says base64."""
+        """Decide whether a string is left out: when it is long and says, or is, base64."""
         window = min(len(self._data), self._at + LONG + 1)
         string = _STRING.match(self._data, self._at, window)
         is_closed = string is not None and self._data[string.end() : window].startswith(b'"')
@@ -140,6 +146,8 @@ class RequestScan:
             return False
         self._is_head = False
         head = None if is_closed else _HEAD.match(self._data, self._at)
+        if head is None and self._is_bare and not is_closed:
+            head = _BARE.match(self._data, self._at)
         if head is None:
             return self._take_text()
         self._meter = PayloadMeter()
