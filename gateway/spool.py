@@ -100,7 +100,9 @@ class SpooledBody:
         self.length = 0
 
     def append(self, data: bytes | memoryview) -> None:
-        """Add bytes at the end. Raises ``SpoolFull``."""
+        """Add bytes at the end. Raises ``SpoolFull``; ``ValueError`` once the body was sealed in memory or closed."""
+        if self._closed or self._whole is not None:
+            raise ValueError("the body takes no more")
         size = len(data)
         if self._file < 0 and self.length + size <= self._memory_item and self._spool.take_memory(size):
             self._memory += data
@@ -157,23 +159,25 @@ class SpooledBody:
             self._spool.give_back(0, self.length)
             raise
         held, self._memory = self._memory, bytearray()
-        self._write_out(held)
+        self._write_out(held, 0)
         self._spool.give_back(self._reserved, 0)
         self._reserved = 0
 
     def _write(self, data: bytes | memoryview) -> None:
         self._spool.take_disk(len(data))
         try:
-            self._write_out(data)
+            self._write_out(data, self.length)
         except SpoolFull:
             self._spool.give_back(0, len(data))
             raise
 
-    def _write_out(self, data: bytes | bytearray | memoryview) -> None:
+    def _write_out(self, data: bytes | bytearray | memoryview, at: int) -> None:
+        """Write at a place, so that what a refused write left behind is written over."""
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(self._file, view[:PIECE]) :]
+                written = os.pwrite(self._file, view[:PIECE], at)
+                view, at = view[written:], at + written
         except OSError as error:
             raise SpoolFull("the spool's disk takes no more") from error
 
@@ -241,9 +245,10 @@ class Held:
         return len(self.data)
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes ``start:end``."""
-        if wanted := self.data[start:end]:
-            yield wanted
+        """Yield the bytes ``start:end`` in pieces of at most 256 KiB."""
+        stop = self.length if end is None else min(end, self.length)
+        for at in range(start, stop, PIECE):
+            yield self.data[at : min(stop, at + PIECE)]
 
     def close(self) -> None:
         """Nothing is held but the value itself."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -96,6 +98,43 @@ def test_what_an_earlier_process_left_is_removed_at_start_and_at_close(tmp_path:
     filled(spool, b"x" * 500)
     spool.close()
     assert list(directory.iterdir()) == []
+
+
+async def test_what_a_refused_write_left_is_written_over(tmp_path: Path) -> None:
+    body = SpooledBody(Spool(tmp_path / "spool"), 0)
+    body.append(b"first")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(SpoolFull):
+            body.append(b"xxxxxx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    body.append(b"last")
+    assert await whole(body) == b"firstlast"
+    body.close()
+
+
+def test_a_body_that_was_sealed_or_closed_takes_no_more(tmp_path: Path) -> None:
+    body = filled(Spool(tmp_path / "spool"), b"x" * 60)
+    with pytest.raises(ValueError, match="no more"):
+        body.append(b"y")
+    body.close()
+    with pytest.raises(ValueError, match="no more"):
+        body.append(b"y")
+
+
+async def test_a_spliced_body_in_memory_is_read_in_pieces_too(tmp_path: Path) -> None:
+    data = os.urandom(3 * PIECE)
+    body = filled(Spool(tmp_path / "spool"), data, memory_item=len(data), step=100_000)
+    assert body.in_memory is not None
+    made = spliced(body, [Splice(start=1, end=2, text=b"abc")])
+    wanted = data[:1] + b"abc" + data[2:]
+    assert await whole(made) == wanted
+    assert await whole(made, 5, PIECE + 9) == wanted[5 : PIECE + 9]
+    assert spliced(body, []) is body
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
