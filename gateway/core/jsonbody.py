@@ -50,7 +50,7 @@ class InlinePicture:
 class RequestJson:
     """A whole JSON body. Ranges are bytes of the body as it came; strings with their quotes.
 
-    ``model``: the top-level one, ``None`` when it is absent or no string; ``tool_models``: those of image tools.
+    ``model``: the top-level one or its null, ``None`` when it is absent or no text; ``tool_models``: those of image tools.
     ``data_urls``: the long inline pictures in order; ``by_text``: their facts by placeholder.
     """
 
