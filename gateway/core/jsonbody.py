@@ -50,7 +50,7 @@ class InlinePicture:
 class RequestJson:
     """A whole JSON body. Ranges are bytes of the body as it came; strings with their quotes.
 
-    ``model``: the top-level one or its null, ``None`` when it is absent or no text; ``tool_models``: those of image tools.
+    ``model``: the top-level string or null, ``None`` when it is absent or else; ``tool_models``: those of image tools.
     ``data_urls``: the long inline pictures in order; ``by_text``: their facts by placeholder.
     """
 
@@ -141,7 +141,7 @@ class RequestScan:
         """Decide whether a string is left out: when it is long and says, or is, base64."""
         window = min(len(self._data), self._at + LONG + 1)
         string = _STRING.match(self._data, self._at, window)
-        is_closed = string is not None and self._data[string.end() : window].startswith(b'"')
+        is_closed = string is not None and self._data.startswith(b'"', string.end(), window)
         if not is_closed and window <= self._at + LONG:
             return False
         self._is_head = False

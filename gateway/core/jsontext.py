@@ -18,6 +18,7 @@ from gateway.core.types import JsonObject, JsonValue
 MAX_DEPTH = 64  # objects and arrays within each other, the outermost included
 MAX_DIGITS = 1_000  # of an integer
 MAX_VALUES = 400_000  # bounds the values by the number of commas and colons, those of texts too
+MAX_TOOLS = 1_000  # each is walked on its own
 
 _IMAGE_TOOL = "image_generation"
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -110,6 +111,8 @@ def _placed(text: str, document: JsonObject) -> JsonText:
     wanted = {"model"} if isinstance(document.get("model", 0), str | None) else set()
     tools = document.get("tools")
     is_image = [_names_image_model(tool) for tool in tools] if isinstance(tools, list) else []
+    if len(is_image) > MAX_TOOLS:
+        raise _Refused(refused(f"It must have at most {MAX_TOOLS} tools.", "tools"))
     if any(is_image):
         wanted.add("tools")
     start = text.index("{")

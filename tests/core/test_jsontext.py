@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.jsontext import MAX_DEPTH, MAX_DIGITS, MAX_VALUES, JsonFault, JsonText, locate, parse
+from gateway.core.jsontext import MAX_DEPTH, MAX_DIGITS, MAX_TOOLS, MAX_VALUES, JsonFault, JsonText, locate, parse
 
 NO_OBJECT = "It must be one JSON object and nothing else."
 TWICE = "A key stands twice in one object."
@@ -84,6 +84,7 @@ def test_an_object_is_read_as_any_parser_reads_it(text: bytes) -> None:
         (b'{"a":' * MAX_DEPTH + b"{}" + b"}" * MAX_DEPTH, DEEP, None),
         (b'{"a":' + b"[" * 200_000, DEEP, None),
         (b'{"a":[' + b"1," * MAX_VALUES + b"1]}", f"It must have at most {MAX_VALUES} values.", None),
+        (b'{"tools":[' + b"{}," * MAX_TOOLS + b"{}]}", f"It must have at most {MAX_TOOLS} tools.", "tools"),
     ],
 )
 def test_whatever_could_be_read_in_two_ways_is_refused(text: bytes, reason: str, param: str | None) -> None:
