@@ -11,7 +11,7 @@ Then, for each request::
 
     >> POST /v1/images/generations {"model": "pic", "prompt": "a lighthouse"}
     >> x-route-fallback: off
-    << A error insufficient_quota           a named error of tests/fakes/answers.py
+    << A error openai/insufficient_quota    a named error of tests/fakes/answers.py
     << B image                              an answer with a picture
     == status 200
     == x-route-channel: B
@@ -40,7 +40,8 @@ from tests.fakes.script import Script
 from tests.fakes.upstream import FakeUpstream
 
 NAMES = ("A", "B", "C")
-ERRORS = {error.code: error for error in (*answers.OPENAI_ERRORS, *answers.AZURE_ERRORS, *answers.NEW_API_ERRORS)}
+NAMED = (*answers.OPENAI_ERRORS, *answers.AZURE_ERRORS, *answers.NEW_API_ERRORS)
+ERRORS = {error.code: error for error in NAMED} | {f"{error.upstream}/{error.code}": error for error in NAMED}
 
 
 @dataclass(slots=True)
