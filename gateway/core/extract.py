@@ -87,14 +87,19 @@ Piece = Text | Opened | Decoded | Raw | Seen | Closed
 
 
 class _Base64:
-    """Canonical base64 in pieces; ``broken`` from the first quantum that is not."""
+    """Canonical base64 in pieces; ``broken`` from the first quantum that is none at all.
 
-    __slots__ = ("_carry", "_ended", "broken")
+    ``loose``: bytes of a last quantum that decodes, but would be encoded otherwise: the picture is whole, and its
+    characters are kept raw.
+    """
+
+    __slots__ = ("_carry", "_ended", "broken", "loose")
 
     def __init__(self) -> None:
         self._carry = b""
         self._ended = False  # padding was seen: nothing may follow
         self.broken = False
+        self.loose = b""
 
     @property
     def open_characters(self) -> bytes:
@@ -130,9 +135,19 @@ class _Base64:
         if decoded is not None and quanta[-1] == 0x3D:
             self._ended = True
             if pybase64.b64encode(decoded[-(len(decoded) % 3) :]) != bytes(quanta[-4:]):
-                decoded = None
+                self.loose = decoded
+                return None
         self.broken = decoded is None
         return decoded
+
+    def finish(self) -> bytes | None:
+        """Say that nothing more comes: gives the bytes of a last quantum that lacks its padding, else ``None``."""
+        if self.broken or not self._carry:
+            return None if self.broken else b""
+        try:
+            return pybase64.b64decode(self._carry + b"=" * (-len(self._carry) % 4), validate=True)
+        except ValueError:
+            return None
 
 
 class _Unescaped:
@@ -206,7 +221,7 @@ class Extractor:
         """Say that nothing more comes; what was held back is given."""
         pieces: list[Piece] = []
         if self._base64 is not None:
-            self._close(pieces, whole=False)
+            self._close(pieces, cut=True)
         if held := self._window[self._known :]:
             pieces.append(Text(held))
         self._window, self._known = b"", 0
@@ -261,7 +276,7 @@ class Extractor:
             return self._turn_raw(bytes(odd), chunk[cut:], pieces)
         if end < 0:
             return b""
-        self._close(pieces, whole=not self._base64.open_characters)
+        self._close(pieces)
         return chunk[end:]
 
     def _turn_raw(self, odd: bytes, rest: bytes, pieces: list[Piece]) -> bytes:
@@ -271,6 +286,8 @@ class Extractor:
         self._raw = _Unescaped(self._base64)
         if kept := odd or begun:
             pieces.append(Raw(kept))
+        if self._base64.loose:
+            pieces.append(Seen(self._base64.loose))
         return rest
 
     def _raw_payload(self, chunk: bytes, pieces: list[Piece]) -> bytes:
@@ -284,8 +301,7 @@ class Extractor:
             pieces.append(Seen(seen))
         if not ended:
             return b""
-        assert self._base64 is not None  # noqa: S101 - as above
-        self._close(pieces, whole=not self._base64.broken and not self._base64.open_characters)
+        self._close(pieces)
         return chunk[end:]
 
     def _closing_quote(self, chunk: bytes) -> int:
@@ -300,11 +316,14 @@ class Extractor:
             return len(chunk)
         return end
 
-    def _close(self, pieces: list[Piece], *, whole: bool) -> None:
+    def _close(self, pieces: list[Piece], *, cut: bool = False) -> None:
         assert self._base64 is not None  # noqa: S101 - as above
         if self._raw is None and self._base64.open_characters:
             pieces.append(Raw(self._base64.open_characters))
-        pieces.append(Closed(whole))
+        tail = None if cut else self._base64.finish()
+        if tail:
+            pieces.append(Seen(tail))
+        pieces.append(Closed(tail is not None))
         self._base64, self._raw, self._escaped = None, None, False
 
 

@@ -79,15 +79,18 @@ GOOD = {
     "line ends": body("\\n".join(b64(PICTURE)[at : at + 76] for at in range(0, 1024, 76))),
     "line ends and tabs": body("\\r\\n\\t".join(b64(PICTURE)[at : at + 76] for at in range(0, 1024, 76))),
     "padding": body(b64(PICTURE + b"x")),
+    "no padding": body(b64(PICTURE + b"x").rstrip("=")),
+    "no padding, escaped": body(b64(PICTURE + b"x").rstrip("=").replace("/", "\\/")),
+    "not canonical": body(b64(PICTURE) + "QR=="),
     "two paddings": body(b64(PICTURE + b"xy")),
     "after other keys": body(b64(PICTURE), '{"note":"say \\"b64_json\\":\\"AAAA\\"","data":[{"b64_json":"'),
     "after a key of its name as value": body(b64(PICTURE), '{"response_format":"b64_json","data":[{"b64_json":"'),
 }
 BAD = {
-    "not canonical": body(b64(PICTURE)[:-4] + "QR=="),
     "padding inside": body("QQ==" + b64(PICTURE)),
     "url alphabet": body(base64.urlsafe_b64encode(PICTURE).decode()),
-    "no padding": body(b64(PICTURE + b"x").rstrip("=")),
+    "one character too many": body(b64(PICTURE) + "A"),
+    "more after a loose end": body(b64(PICTURE) + "QR==QUJD"),
     "words": body("a picture of a lighthouse, but in words, long enough to look like a payload"),
     "escaped words": body("words \\\\ with \\u20ac escapes in them, " * 3 + 'and a \\"quoted\\" word'),
     "late escape, then words": body(b64(PICTURE) + "\\n!!"),
@@ -107,7 +110,8 @@ SHORT = {
 @pytest.mark.parametrize("name", GOOD)
 def test_a_picture_is_found(name: str) -> None:
     data = GOOD[name]
-    wanted = {"padding": PICTURE + b"x", "two paddings": PICTURE + b"xy"}.get(name, PICTURE)
+    more = {"two paddings": b"xy", "not canonical": b"A"}.get(name, b"x" if "padding" in name else b"")
+    wanted = PICTURE + more
     pieces = extract(data)
     assert b"".join(joined(pieces)) == data
     assert pictures(pieces) == [(sha(wanted), True)]
