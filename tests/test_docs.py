@@ -20,12 +20,14 @@ import yaml
 from pydantic import BaseModel
 
 import gateway
-from gateway import spool
+from gateway import gates, spool, upstream
+from gateway.answer import MOST_TEXT
 from gateway.cli import app
 from gateway.config import Loaded, build, load
 from gateway.config.model import RoutesFile
 from gateway.config.unbuilt import UNBUILT
-from gateway.core import policy
+from gateway.core import fields as request_fields
+from gateway.core import jsonbody, jsontext, policy
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
 from gateway.core.types import (
@@ -411,6 +413,17 @@ def test_every_log_event_is_described_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("what", "figure"),
     [
+        (
+            "JSON body without its inline pictures",
+            f"{jsonbody.MAX_SKELETON >> 20} MiB; {jsontext.MAX_DEPTH} levels, {jsontext.MAX_VALUES:,} commas and colons",
+        ),
+        (
+            "JSON body without its inline pictures",
+            f"{jsontext.MAX_DIGITS:,} digits of an integer, {jsontext.MAX_TOOLS:,} tools",
+        ),
+        ("pictures per request (`n`)", f"1 to {request_fields.MAX_PICTURES}"),
+        ("attempts at once on a channel", f"waits {gates.WAIT_S:g} s, in a line of {gates.LINE_PER_PLACE} per place"),
+        ("an upstream's answer", f"{upstream.MOST_ANSWER_BYTES >> 30} GiB; outside its pictures {MOST_TEXT >> 20} MiB"),
         ("headers of a request", f"{edge.MAX_HEADERS}, and {edge.MAX_HEADER_BYTES // 1024} KiB"),
         ("the head as bytes", f"{server.DEFAULT_RECEIPT.head_bytes // 1024} KiB"),
         ("time for the head", f"{server.DEFAULT_RECEIPT.head_s:g} s"),
