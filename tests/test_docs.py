@@ -413,10 +413,8 @@ def test_every_log_event_is_described_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("what", "figure"),
     [
-        (
-            "JSON body without its inline pictures",
-            f"{jsonbody.MAX_SKELETON >> 20} MiB; {jsontext.MAX_DEPTH} levels, {jsontext.MAX_VALUES:,} commas and colons",
-        ),
+        ("JSON body without its inline pictures", f"{jsonbody.MAX_SKELETON >> 20} MiB; {jsontext.MAX_DEPTH} levels"),
+        ("JSON body without its inline pictures", f"{jsontext.MAX_VALUES:,} commas and colons"),
         (
             "JSON body without its inline pictures",
             f"{jsontext.MAX_DIGITS:,} digits of an integer, {jsontext.MAX_TOOLS:,} tools",
