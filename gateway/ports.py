@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gateway.core.brake import Brake
 from gateway.core.table import Api, Channel
 from gateway.core.types import (
     AttemptId,
@@ -230,6 +231,18 @@ class Ledger(Protocol):
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit the end of a request, whether or not it ever began. Raises ``LedgerUnavailable``."""
+        ...
+
+
+class Brakes(Protocol):
+    """What operators said of channels; survives a restart, and another process may have said it."""
+
+    def current(self) -> Mapping[str, Brake]:
+        """Give the brakes by channel, at most a second old; does not block."""
+        ...
+
+    def set(self, channel: str, brake: Brake) -> None:
+        """Write one brake, for this process at once. Blocks. Raises ``LedgerUnavailable``."""
         ...
 
 

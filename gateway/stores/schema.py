@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001",)  # oldest first
+REVISIONS = ("0001", "0002")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -95,6 +95,18 @@ attempts = Table(
     Column("duration_ms", BigInteger),
     UniqueConstraint("attempt_id"),
     CheckConstraint("state IN ('sent', 'ended', 'interrupted')", name="state"),
+)
+
+# What operators said of channels. A channel that was never braked has no row.
+brakes = Table(
+    "brakes",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("until_us", BigInteger),
+    Column("reason", Text),
+    Column("set_us", BigInteger, nullable=False),
+    CheckConstraint("state IN ('on', 'drained', 'off')", name="state"),
 )
 
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.

@@ -1,0 +1,95 @@
+"""The hand brakes on SQL: read again twice a second, so that what another process wrote is seen within one.
+
+A thread of its own reads; ``current`` gives what it read last and never blocks. While the database cannot be read the
+last known brakes hold: a brake never falls off because a disk is full.
+"""
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.core.brake import Brake, BrakeState
+from gateway.ports import LedgerUnavailable
+from gateway.stores.commands import epoch_us, from_epoch_us
+from gateway.stores.schema import brakes
+from gateway.stores.sqlite import Access, database_path, open_engine
+
+POLL_S = 0.5
+BUSY_MS = 2_000
+_EPOCH_US = 0
+
+
+class SqlBrakes:
+    """Implements ``ports.Brakes``; made by ``open_brakes``, ended by ``close``."""
+
+    def __init__(self, reading: Engine, writing: Engine, *, poll_s: float = POLL_S) -> None:
+        self._reading = reading
+        self._writing = writing
+        self._poll_s = poll_s
+        self._ended = threading.Event()
+        self._writes = threading.Lock()
+        self._known: Mapping[str, Brake] = {}
+        self._reread()
+        self._thread = threading.Thread(target=self._watch, name="brakes", daemon=True)
+        self._thread.start()
+
+    def current(self) -> Mapping[str, Brake]:
+        """Give the brakes by channel, as they were read at most ``poll_s`` ago."""
+        return self._known
+
+    def set(self, channel: str, brake: Brake) -> None:
+        """Write one brake in a short transaction, and know it at once. Blocks. Raises ``LedgerUnavailable``."""
+        row = {
+            "state": brake.state.value,
+            "until_us": _to_us(brake.until),
+            "reason": brake.reason,
+            "set_us": _EPOCH_US if brake.set_at is None else epoch_us(brake.set_at),
+        }
+        written = insert(brakes).values(channel=channel, **row)
+        try:
+            with self._writing.begin() as connection:
+                connection.execute(written.on_conflict_do_update(index_elements=[brakes.c.channel], set_=row))
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable("the brake could not be written") from error
+        self._reread()
+
+    def close(self) -> None:
+        """End the thread; idempotent."""
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._poll_s):
+            self._reread()
+
+    def _reread(self) -> None:
+        with self._writes, suppress(SQLAlchemyError), self._reading.begin() as connection:
+            self._known = _read(connection)
+
+
+def open_brakes(database_url: str) -> SqlBrakes:
+    """Give the brakes of a ledger that was opened (and so upgraded) before. Raises ``LedgerRefused`` for a bad URL."""
+    path = database_path(database_url)
+    return SqlBrakes(open_engine(path, Access.READ, busy_ms=BUSY_MS), open_engine(path, Access.WRITE, busy_ms=BUSY_MS))
+
+
+def _read(connection: Connection) -> Mapping[str, Brake]:
+    rows = connection.execute(select(brakes)).mappings().all()
+    return {
+        row["channel"]: Brake(
+            state=BrakeState(row["state"]),
+            until=None if row["until_us"] is None else from_epoch_us(row["until_us"]),
+            reason=row["reason"],
+            set_at=from_epoch_us(row["set_us"]),
+        )
+        for row in rows
+    }
+
+
+def _to_us(moment: datetime | None) -> int | None:
+    return None if moment is None else epoch_us(moment)
