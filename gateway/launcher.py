@@ -6,7 +6,6 @@ option that this version refuses.
 """
 
 import asyncio
-import ipaddress
 import socket
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from gateway import __version__
 from gateway.config import Loaded, find_routes, load
+from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
 from gateway.main import Gateway, SystemClock, build
 from gateway.stores.refusals import LedgerRefused
@@ -61,14 +61,6 @@ def serve(options: ServeOptions) -> int:
         return EXIT_UNAVAILABLE
     with listener:
         return _serve(loaded, options, listener)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _serve(loaded: Loaded, options: ServeOptions, listener: socket.socket) -> int:
@@ -176,4 +168,4 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "bind", "channel_lines", "is_loopback", "serve"]
+__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "bind", "channel_lines", "serve"]

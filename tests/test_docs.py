@@ -22,7 +22,7 @@ from pydantic import BaseModel
 import gateway
 from gateway import gates, spool, upstream
 from gateway.answer import MOST_TEXT
-from gateway.cli import app
+from gateway.cli import command_line
 from gateway.config import Loaded, build, load
 from gateway.config.model import RoutesFile
 from gateway.config.unbuilt import UNBUILT
@@ -448,7 +448,7 @@ def test_the_stated_limits_are_the_limits(what: str, figure: str) -> None:
 
 
 def commands() -> Mapping[str, click.Command]:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(command_line())
     assert hasattr(group, "commands")
     return dict(group.commands)
 

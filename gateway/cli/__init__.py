@@ -1,28 +1,51 @@
-"""The command line: ``waybill``, and ``python -m gateway``. One file for each group of commands."""
+"""The command line: ``waybill``, and ``python -m gateway``. One file for each group of commands.
+
+A command's module is imported by its name from a table, when the command is asked for: between them the commands
+import a server, a database layer and two HTTP clients, and a container check that runs every ten seconds should pay
+for none of them. Help, completion and a word that is no command look at all of them. A module's command is what it
+calls by the command's name: a function, or a ``Typer`` of its own for a group.
+"""
 
 import sys
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from io import TextIOWrapper
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
 from gateway import __version__
-from gateway.cli.check import check
-from gateway.cli.explain import explain
-from gateway.cli.health import health
-from gateway.cli.logs import logs
-from gateway.cli.schema import schema
-from gateway.cli.serve import serve
 
-app = typer.Typer(
-    name="waybill",
-    help="An OpenAI-compatible gateway for image work that leaves a waybill for every picture.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "serve": "gateway.cli.serve",
+        "check": "gateway.cli.check",
+        "explain": "gateway.cli.explain",
+        "logs": "gateway.cli.logs",
+        "schema": "gateway.cli.schema",
+        "health": "gateway.cli.health",
+    }
 )
-for command in (serve, check, explain, logs, schema, health):
-    app.command()(command)
+
+
+def command_line(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Build the program with these of its commands."""
+    app = typer.Typer(
+        name="waybill",
+        help="An OpenAI-compatible gateway for image work that leaves a waybill for every picture.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for name in names:
+        command = getattr(import_module(COMMANDS[name]), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -31,7 +54,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     *,
     version: Annotated[
@@ -46,4 +68,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter must not end a command
-    app(prog_name="waybill")
+    command_line(_wanted(sys.argv[1] if len(sys.argv) > 1 else ""))(prog_name="waybill")
+
+
+def _wanted(first: str) -> Iterable[str]:
+    """Give the commands that the program's first argument can lead to."""
+    if first == "--version":
+        return ()
+    return (first,) if first in COMMANDS else COMMANDS

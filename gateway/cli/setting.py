@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.cli.terminal import stop_for
 from gateway.config import Loaded, Mistake, ProcessSettings, current, find_routes, load, settings_env
-from gateway.launcher import is_loopback
+from gateway.core.netguard import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
