@@ -13,9 +13,10 @@ from sqlalchemy import Engine
 
 from gateway.ports import LogQuery
 from gateway.stores.ledger_sql import open_ledger
-from gateway.stores.migrate import SCRIPTS, upgrade
+from gateway.stores.migrate import upgrade
 from gateway.stores.reader import Reader
 from gateway.stores.refusals import LedgerRefused, SchemaTooNew
+from gateway.stores.revisions import SCRIPTS
 from gateway.stores.schema import HEAD, REVISIONS, metadata, stored_revision
 from gateway.stores.sqlite import Access, create_private, open_engine
 

@@ -1,6 +1,6 @@
 """What alembic runs around the revisions: they use the connection, and so the transaction, they are given.
 
-Executed by alembic only; see ``gateway/stores/migrate.py``.
+Executed by alembic only; see ``gateway/stores/revisions.py``.
 """
 
 from alembic import context
