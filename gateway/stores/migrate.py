@@ -1,8 +1,8 @@
 """Brings a ledger's schema up to this version: forward only, in one transaction that holds the write lock.
 
-The normal start reads one row and stops there. What runs the revisions, ``stores/revisions.py``, is imported by its name
-when there is something to do: alembic takes a tenth of a second to import, and nearly every start would pay it for
-nothing. Two processes that start at once cannot both migrate, and a crash half way leaves the old schema whole.
+The normal start reads one row and stops there. What runs the revisions (``stores/revisions.py``) is imported by its
+name when there is something to do: alembic takes a tenth of a second to import, and nearly every start would pay it
+for nothing. Two processes that start at once cannot both migrate, and a crash half way leaves the old schema whole.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Runs the revisions below ``migrations/versions`` on a connection; imported by ``migrate`` when there are any to run."""
+"""Runs the revisions below ``migrations/versions``; imported by ``migrate`` when there are any to run."""
 
 from pathlib import Path
 
