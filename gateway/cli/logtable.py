@@ -82,9 +82,9 @@ def _status(row: LogRow) -> Text:
 
 def _took(row: LogRow) -> str:
     latency = (row.record or {}).get("latency_ms")
-    if not isinstance(latency, int):
+    if not isinstance(latency, int | float):
         return ""
-    return f"{latency} ms" if latency < 1000 else f"{latency / 1000:.1f} s"
+    return f"{latency:.0f} ms" if latency < 1000 else f"{latency / 1000:.1f} s"
 
 
 def _came(row: LogRow) -> Text:

@@ -7,17 +7,17 @@ import typer
 
 Config: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Routes file. [default: ./routes.yaml, else the packaged one]", metavar="FILE"),
+    typer.Option("--config", "-c", help="Routes file. \\[default: ./routes.yaml, else the packaged one]", metavar="FILE"),
 ]
 DataDir: TypeAlias = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the ledger lies. [default: ./data]", metavar="DIR")
+    Path | None, typer.Option("--data-dir", help="Where the ledger lies. \\[default: ./data]", metavar="DIR")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, stable from version to version.")]
-Host: TypeAlias = Annotated[str | None, typer.Option("--host", help="Address to bind. [default: 127.0.0.1]")]
+Host: TypeAlias = Annotated[str | None, typer.Option("--host", help="Address to bind. \\[default: 127.0.0.1]")]
 AllowSandbox: TypeAlias = Annotated[
     bool, typer.Option("--sandbox", help="Let the sandbox answer on an address other than loopback, too.")
 ]
 Url: TypeAlias = Annotated[
     str | None,
-    typer.Option("--url", help="Base URL of the running gateway. [default: http://127.0.0.1:8484]", metavar="URL"),
+    typer.Option("--url", help="Base URL of the running gateway. \\[default: http://127.0.0.1:8484]", metavar="URL"),
 ]

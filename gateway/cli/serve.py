@@ -15,7 +15,7 @@ def serve(
     *,
     host: Host = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65_535, help="Port to bind; 0 picks one. [default: 8484]")
+        int | None, typer.Option("--port", min=0, max=65_535, help="Port to bind; 0 picks one. \\[default: 8484]")
     ] = None,
     config: Config = None,
     data_dir: DataDir = None,

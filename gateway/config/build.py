@@ -47,7 +47,6 @@ def settings(file: RoutesFile, data_dir: Path) -> Settings:
     return Settings(
         database="sqlite:///" + database.replace("%", "%25").replace("?", "%3F"),
         server=ServerSettings(
-            public_url=file.server.public_url,
             max_in_flight=file.server.max_in_flight,
             body=BodyLimits(json=body.json_body, edits_json=body.edits_json, multipart=body.multipart),
         ),
@@ -95,7 +94,6 @@ def _channel(name: str, block: ChannelBlock, absent: str | None) -> Channel:
         unready=unready,
         billing=block.billing,
         output_rights=block.output_rights,
-        group=block.group,
         region=block.region,
         timeouts=Timeouts(
             connect_s=block.timeouts.connect, patience_s=block.timeouts.patience, idle_s=block.timeouts.idle

@@ -140,9 +140,7 @@ class BodyBlock(Strict):
 class ServerBlock(Strict):
     """How the server meets its clients."""
 
-    public_url: HttpUrl | None = Field(
-        default=None, description="The address clients use, for links; absent: scheme and Host of each request."
-    )
+    public_url: None = Field(default=None, description="The address clients use, for links; not built in this version.")
     max_in_flight: Count = Field(
         default=10_000, description="Requests served at the same time; more are refused at once with 503."
     )
@@ -219,7 +217,7 @@ class ChannelBlock(Strict):
     )
     billing: Text | None = Field(default=None, description="The bill its spending stands on; goes into the record.")
     output_rights: Text | None = Field(default=None, description="Terms its pictures are under; go into the record.")
-    group: Text | None = Field(default=None, description="A catalog router's price group.")
+    group: None = Field(default=None, description="A catalog router's price group; not built in this version.")
     region: Text | None = Field(default=None, description="Where the channel works; goes into the record.")
     timeouts: TimeoutsBlock = Field(
         default=TimeoutsBlock(), description="How long one attempt may take.", json_schema_extra=_EMPTY

@@ -90,7 +90,6 @@ class Channel:
     unready: str | None = None
     billing: str | None = None
     output_rights: str | None = None
-    group: str | None = None
     region: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_in_flight: int = 64
@@ -184,7 +183,6 @@ class BodyLimits:
 class ServerSettings:
     """``server:`` of the routes file."""
 
-    public_url: str | None = None
     max_in_flight: int = 10_000
     body: BodyLimits = field(default_factory=BodyLimits)
 

@@ -48,11 +48,11 @@ def test_the_sandbox_needs_neither_address_nor_key(tmp_path: Path) -> None:
 
 def test_every_key_of_a_channel_reaches_the_table(tmp_path: Path) -> None:
     extra = (
-        "billing: The Bill\n    output_rights: ours\n    group: vip\n    region: eu\n    max_in_flight: 7\n"
+        "billing: The Bill\n    output_rights: ours\n    group: null\n    region: eu\n    max_in_flight: 7\n"
         "    timeouts: {connect: 500ms, patience: 2m, idle: 90s}"
     )
     channel = good(tmp_path, with_channel(extra)).table.channels["direct"]
-    assert (channel.billing, channel.output_rights, channel.group, channel.region) == ("The Bill", "ours", "vip", "eu")
+    assert (channel.billing, channel.output_rights, channel.region) == ("The Bill", "ours", "eu")
     assert channel.max_in_flight == 7
     assert channel.timeouts == Timeouts(connect_s=0.5, patience_s=120.0, idle_s=90.0)
 
@@ -77,14 +77,13 @@ def test_every_key_of_a_route_reaches_the_table(tmp_path: Path) -> None:
 
 def test_every_key_of_the_settings_reaches_them(tmp_path: Path) -> None:
     text = with_top(
-        "server: {public_url: 'https://way.example/', max_in_flight: 5,\n"
+        "server: {public_url: null, max_in_flight: 5,\n"
         "         body: {json: 1KB, edits_json: 1MiB, multipart: 2GB}}\n"
         "storage: {database: 'sqlite:////var/lib/x.db'}\nprivacy: {prompts: text}\nkeys: []"
     )
     assert good(tmp_path, text).settings == Settings(
         database="sqlite:////var/lib/x.db",
         server=ServerSettings(
-            public_url="https://way.example",
             max_in_flight=5,
             body=BodyLimits(json=1000, edits_json=1_048_576, multipart=2_000_000_000),
         ),

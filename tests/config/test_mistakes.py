@@ -57,7 +57,6 @@ def test_a_file_with_ten_mistakes_gives_ten_lines_in_reading_order(tmp_path: Pat
         (with_top("server: {max_in_flight: 0}"), "18:25: server.max_in_flight: must be between 1 and 1000000"),
         (with_top("server: {max_in_flight: true}"), "18:25: server.max_in_flight: must be a whole number"),
         (with_top("server: {max_in_flight: 1.5}"), "18:25: server.max_in_flight: must be a whole number"),
-        (with_top("server: {public_url: ftp://x}"), "18:22: server.public_url: must be an http:// or https:// URL with a host"),
         (with_top("storage: {database: sqlite://}"), "18:21: storage.database: this version stores in SQLite only: write sqlite:///waybill.db"),
         (with_top("storage: {database: 'sqlite:///:memory:'}"), "18:21: storage.database: must name a file, as sqlite:///waybill.db does, without a query"),
         (with_top("storage: {database: 'sqlite:///x?mode=ro'}"), "18:21: storage.database: must name a file, as sqlite:///waybill.db does, without a query"),
