@@ -133,6 +133,7 @@ class ToolFacts:
 
     asked_model: str | None
     forced: bool
+    index: int = 0  # of the tool in ``tools``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +164,13 @@ class Facts:
     mask: InputFacts | None = None
     markup: InputFacts | None = None
     tool: ToolFacts | None = None
+    complexity: str | None = None
+    frame_count: int | None = None
+    frame_duration_ms: int | None = None
+    svg: bool = False  # whether the settings of an SVG's author are given
+    response_format: str | None = None
+    style: str | None = None
+    unknown_parameters: tuple[str, ...] = ()  # of an images body, as far as their names are plain; at most 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
