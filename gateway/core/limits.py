@@ -1,0 +1,85 @@
+"""How much may be asked of a channel, and how often a request may be repeated: the arithmetic, without a clock.
+
+A rate is kept by the generic cell rate algorithm: one number per rate, the theoretical arrival time. No half-open
+minute holds more than the stated number, a tenth of which may come at once. A single request that asks for more pieces
+than come at once goes when nothing is owed, and what it took is owed.
+
+The retry budget is a purse: each request earns a fifth of a repeat, a repeat costs one, and it starts at three. So in
+any run of N requests at most 0.2 N + 3 are repeats, whatever the routes say. Times are seconds of one clock.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+WAIT_S: Final = 2.0  # how long a request waits for a channel's rate or place, at most
+MINUTE_S: Final = 60.0
+BURST_SHARE: Final = 10  # a tenth of a minute's allowance may come at once
+
+EARNED_PER_REQUEST: Final = 0.2
+REPEATS_AT_START: Final = 3.0
+PURSE: Final = 10.0  # what a calm hour can save up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most ``per_minute`` pieces in any minute."""
+
+    per_minute: int
+
+    @property
+    def at_once(self) -> int:
+        """How many may come in one moment."""
+        return max(1, self.per_minute // BURST_SHARE)
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two pieces when the burst is used up: burst and flow together stay under the minute's sum."""
+        return MINUTE_S / (self.per_minute - self.at_once + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """A place in the flow: send after ``wait_s``; ``arrival`` is the rate's new state."""
+
+    wait_s: float
+    arrival: float
+
+
+def reserve(rate: Rate, arrival: float, pieces: int, now: float) -> Reserved:
+    """Say when ``pieces`` may go and what the rate's state is once they did; ``arrival`` 0: nothing was asked yet."""
+    interval_s = rate.interval_s
+    at_once = max(rate.at_once, pieces)
+    owed_until = max(arrival, now)
+    wait_s = max(0.0, owed_until + pieces * interval_s - at_once * interval_s - now)
+    return Reserved(wait_s=wait_s, arrival=owed_until + pieces * interval_s)
+
+
+def earn(purse: float) -> float:
+    """Give the purse after a request's first attempt."""
+    return min(PURSE, purse + EARNED_PER_REQUEST)
+
+
+def may_repeat(purse: float) -> bool:
+    """Whether the purse holds a whole repeat."""
+    return purse >= 1.0
+
+
+def spend(purse: float) -> float:
+    """Give the purse after a repeat."""
+    return purse - 1.0
+
+
+def frees_in_time(waiting: int, idle_s: float, per_place_s: float | None, wait_s: float = WAIT_S) -> bool:
+    """Whether a full pool can be expected to have a place for the one who comes after ``waiting`` others.
+
+    ``idle_s``: since a place last came free (or since the pool filled). ``per_place_s``: between two that came free
+    while others waited, lately; absent: not known, so it is tried. A pool in which nothing moves is not waited for.
+    """
+    if idle_s >= wait_s:
+        return False
+    return per_place_s is None or (waiting + 1) * per_place_s <= wait_s
+
+
+def busyness(inside: int, limit: int) -> float:
+    """Give the share of a channel's places that is taken; over 1 while a reload has just lowered the limit."""
+    return inside / limit
