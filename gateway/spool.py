@@ -3,12 +3,14 @@
 Rules: the directory belongs to one process, is private (0700) and is emptied at start; names never come from input; a
 file is unlinked when its body is closed. Memory over all bodies and disk over all bodies are capped; over the disk cap
 ``SpoolFull`` is raised, which the caller turns into an answer. Reads and writes happen on the event loop, in pieces of
-at most 256 KiB: they meet the page cache, and a hop to a thread for each piece costs more than the piece.
+at most 256 KiB: they meet the page cache, and a hop to a thread for each piece costs more than the piece. Removing a
+large file takes the file system tens of milliseconds, so that is done by a thread.
 """
 
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +22,7 @@ PIECE: Final = 256 * 1024
 MEMORY_ITEM: Final = 1024 * 1024
 MEMORY_TOTAL: Final = 32 * 1024 * 1024
 DISK_CAP: Final = 20_000_000_000
+LARGE_FILE: Final = 16 * 1024 * 1024  # a smaller one is removed in a millisecond
 
 
 class SpoolFull(Exception):
@@ -33,6 +36,8 @@ class Spool:
         self._directory = directory
         self._memory_left = memory_total
         self._disk_left = disk_cap
+        self._remover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._closed = False
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory.chmod(0o700)
         self._empty()
@@ -49,6 +54,8 @@ class Spool:
 
     def close(self) -> None:
         """Remove what is left; bodies still open lose their files."""
+        self._closed = True
+        self._remover.shutdown()
         self._empty()
 
     def take_memory(self, amount: int) -> bool:
@@ -76,6 +83,13 @@ class Spool:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), path
         except OSError as error:
             raise SpoolFull("the spool cannot make a file") from error
+
+    def remove(self, path: Path, size: int) -> None:
+        """Remove a body's file of ``size`` bytes, a large one soon and beside the loop."""
+        if size < LARGE_FILE or self._closed:
+            path.unlink(missing_ok=True)
+        else:
+            self._remover.submit(path.unlink, missing_ok=True)
 
     def _empty(self) -> None:
         for path in self._directory.iterdir():
@@ -149,7 +163,7 @@ class SpooledBody:
         self._memory, self._whole, self._reserved = bytearray(), None, 0
         if self._path is not None:
             os.close(self._file)
-            self._path.unlink(missing_ok=True)
+            self._spool.remove(self._path, on_disk)
 
     def _move_to_disk(self) -> None:
         self._spool.take_disk(self.length)

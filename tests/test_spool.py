@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.core.types import Splice
 from gateway.ports import Replayable
-from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull, spliced
+from gateway.spool import DISK_CAP, LARGE_FILE, PIECE, Spool, SpooledBody, SpoolFull, spliced
 
 
 async def whole(body: Replayable, start: int = 0, end: int | None = None) -> bytes:
@@ -166,3 +166,17 @@ def test_a_spliced_body_reads_as_the_splices_say(
     assert asyncio.run(whole(made, *window)) == wanted[window[0] : window[1]]
     assert asyncio.run(whole(body)) == data
     body.close()
+
+
+async def test_a_large_file_is_removed_beside_the_loop(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    for closes_first in (False, True):
+        body = filled(spool, bytes(LARGE_FILE), step=PIECE)
+        if closes_first:
+            spool.close()
+        body.close()
+        assert spool.disk_left == DISK_CAP
+        async with asyncio.timeout(5):
+            while any((tmp_path / "spool").iterdir()):
+                await asyncio.sleep(0.005)
+    spool.close()
