@@ -32,6 +32,22 @@ class Surface(StrEnum):
         return self is not Surface.RESPONSES
 
 
+class Errand(StrEnum):
+    """What is wanted of the Responses surface: a new Response, or something about one; the record's ``endpoint``.
+
+    Only ``CREATE``, ``INPUT_TOKENS`` and ``COMPACT`` come with a body that names a model and so have a route. The others
+    go to the channel that keeps the Response.
+    """
+
+    CREATE = "responses"
+    INPUT_TOKENS = "responses/input_tokens"
+    COMPACT = "responses/compact"
+    RETRIEVE = "responses/retrieve"
+    DELETE = "responses/delete"
+    CANCEL = "responses/cancel"
+    INPUT_ITEMS = "responses/input_items"
+
+
 class Phase(IntEnum):
     """How far an exchange with an upstream got; taken from the HTTP client's own trace.
 
@@ -64,6 +80,8 @@ class Cause(StrEnum):
     PATIENCE = "patience"
     IDLE = "idle"
     DEADLINE = "deadline"
+    UNFINISHED = "unfinished"  # a stream that ended in order, but before its last event
+    BAD_EVENT = "bad_event"  # an event of a stream whose data is no JSON object
     CLIENT_GONE = "client_gone"
 
 
@@ -92,6 +110,7 @@ class Action(StrEnum):
 
     NEXT = "next"
     STOP = "stop"
+    SAME = "same"  # the same target again, as often as the route says
 
 
 class InputRole(StrEnum):
@@ -134,6 +153,19 @@ class ToolFacts:
     asked_model: str | None
     forced: bool
     index: int = 0  # of the tool in ``tools``
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Something an upstream keeps, named by its id. ``param`` says where it stands in the request.
+
+    ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of which
+    a part can be read only by the account that wrote it (reasoning, a compaction).
+    """
+
+    id: str
+    param: str
+    bare: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +212,7 @@ class Directives:
     pin: str | None = None
     fallback: bool = True
     tags: tuple[tuple[str, str], ...] = ()
+    takes_json: bool = True  # whether the ``accept`` header allows JSON, which matters to streams only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +228,21 @@ class Splice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FieldPlace:
+    """Where a field of a body stands. Offsets are bytes.
+
+    ``value``: a JSON value (a string with its quotes), or a form field's raw text. ``whole``: with its key, or its part of
+    the form. ``lead``: where the member before it ends, ``None`` for the first; ``follow``: where the next one begins,
+    ``None`` for the last.
+    """
+
+    value: tuple[int, int]
+    whole: tuple[int, int]
+    lead: int | None = None
+    follow: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BodyMap:
     """Where, in the caller's body, the words are that routing may replace. Offsets are bytes.
 
@@ -202,6 +250,8 @@ class BodyMap:
     ``None`` when the body names no model, in which case ``insert_at`` is where one can be put.
     ``tool_models``: ranges of ``tools[i].model`` strings of image tools, with their quotes.
     ``boundary``: of a multipart body (without the leading dashes), else ``None``.
+    ``fields``: the places of the options that may be translated or left out, by their path (``size``,
+    ``tools[0].size``).
     """
 
     content_type: str
@@ -210,6 +260,7 @@ class BodyMap:
     insert_at: int
     tool_models: tuple[tuple[int, int], ...] = ()
     boundary: str | None = None
+    fields: Mapping[str, FieldPlace] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,10 +299,24 @@ class AnswerFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFacts:
+    """How far an answer that is a stream of events got.
+
+    ``has_content``: an event came that fallback must not follow. ``is_ended``: the event came that ends this surface's
+    streams. ``partial_images``: previews that came.
+    """
+
+    has_content: bool
+    is_ended: bool
+    partial_images: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What was seen of one exchange: phase, cause if it broke, and the answer as far as it came.
 
-    ``headers`` have lower-case names. ``elapsed_s`` counts from the first attempt to send until the end.
+    ``headers`` have lower-case names. ``elapsed_s`` counts from the first attempt to send until the end. ``stream`` is
+    there when the answer was a stream of events; then there is no ``answer``.
     """
 
     phase: Phase
@@ -260,6 +325,17 @@ class Observation:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     answer: AnswerFacts | None = None
+    stream: StreamFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """What an answer says it made, in the upstream's words; absent fields were not said."""
+
+    size: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
+    tool_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +357,8 @@ class Reading:
     served_model: str | None = None
     response_id: str | None = None
     response_status: str | None = None
+    echo: Echo = field(default_factory=Echo)
+    image_tokens: int | None = None  # output tokens of the pictures alone
 
 
 class FailureClass(StrEnum):
