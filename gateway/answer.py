@@ -15,6 +15,8 @@ import pybase64
 
 from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, placeholder_json
 from gateway.core.images import Sniffer
+from gateway.core.sse import read_block
+from gateway.core.stream_events import Event
 from gateway.core.types import AnswerFacts, ImageFacts, JsonObject, JsonValue
 from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull
 
@@ -86,6 +88,14 @@ class AnswerSpool:
         """Say that the answer is here whole; gives what it contains. Raises ``SpoolFull``."""
         self._take(self._extractor.finish())
         return AnswerFacts(bytes=self._came, document=_document(self._skeleton()), pictures=tuple(self._facts))
+
+    def finish_event(self) -> Event | None:
+        """Say that what was fed is one event of a stream; ``None`` when it carries no data. Raises ``SpoolFull``."""
+        self._take(self._extractor.finish())
+        block = read_block(self._skeleton())
+        if block.data is None:
+            return None
+        return Event(name=block.name, data=block.data, document=_document(block.data), pictures=tuple(self._facts))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield exactly the bytes that came, in pieces of at most 256 KiB."""

@@ -3,12 +3,14 @@
 ``relay``, ``billing``, ``intake`` and ``web`` see these and never an adapter; ``main`` chooses the adapters.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from gateway.core.brake import Brake
+from gateway.core.record import Record
+from gateway.core.stream_events import Event, Heard
 from gateway.core.table import Api, Channel
 from gateway.core.types import (
     AttemptId,
@@ -23,6 +25,7 @@ from gateway.core.types import (
     RequestId,
     Wire,
 )
+from gateway.core.verdict import PublicError
 
 
 class Clock(Protocol):
@@ -68,6 +71,7 @@ class Job:
     prompt: str
     query: str = ""
     forwarded: tuple[tuple[str, str], ...] = ()  # caller headers that may travel (lower-case names)
+    subject: str | None = None  # the id of the stored Response that the errand is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,10 @@ class Codec(Protocol):
 
     def read(self, job: Job, seen: Observation) -> Reading:
         """Say what a whole answer (phase DONE) contains; total, never raises."""
+        ...
+
+    def read_event(self, job: Job, event: Event) -> Heard:
+        """Say what one event of a streamed answer is, and what it contains; total, never raises."""
         ...
 
 
@@ -246,6 +254,29 @@ class Brakes(Protocol):
         ...
 
 
+class Bindings(Protocol):
+    """Which channel and account each id of an upstream belongs to, per key. Outlives the process.
+
+    Every method raises ``LedgerUnavailable`` when the database cannot be had.
+    """
+
+    async def find(self, key: str, ids: Sequence[str]) -> Mapping[str, Binding]:
+        """Give what is bound to ``key``; an id that is not has no entry."""
+        ...
+
+    async def held(self, ids: Sequence[str]) -> frozenset[str]:
+        """Give those of ``ids`` that are bound to any key."""
+        ...
+
+    async def bind(self, key: str, ids: Sequence[str], binding: Binding, at: datetime) -> None:
+        """Commit that ``ids`` belong to ``binding``; an id that is bound to ``key`` already stays as it is."""
+        ...
+
+    async def unbind(self, key: str, name: str) -> None:
+        """Commit that ``key`` has this id no more."""
+        ...
+
+
 class Events(Protocol):
     """Log lines: one JSON object a line on stdout."""
 
@@ -268,4 +299,50 @@ class AnswerBody(Protocol):
 
     def close(self) -> None:
         """Give memory and files back; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHead:
+    """What goes before the first event of a stream: the waybill as far as it is written, and the upstream's headers."""
+
+    record: Record
+    upstream_headers: tuple[tuple[str, str], ...] = ()
+
+
+class Outlet(Protocol):
+    """The client's end of a stream: events go out whole and in order, and silence is filled.
+
+    It watches two clocks of its own: how long the first events may be held back, and how long a client may wait for any
+    byte at all. When either rings, or an event is sent, the stream is *committed*: no other target may answer. An event
+    that was given is closed here, whether or not anybody was there to read it.
+    """
+
+    @property
+    def committed(self) -> bool:
+        """Whether the head, or an event, has gone out."""
+        ...
+
+    def expect(self, head: Callable[[], StreamHead]) -> None:
+        """Say that an attempt is under way, whose ``head`` may go out from now on."""
+        ...
+
+    async def hold(self, event: AnswerBody) -> None:
+        """Take an event that says only that work began: it waits a while, in case the attempt fails."""
+        ...
+
+    async def send(self, event: AnswerBody) -> bool:
+        """Send an event, and before it what was held; whether the client was there until its last byte."""
+        ...
+
+    def withdraw(self) -> list[AnswerBody]:
+        """Say that the attempt is over: gives back what was held and has not gone out; no head goes out by itself."""
+        ...
+
+    async def finish(self, head: StreamHead, events: Sequence[AnswerBody]) -> None:
+        """Send the last events and end the stream."""
+        ...
+
+    async def fail(self, head: StreamHead, error: PublicError, sequence: int | None) -> None:
+        """End the stream with an error event, on which every SDK raises. ``sequence``: its number, if they have any."""
         ...

@@ -10,8 +10,10 @@ It must never judge: whether an answer is a failure is ``core/failures.py``.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gateway.core.extract import placeholder
+from gateway.core.stream_events import Event, EventKind, Heard, kind_of, sequence_of
 from gateway.core.table import Channel
 from gateway.core.types import (
     AnswerFacts,
@@ -61,6 +63,12 @@ class OpenAICodec:
         if job.facts.surface is Surface.RESPONSES:
             return _read_response(answer.document, answer)
         return _read_images(answer.document, answer)
+
+    def read_event(self, job: Job, event: Event) -> Heard:
+        """Say what one event of a streamed answer is, and what it contains."""
+        surface = job.facts.surface
+        kind = kind_of(surface, event)
+        return Heard(kind=kind, sequence=sequence_of(event), reading=_read_event(kind, surface, event))
 
 
 def _splices(job: Job, sent_model: str, tool_sent_model: str | None) -> tuple[Splice, ...]:
@@ -135,6 +143,22 @@ def _read_response(document: JsonObject, answer: AnswerFacts) -> Reading:
         response_id=_text(document.get("id")),
         response_status=status,
     )
+
+
+def _read_event(kind: EventKind, surface: Surface, event: Event) -> Reading | None:
+    document = event.document or {}
+    answer = AnswerFacts(bytes=0, document=document, pictures=event.pictures)
+    response = _object(document.get("response"))
+    if kind is EventKind.ERROR:
+        flat = replace(_envelope(document), type=None)  # as the specification has it; ``type`` is the event's then
+        return Reading(error=_error(document) or flat)
+    if kind is EventKind.PICTURE:
+        return _read_images({**document, "data": [document]}, answer)
+    if kind is EventKind.ITEM:
+        return _read_response({"output": [document.get("item")]}, answer)
+    if kind in (EventKind.END, EventKind.FAILED) or (response and surface is Surface.RESPONSES):
+        return _read_response(response, answer)
+    return None
 
 
 def _payloads(answer: AnswerFacts) -> Mapping[str, ImageFacts | None]:
