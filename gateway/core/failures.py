@@ -16,6 +16,8 @@ Rules on top of the data:
 * A redirect is ``malformed``: it is never followed. So is an error envelope inside a 200, whatever its code, but for a
   verdict on content.
 * A picture that came is a delivery, also when the same Response holds a failed image item.
+* An error that comes as an event of a stream is the upstream saying no, whatever the status was, as long as no content
+  came before it. After content the call is ``cut``, but for a verdict on content: money may be gone.
 
 It must never raise, never act, and never call an unknown outcome refused because of a phrase.
 """
@@ -39,6 +41,7 @@ from gateway.core.types import (
     Outcome,
     Phase,
     Reading,
+    StreamFacts,
     Surface,
 )
 
@@ -63,6 +66,7 @@ class ClassifyContext:
     channel_kind: ChannelKind
     has_image_tool: bool = False
     tool_forced: bool = False
+    must_stream: bool = False  # the client takes nothing but a stream of events
 
 
 def _row(outcome: Outcome, action: Action, fault: Fault) -> Consequence:
@@ -103,6 +107,7 @@ _BROKEN: Final[Mapping[Cause, FailureClass]] = MappingProxyType(
         Cause.BAD_FRAMING: FailureClass.MALFORMED,
         Cause.BAD_ENCODING: FailureClass.MALFORMED,
         Cause.TOO_LARGE: FailureClass.MALFORMED,
+        Cause.BAD_EVENT: FailureClass.MALFORMED,
         Cause.CLIENT_GONE: FailureClass.CLIENT_GONE,
     }
 )
@@ -133,7 +138,10 @@ def classify(
     ``Failure.action`` is the default for this request; a route may override it.
     """
     heard = reading if reading is not None else Reading()
-    sighting = _sight(seen, heard, context, codes)
+    if seen.stream is not None:
+        sighting = _streamed(seen, seen.stream, heard, context, codes)
+    else:
+        sighting = _sight(seen, heard, context, codes)
     if sighting is None:
         return None
     kind, consequence = sighting.kind, CONSEQUENCES[sighting.kind]
@@ -172,7 +180,7 @@ def _sight(seen: Observation, heard: Reading, context: ClassifyContext, codes: F
         kind = _by_words(heard.error, status, codes)
         kept = kind if kind is FailureClass.CONTENT_POLICY else FailureClass.MALFORMED
         return _Sighting(kind=kept, detail=_word(heard.error, "error"), error=heard.error)
-    fault = _misshapen(seen, heard)
+    fault = _misshapen(seen, heard) or ("content_type" if context.must_stream else None)
     if fault is not None:
         return _Sighting(kind=FailureClass.MALFORMED, detail=fault)
     if heard.pictures or heard.url_count:
@@ -180,6 +188,32 @@ def _sight(seen: Observation, heard: Reading, context: ClassifyContext, codes: F
     if context.surface is Surface.RESPONSES:
         return _pictureless_response(heard, context, codes)
     return _Sighting(kind=FailureClass.EMPTY_RESULT, detail="no_picture")
+
+
+def _streamed(
+    seen: Observation, stream: StreamFacts, heard: Reading, context: ClassifyContext, codes: FailureCodes
+) -> _Sighting | None:
+    """Judge an answer that came as events."""
+    if seen.cause is not None:
+        is_cut = stream.has_content and seen.cause is not Cause.CLIENT_GONE
+        return _Sighting(kind=FailureClass.CUT, detail=seen.cause.value) if is_cut else _broken(seen)
+    if heard.response_status == "failed":
+        return _failed_response(heard.error, codes)
+    if heard.error is not None:
+        return _error_event(heard.error, codes, has_content=stream.has_content)
+    if heard.pictures or heard.url_count:
+        return None
+    if context.surface is Surface.RESPONSES:
+        return _pictureless_response(heard, context, codes)
+    return _Sighting(kind=FailureClass.EMPTY_RESULT, detail="no_picture")
+
+
+def _error_event(error: ErrorBody, codes: FailureCodes, *, has_content: bool) -> _Sighting:
+    kind = _by_words(error, 200, codes) or _by_phrase(error, 400, codes) or FailureClass.SERVER_ERROR
+    if not has_content or kind is FailureClass.CONTENT_POLICY:
+        return _Sighting(kind=kind, detail=_word(error, "error"), error=error)
+    speaks_of_us = CONSEQUENCES[kind].fault is Fault.ACCOUNT  # then its words are not for the client
+    return _Sighting(kind=FailureClass.CUT, detail=_word(error, "error"), error=None if speaks_of_us else error)
 
 
 def _broken(seen: Observation) -> _Sighting:

@@ -56,10 +56,14 @@ def public_error(plan: Plan, history: Sequence[Tried]) -> PublicError:
     """Give the error of a request that ended without a delivery; ``history`` empty means its time was up before any."""
     if not history:
         return _ours(504, "upstream_timeout", "The request's deadline passed before an upstream could be asked.")
+    return error_of(plan, history[0].failure)
+
+
+def error_of(plan: Plan, failure: Failure) -> PublicError:
+    """Give the error for one failure, as when its target is the only one the client will hear of."""
     keys = [target.channel.api_key.reveal() for target in plan.targets if target.channel.api_key is not None]
-    failure = history[0].failure
     status = failure.status or 502
-    has_words = failure.error is not None and status >= 400
+    has_words = failure.error is not None and (status >= 400 or failure.kind is FailureClass.CUT)
     if failure.kind in _OURS and not has_words:
         return _ours(*_OURS[failure.kind])
     if _speaks_of_our_account(failure, status):
