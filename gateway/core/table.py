@@ -164,6 +164,7 @@ class RouteTable:
     routes: Mapping[str, Route]
     patience: Patience
     codes: FailureCodes
+    unknown_ids_to: str | None = None  # the channel that gets ids this gateway never bound; absent: they are refused
 
     def default_route(self, surface: Surface) -> Route | None:
         """Give the route that serves requests of ``surface`` that name no model."""

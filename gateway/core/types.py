@@ -35,8 +35,24 @@ class Surface(StrEnum):
 class Errand(StrEnum):
     """What is wanted of the Responses surface: a new Response, or something about one; the record's ``endpoint``.
 
-    Only ``CREATE``, ``INPUT_TOKENS`` and ``COMPACT`` come with a body that names a model and so have a route. The others
-    go to the channel that keeps the Response.
+    Only ``CREATE``, ``INPUT_TOKENS`` and ``COMPACT`` come with a body that names a model, and so have a route. The
+    others go to the channel that keeps the Response.
+    """
+
+    CREATE = "responses"
+    INPUT_TOKENS = "responses/input_tokens"
+    COMPACT = "responses/compact"
+    RETRIEVE = "responses/retrieve"
+    DELETE = "responses/delete"
+    CANCEL = "responses/cancel"
+    INPUT_ITEMS = "responses/input_items"
+
+
+class Errand(StrEnum):
+    """What is wanted of the Responses surface: a new Response, or something about one; the record's ``endpoint``.
+
+    Only ``CREATE``, ``INPUT_TOKENS`` and ``COMPACT`` come with a body that names a model, and so have a route. The
+    others go to the channel that keeps the Response.
     """
 
     CREATE = "responses"
@@ -159,8 +175,21 @@ class ToolFacts:
 class Reference:
     """Something an upstream keeps, named by its id. ``param`` says where it stands in the request.
 
-    ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of which
-    a part can be read only by the account that wrote it (reasoning, a compaction).
+    ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of
+    which a part can be read only by the account that wrote it (reasoning, a compaction).
+    """
+
+    id: str
+    param: str
+    bare: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Something an upstream keeps, named by its id. ``param`` says where it stands in the request.
+
+    ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of
+    which a part can be read only by the account that wrote it (reasoning, a compaction).
     """
 
     id: str
@@ -196,6 +225,8 @@ class Facts:
     mask: InputFacts | None = None
     markup: InputFacts | None = None
     tool: ToolFacts | None = None
+    errand: Errand = Errand.CREATE  # on the Responses surface
+    references: tuple[Reference, ...] = ()
     complexity: str | None = None
     frame_count: int | None = None
     frame_duration_ms: int | None = None
@@ -203,6 +234,11 @@ class Facts:
     response_format: str | None = None
     style: str | None = None
     unknown_parameters: tuple[str, ...] = ()  # of an images body, as far as their names are plain; at most 16
+
+    @property
+    def endpoint(self) -> str:
+        """The record's ``endpoint``."""
+        return self.surface.value if self.surface.is_images else self.errand.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +309,7 @@ class Wire:
     path: str
     headers: tuple[tuple[str, str], ...]
     splices: tuple[Splice, ...]
+    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -357,6 +394,7 @@ class Reading:
     served_model: str | None = None
     response_id: str | None = None
     response_status: str | None = None
+    ids: tuple[str, ...] = ()  # of the Response and its items: what a later request may name
     echo: Echo = field(default_factory=Echo)
     image_tokens: int | None = None  # output tokens of the pictures alone
 
