@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.dataurl import PayloadMeter, read_data_url
-from gateway.core.jsontext import JsonFault, locate, parse, refused
-from gateway.core.types import ImageFacts, JsonObject
+from gateway.core.jsontext import JsonFault, locate, moved, offsets_of, parse, refused
+from gateway.core.types import FieldPlace, ImageFacts, JsonObject
 
 __all__ = ["InlinePicture", "JsonFault", "RequestJson", "RequestScan", "parse"]
 
@@ -51,7 +51,8 @@ class RequestJson:
     """A whole JSON body. Ranges are bytes of the body as it came; strings with their quotes.
 
     ``model``: the top-level string or null, ``None`` when it is absent or else; ``tool_models``: those of image tools.
-    ``data_urls``: the long inline pictures in order; ``by_text``: their facts by placeholder.
+    ``data_urls``: the long inline pictures in order; ``by_text``: their facts by placeholder. ``fields``: the places of
+    the options that may be changed.
     """
 
     document: JsonObject
@@ -60,6 +61,7 @@ class RequestJson:
     tool_models: tuple[tuple[int, int], ...]
     data_urls: tuple[InlinePicture, ...] = ()
     by_text: Mapping[str, ImageFacts | None] = field(default_factory=dict, repr=False)
+    fields: Mapping[str, FieldPlace] = field(default_factory=dict)
 
     def picture(self, text: str) -> ImageFacts | None:
         """Give the facts of an inline picture by its text in the document, be it a placeholder or a data URL."""
@@ -114,6 +116,7 @@ class RequestScan:
             tool_models=tuple(self._original(place) for place in found.tool_models),
             data_urls=tuple(self._found),
             by_text={picture.placeholder: picture.image for picture in self._found},
+            fields={path: self._original_place(place) for path, place in found.fields.items()},
         )
 
     def _check(self) -> JsonFault | None:
@@ -177,8 +180,13 @@ class RequestScan:
 
     def _original(self, place: tuple[int, int]) -> tuple[int, int]:
         """Give the range in the body as it came for one in the skeleton."""
-        start, end = (at + self._shifts[bisect_right(self._ends, at)] for at in place)
-        return start, end
+        return self._original_at(place[0]), self._original_at(place[1])
+
+    def _original_place(self, place: FieldPlace) -> FieldPlace:
+        return moved(place, {at: self._original_at(at) for at in offsets_of(place)})
+
+    def _original_at(self, at: int) -> int:
+        return at + self._shifts[bisect_right(self._ends, at)]
 
 
 def _unescaped(payload: bytes) -> bytes:

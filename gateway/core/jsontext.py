@@ -10,15 +10,19 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from gateway.core.types import JsonObject, JsonValue
+from gateway.core.types import FieldPlace, JsonObject, JsonValue
 
 MAX_DEPTH = 64  # objects and arrays within each other, the outermost included
 MAX_DIGITS = 1_000  # of an integer
 MAX_VALUES = 400_000  # bounds the values by the number of commas and colons, those of texts too
 MAX_TOOLS = 1_000  # each is walked on its own
+# Texts that may be said in other words, or be left out, for a target whose contract says so.
+OPTIONS = frozenset(
+    {"size", "quality", "background", "moderation", "input_fidelity", "complexity", "response_format", "style"}
+)
 
 _IMAGE_TOOL = "image_generation"
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -44,13 +48,14 @@ class JsonText:
 
     ``model`` is the value of that key at the top level, a string with its quotes or null; ``None`` when it is absent or
     anything else. ``tool_models`` are the strings of ``tools[i].model`` of image tools, in order. ``insert_at`` is
-    after the first brace.
+    after the first brace. ``fields`` are the ``OPTIONS`` that are strings, of the body and of its image tools, by path.
     """
 
     document: JsonObject
     insert_at: int
     model: tuple[int, int] | None = None
     tool_models: tuple[tuple[int, int], ...] = ()
+    fields: Mapping[str, FieldPlace] = field(default_factory=dict)
 
 
 class _Refused(Exception):
@@ -108,48 +113,91 @@ def _located(text: str) -> JsonText:
 
 
 def _placed(text: str, document: JsonObject) -> JsonText:
-    wanted = {"model"} if isinstance(document.get("model", 0), str | None) else set()
+    wanted = _options(document)
+    if isinstance(document.get("model", 0), str | None):
+        wanted.add("model")
     tools = document.get("tools")
-    is_image = [_names_image_model(tool) for tool in tools] if isinstance(tools, list) else []
-    if len(is_image) > MAX_TOOLS:
+    in_tools = [_named_in_tool(tool) for tool in tools] if isinstance(tools, list) else []
+    if len(in_tools) > MAX_TOOLS:
         raise _Refused(refused(f"It must have at most {MAX_TOOLS} tools.", "tools"))
-    if any(is_image):
+    if any(in_tools):
         wanted.add("tools")
     start = text.index("{")
-    places = _find(text, start, wanted)
-    model = places.get("model")
-    inner = _tool_models(text, places["tools"][0] + 1, is_image) if "tools" in places else []
+    places = dict(_find(text, start, wanted))
+    if "tools" in places:
+        places |= _find_in_tools(text, places.pop("tools").value[0] + 1, in_tools)
     if not text.isascii():
-        offsets = _byte_offsets(text, {at for place in (*inner, model or (0, 0)) for at in place})
-        model = (offsets[model[0]], offsets[model[1]]) if model else None
-        inner = [(offsets[begin], offsets[end]) for begin, end in inner]
-    return JsonText(document=document, insert_at=start + 1, model=model, tool_models=tuple(inner))
+        places = _in_bytes(text, places)
+    model = places.pop("model", None)
+    return JsonText(
+        document=document,
+        insert_at=start + 1,
+        model=model.value if model is not None else None,
+        tool_models=tuple(place.value for path, place in places.items() if path.endswith("].model")),
+        fields={path: place for path, place in places.items() if not path.endswith("].model")},
+    )
 
 
-def _names_image_model(tool: JsonValue) -> bool:
-    return isinstance(tool, dict) and tool.get("type") == _IMAGE_TOOL and isinstance(tool.get("model"), str)
+def _options(values: JsonObject) -> set[str]:
+    return {name for name in OPTIONS if isinstance(values.get(name), str)}
 
 
-def _find(text: str, at: int, wanted: Collection[str]) -> Mapping[str, tuple[int, int]]:
-    """Find the values of the ``wanted`` keys of the object that begins at ``at``; each is known to be there."""
-    found: dict[str, tuple[int, int]] = {}
-    while len(found) < len(wanted) and (token := _KEY.match(text, at)):
+def _named_in_tool(tool: JsonValue) -> Collection[str]:
+    """Give what is wanted of a tool: of an image tool its model and its options."""
+    if not isinstance(tool, dict) or tool.get("type") != _IMAGE_TOOL:
+        return ()
+    return _options(tool) | ({"model"} if isinstance(tool.get("model"), str) else set())
+
+
+def _find(text: str, at: int, wanted: Collection[str]) -> Mapping[str, FieldPlace]:
+    """Find the ``wanted`` members of the object that begins at ``at``; each is known to be there."""
+    found: dict[str, FieldPlace] = {}
+    lead: int | None = None
+    last = ""  # found, and what follows it not seen yet
+    while wanted and (token := _KEY.match(text, at)):
+        if last:
+            found[last] = replace(found[last], follow=token.start(1))
+            last = ""
+        if len(found) == len(wanted):
+            break
         key: str = _LOOSE.decode(token[1]) if "\\" in token[1] else token[1][1:-1]
         at = _value_end(text, token.end())
         if key in wanted:
-            found[key] = (token.end(), at)
+            found[key] = FieldPlace(value=(token.end(), at), whole=(token.start(1), at), lead=lead)
+            last = key
+        lead = at
     return found
 
 
-def _tool_models(text: str, at: int, is_image: Sequence[bool]) -> list[tuple[int, int]]:
-    """Find ``model`` in the elements that have one, of the array whose first stands at ``at``."""
-    found: list[tuple[int, int]] = []
-    for wanted in is_image:
+def _find_in_tools(text: str, at: int, in_tools: Sequence[Collection[str]]) -> Mapping[str, FieldPlace]:
+    """Find what is wanted of each element of the array whose first stands at ``at``; by ``tools[i].name``."""
+    found: dict[str, FieldPlace] = {}
+    for index, wanted in enumerate(in_tools):
         at = next(_GAP.finditer(text, at)).end()
-        if wanted:
-            found.append(_find(text, at, ("model",))["model"])
+        found |= {f"tools[{index}].{name}": place for name, place in _find(text, at, wanted).items()}
         at = _value_end(text, at)
     return found
+
+
+def moved(place: FieldPlace, to: Mapping[int, int]) -> FieldPlace:
+    """Give a place with each of its offsets looked up in ``to``."""
+    return FieldPlace(
+        value=(to[place.value[0]], to[place.value[1]]),
+        whole=(to[place.whole[0]], to[place.whole[1]]),
+        lead=None if place.lead is None else to[place.lead],
+        follow=None if place.follow is None else to[place.follow],
+    )
+
+
+def offsets_of(place: FieldPlace) -> Iterator[int]:
+    """Give every offset of a place."""
+    yield from (*place.value, *place.whole)
+    yield from (at for at in (place.lead, place.follow) if at is not None)
+
+
+def _in_bytes(text: str, places: Mapping[str, FieldPlace]) -> dict[str, FieldPlace]:
+    offsets = _byte_offsets(text, {at for place in places.values() for at in offsets_of(place)})
+    return {path: moved(place, offsets) for path, place in places.items()}
 
 
 def _value_end(text: str, at: int) -> int:

@@ -48,22 +48,6 @@ class Errand(StrEnum):
     INPUT_ITEMS = "responses/input_items"
 
 
-class Errand(StrEnum):
-    """What is wanted of the Responses surface: a new Response, or something about one; the record's ``endpoint``.
-
-    Only ``CREATE``, ``INPUT_TOKENS`` and ``COMPACT`` come with a body that names a model, and so have a route. The
-    others go to the channel that keeps the Response.
-    """
-
-    CREATE = "responses"
-    INPUT_TOKENS = "responses/input_tokens"
-    COMPACT = "responses/compact"
-    RETRIEVE = "responses/retrieve"
-    DELETE = "responses/delete"
-    CANCEL = "responses/cancel"
-    INPUT_ITEMS = "responses/input_items"
-
-
 class Phase(IntEnum):
     """How far an exchange with an upstream got; taken from the HTTP client's own trace.
 
@@ -126,7 +110,6 @@ class Action(StrEnum):
 
     NEXT = "next"
     STOP = "stop"
-    SAME = "same"  # the same target again, as often as the route says
 
 
 class InputRole(StrEnum):
@@ -169,19 +152,6 @@ class ToolFacts:
     asked_model: str | None
     forced: bool
     index: int = 0  # of the tool in ``tools``
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """Something an upstream keeps, named by its id. ``param`` says where it stands in the request.
-
-    ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of
-    which a part can be read only by the account that wrote it (reasoning, a compaction).
-    """
-
-    id: str
-    param: str
-    bare: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,9 +237,9 @@ class Splice:
 class FieldPlace:
     """Where a field of a body stands. Offsets are bytes.
 
-    ``value``: a JSON value (a string with its quotes), or a form field's raw text. ``whole``: with its key, or its part of
-    the form. ``lead``: where the member before it ends, ``None`` for the first; ``follow``: where the next one begins,
-    ``None`` for the last.
+    ``value``: a JSON value (a string with its quotes), or a form field's raw text. ``whole``: with its key, or its part
+    of the form. ``lead``: where the member before it ends, ``None`` for the first; ``follow``: where the next one
+    begins, ``None`` for the last.
     """
 
     value: tuple[int, int]
@@ -366,16 +336,6 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Echo:
-    """What an answer says it made, in the upstream's words; absent fields were not said."""
-
-    size: str | None = None
-    quality: str | None = None
-    output_format: str | None = None
-    tool_model: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a codec understood of a whole answer; no verdict yet.
 
@@ -395,7 +355,10 @@ class Reading:
     response_id: str | None = None
     response_status: str | None = None
     ids: tuple[str, ...] = ()  # of the Response and its items: what a later request may name
-    echo: Echo = field(default_factory=Echo)
+    size: str | None = None  # this and the next three: what the answer says it made, in the upstream's words
+    quality: str | None = None
+    output_format: str | None = None
+    tool_model: str | None = None
     image_tokens: int | None = None  # output tokens of the pictures alone
 
 

@@ -1,0 +1,75 @@
+"""What of a request is said in other words for one target, because its contract says so; and what is left out.
+
+Rules: ``open`` gets the caller's words. A parameter is dropped only when the contract names it under ``drops``; a value
+is translated only when the contract has a rule for it, does not take it, and takes its successor. Each change has its
+stamp, so that nobody has to guess. The body itself is changed by splices (``core/edits``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from gateway.core.legacy import Legacy
+from gateway.core.size_rules import broken_rule
+from gateway.core.terms import Contract, parameters
+from gateway.core.types import Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A parameter that is sent with another value, or (``text`` is ``None``) not at all."""
+
+    param: str
+    text: str | None = None
+
+    @property
+    def stamp(self) -> str:
+        """The word for ``x-route-warnings``."""
+        return f"dropped:{self.param}" if self.text is None else f"translated:{self.param}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """The request as one target is asked, and how that differs from what the caller wrote."""
+
+    facts: Facts
+    changes: tuple[Change, ...] = ()
+
+
+def translate(facts: Facts, contract: Contract, legacy: Legacy) -> Translation:
+    """Say a request in the words of a contract."""
+    if contract.is_open:
+        return Translation(facts=facts)
+    changes = tuple(_changes(facts, contract, legacy))
+    return Translation(facts=_changed(facts, changes), changes=changes) if changes else Translation(facts=facts)
+
+
+def _changes(facts: Facts, contract: Contract, legacy: Legacy) -> Iterator[Change]:
+    for name, value in parameters(facts).items():
+        if name in contract.drops:
+            yield Change(param=name)
+        elif isinstance(value, str):
+            now = legacy.values.get(name, {}).get(value)
+            if now is not None and not _takes(contract, name, value) and _takes(contract, name, now):
+                yield Change(param=name, text=now)
+
+
+def _takes(contract: Contract, name: str, value: str) -> bool:
+    if name == "size":
+        return contract.size is None or broken_rule(value, contract.size) is None
+    words = contract.words.get(name)
+    return words is None or value in words
+
+
+def _changed(facts: Facts, changes: tuple[Change, ...]) -> Facts:
+    texts = {change.param: change.text for change in changes}
+    return replace(
+        facts,
+        size=texts.get("size", facts.size),
+        quality=texts.get("quality", facts.quality),
+        background=texts.get("background", facts.background),
+        moderation=texts.get("moderation", facts.moderation),
+        input_fidelity=texts.get("input_fidelity", facts.input_fidelity),
+        complexity=texts.get("complexity", facts.complexity),
+        response_format=texts.get("response_format", facts.response_format),
+        style=texts.get("style", facts.style),
+    )
