@@ -113,7 +113,7 @@ class Health:
     """What is known of all targets. A place without a mark is well."""
 
     marks: Mapping[Place, Mark] = field(default_factory=dict)
-    rules: Mapping[Trouble, Rule] = RULES
+    rules: Mapping[Trouble, Rule] = field(default_factory=lambda: RULES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

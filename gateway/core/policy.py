@@ -1,43 +1,64 @@
 """Which targets a request may try, in which order, and why each other target may not.
 
-Rules: the order is the file's. A target is out when the caller pinned another channel, when its row does not serve the
-surface, when the image tool's model has no name on its channel, or when it was unusable at load. Usability is asked
-last: a target excluded for it lacks nothing else, so with nobody left the answer is 503 and not the caller's fault. The
-same arguments give the same plan. A plan has at least one target and none twice. It must never look at health, clocks
-or dice, and never compare model names.
+Rules: a target is out when the caller pinned another channel, when another channel keeps what the request refers to,
+when its row does not serve the surface, when the image tool's model has no name on its channel, when the ``when`` rule
+that speaks of the request names others, or when it was unusable at load. What is left may rest: an operator stopped the
+channel, or health bars the target. Resting is asked last: a target that rests lacks nothing else, so with nobody left
+the answer is 429 or 503 and not the caller's fault.
+
+The panic rule: strikes never take the last target. When no target is well, the one ejected last is asked all the same.
+The order is the route's policy (``order``). The same arguments give the same plan, as far as the view's dice do. A plan
+has at least one target and none twice. It must never look at clocks, and never compare model names.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gateway.core.brake import BrakeState
+from gateway.core.health import TargetId, standing
+from gateway.core.order import ordered
+from gateway.core.pixels import pixels_of
 from gateway.core.redact import is_plain
+from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_DRAINED, CHANNEL_OFF, Resting
+from gateway.core.resting import refusal as resting_refusal
 from gateway.core.table import Channel, Patience, Route, RouteTable, RouteTarget, Row
 from gateway.core.types import Directives, Excluded, Facts, Fault, Refusal, Surface
+from gateway.core.view import CALM, View
+from gateway.core.when import WhenRule, first_match
 
+BOUND_ELSEWHERE = "bound_elsewhere"
 NOT_PINNED = "not_pinned"
 SURFACE_NOT_SERVED = "surface_not_served"
 TOOL_MODEL_UNAVAILABLE = "tool_model_unavailable"
+RULED_OUT = "ruled_out"
 
 NOT_READY_RETRY_S = 1.0
-
-_SIZE = re.compile(r"([0-9]{1,6})x([0-9]{1,6})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds)."""
+    """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds).
+
+    ``is_kept``: strikes would have it out, but no other target is well.
+    """
 
     channel: Channel
     row: Row
     sent_model: str
     tool_sent_model: str | None
     patience_s: float
+    substitute: bool = False
+    is_kept: bool = False
 
     @property
     def name(self) -> str:
         """``channel/row``."""
         return f"{self.channel.name}/{self.row.name}"
+
+    @property
+    def id(self) -> TargetId:
+        """The target as health knows it."""
+        return TargetId(self.channel.name, self.row.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +71,7 @@ class Plan:
     excluded: tuple[Excluded, ...]
     max_attempts: int
     deadline_s: float
+    rule: int | None = None  # place of the ``when`` rule that narrowed the targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +79,26 @@ class _Unnamed:
     """The tool's model is known here, but not on this channel."""
 
 
-def plan(facts: Facts, directives: Directives, table: RouteTable) -> Plan | Refusal:
-    """Order the targets for a request, or refuse it before anything is sent."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What a plan is asked of: a request on a route, at one moment."""
+
+    route: Route
+    facts: Facts
+    directives: Directives
+    table: RouteTable
+    view: View
+    rule: WhenRule | None
+    bound_to: str | None
+
+
+def plan(
+    facts: Facts, directives: Directives, table: RouteTable, view: View = CALM, bound_to: str | None = None
+) -> Plan | Refusal:
+    """Order the targets for a request, or refuse it before anything is sent.
+
+    ``bound_to`` is the only channel it may go to, because that one keeps what the request refers to.
+    """
     route = _route(facts, table)
     if isinstance(route, Refusal):
         return route
@@ -72,30 +112,79 @@ def plan(facts: Facts, directives: Directives, table: RouteTable) -> Plan | Refu
             ),
             param="model",
         )
-    targets: list[Target] = []
-    excluded: list[Excluded] = []
-    unready: list[RouteTarget] = []
-    for planned in _once_each(route.targets):
-        found = _target(planned, route, facts, directives, table)
-        if isinstance(found, str):
-            excluded.append(Excluded(target=planned.name, reason=found))
-        elif planned.unusable is not None:
-            excluded.append(Excluded(target=planned.name, reason=planned.unusable))
-            unready.append(planned)
-        else:
-            targets.append(found)
-    if not targets and unready:
-        return _not_ready(unready, table, tuple(excluded))
+    at = first_match(route.when, facts, directives)
+    rule = None if at is None else route.when[at]
+    asked = _Question(
+        route=route, facts=facts, directives=directives, table=table, view=view, rule=rule, bound_to=bound_to
+    )
+    found = [(written, _target(written, asked)) for written in _once_each(route.targets)]
+    ends = _rested(found, view)
+    targets = [(written, end) for (written, _), end in zip(found, ends, strict=True) if isinstance(end, Target)]
     if not targets:
-        return _not_eligible(route, directives, tuple(excluded))
+        return _refused(asked, found, ends)
     return Plan(
         route=route,
         asked_model=facts.asked_model or route.name,
-        targets=tuple(targets),
-        excluded=tuple(excluded),
+        targets=tuple(ordered(targets, route, facts, view)),
+        excluded=_excluded(ends),
         max_attempts=route.max_attempts if directives.fallback else 1,
         deadline_s=route.deadline_s,
+        rule=at,
     )
+
+
+def rests(target: Target, view: View) -> Resting | None:
+    """Say why and for how long a target is not asked at this moment, the panic rule aside; ``None``: it is."""
+    brake = view.brake(target.channel.name)
+    if brake is not None:
+        back_in_s = BRAKE_RETRY_S if brake.until is None else (brake.until - view.wall).total_seconds()
+        reason = CHANNEL_DRAINED if brake.state is BrakeState.DRAINED else CHANNEL_OFF
+        return Resting(target=target.name, reason=reason, back_in_s=back_in_s)
+    last = standing(view.health, target.id, view.now).last
+    if last is None:
+        return None
+    return Resting(target=target.name, reason=last.trouble.value, back_in_s=last.until - view.now)
+
+
+_Found = tuple[RouteTarget, Target | Excluded]
+
+
+def _rested(found: Sequence[_Found], view: View) -> Sequence[Target | Excluded | Resting]:
+    """Take out the targets that rest, but for the one that the panic rule keeps."""
+    resting = {one.name: rests(one, view) for _, one in found if isinstance(one, Target)}
+    kept = _kept([one for _, one in found if isinstance(one, Target) and not view.brake(one.channel.name)], view)
+    ends: list[Target | Excluded | Resting] = []
+    for _, one in found:
+        if isinstance(one, Target) and one.name == kept:
+            ends.append(replace(one, is_kept=True))
+        else:
+            ends.append((resting[one.name] or one) if isinstance(one, Target) else one)
+    return ends
+
+
+def _kept(targets: Sequence[Target], view: View) -> str | None:
+    """Give the target that is asked although strikes would have it out: the one ejected last, when none is well."""
+    stands = {target.name: standing(view.health, target.id, view.now) for target in targets}
+    if any(not stand.bars and not stand.is_probe for stand in stands.values()):
+        return None
+    ejected = [(stand.bars[0].since, name) for name, stand in stands.items() if stand.is_ejected_only]
+    return max(ejected)[1] if ejected else None
+
+
+def _excluded(ends: Sequence[Target | Excluded | Resting]) -> tuple[Excluded, ...]:
+    return tuple(
+        end.excluded if isinstance(end, Resting) else end for end in ends if isinstance(end, (Excluded, Resting))
+    )
+
+
+def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[Target | Excluded | Resting]) -> Refusal:
+    resting = [end for end in ends if isinstance(end, Resting)]
+    if resting:
+        return resting_refusal(resting, _excluded(ends))
+    unready = [written for written, end in found if isinstance(end, Excluded) and end.reason == written.unusable]
+    if unready:
+        return _not_ready(unready, asked.table, _excluded(ends))
+    return _not_eligible(asked.route, asked.directives, _excluded(ends))
 
 
 def _route(facts: Facts, table: RouteTable) -> Route | Refusal:
@@ -127,29 +216,40 @@ def _is_image_route(route: Route, table: RouteTable) -> bool:
     return bool(rows) and all(surface.is_images for row in rows for surface in row.serves)
 
 
-def _target(
-    planned: RouteTarget, route: Route, facts: Facts, directives: Directives, table: RouteTable
-) -> Target | str:
-    """Resolve one target, or give the reason why it is out; usability is the caller's question."""
-    if directives.pin is not None and planned.channel != directives.pin:
-        return NOT_PINNED
-    channel = table.channels[planned.channel]
-    row = channel.rows[planned.row]
-    if facts.surface not in row.serves:
-        return SURFACE_NOT_SERVED
-    tool_model = _tool_model(facts, channel, table)
+def _target(written: RouteTarget, asked: _Question) -> Target | Excluded:
+    """Resolve one target, or say why it is out, rest aside."""
+    channel = asked.table.channels[written.channel]
+    tool_model = _tool_model(asked.facts, channel, asked.table)
+    out = _obstacle(written, asked)
     if isinstance(tool_model, _Unnamed):
-        return TOOL_MODEL_UNAVAILABLE
+        return Excluded(target=written.name, reason=out or TOOL_MODEL_UNAVAILABLE)
+    out = out or written.unusable
+    if out is not None:
+        return Excluded(target=written.name, reason=out)
+    row = channel.rows[written.row]
     patience_s = channel.timeouts.patience_s
     if patience_s is None:
-        patience_s = patience_for(facts, table.patience)
+        patience_s = patience_for(asked.facts, asked.table.patience)
     return Target(
         channel=channel,
         row=row,
         sent_model=row.model,
         tool_sent_model=tool_model,
-        patience_s=min(patience_s, route.deadline_s),
+        patience_s=min(patience_s, asked.route.deadline_s),
+        substitute=written.substitute,
     )
+
+
+def _obstacle(written: RouteTarget, asked: _Question) -> str | None:
+    if asked.bound_to not in (None, written.channel):
+        return BOUND_ELSEWHERE
+    if asked.directives.pin is not None and written.channel != asked.directives.pin:
+        return NOT_PINNED
+    if asked.facts.surface not in asked.table.channels[written.channel].rows[written.row].serves:
+        return SURFACE_NOT_SERVED
+    if asked.rule is not None and not asked.rule.leaves(written.channel, written.row):
+        return RULED_OUT
+    return None
 
 
 def _tool_model(facts: Facts, channel: Channel, table: RouteTable) -> str | _Unnamed | None:
@@ -198,7 +298,6 @@ def patience_for(facts: Facts, patience: Patience) -> float:
     if facts.surface is Surface.RESPONSES:
         return patience.responses_s
     by_quality = patience.by_quality.get(facts.quality or "", patience.default_s)
-    match = _SIZE.fullmatch(facts.size or "")
-    pixels = int(match[1]) * int(match[2]) if match else 0
+    pixels = pixels_of(facts.size) or 0
     is_heavy = pixels > patience.heavy_pixels or len(facts.inputs) > patience.heavy_inputs
     return max(by_quality, patience.heavy_s) if is_heavy else by_quality

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.core.health import RULES, Rule, Trouble
+from gateway.core.limits import Rate
 from gateway.core.types import Action, FailureClass, Surface
+from gateway.core.when import WhenRule
 
 MB = 1_000_000
 
@@ -57,6 +60,23 @@ class PromptPrivacy(StrEnum):
     TEXT = "text"
 
 
+class Policy(StrEnum):
+    """How a route orders its targets. Members are those that are built."""
+
+    PRIORITY = "priority"
+    WEIGHTED = "weighted"
+    FASTEST = "fastest"
+    LEAST_BUSY = "least_busy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What we may ask of a channel in a minute; absent: as much as comes."""
+
+    requests: Rate | None = None
+    images: Rate | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Seconds. ``patience_s`` bounds one attempt from its first byte to its last; ``None`` = by shape (auto)."""
@@ -93,15 +113,22 @@ class Channel:
     region: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_in_flight: int = 64
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTarget:
-    """One target of a route. ``unusable`` is decided at load (no credentials, sandbox asleep), never by health."""
+    """One target of a route. ``unusable`` is decided at load (no credentials, sandbox asleep), never by health.
+
+    ``weight`` counts under the weighted policy only; a target of weight 0 is asked after all others. ``substitute``:
+    another model, asked only when no other target is left.
+    """
 
     channel: str
     row: str
     unusable: str | None = None
+    weight: int = 1
+    substitute: bool = False
 
     @property
     def name(self) -> str:
@@ -111,7 +138,10 @@ class RouteTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One model name that clients may ask for. ``deadline_s`` bounds the whole request."""
+    """One model name that clients may ask for. ``deadline_s`` bounds the whole request.
+
+    ``repeats``: how often the same target is asked again after a class of failure, before ``on_failure`` decides.
+    """
 
     name: str
     targets: tuple[RouteTarget, ...]
@@ -119,6 +149,9 @@ class Route:
     max_attempts: int = 3
     on_failure: Mapping[FailureClass, Action] = field(default_factory=dict)
     default_for: frozenset[Surface] = frozenset()
+    policy: Policy = Policy.PRIORITY
+    when: tuple[WhenRule, ...] = ()
+    repeats: Mapping[FailureClass, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +198,7 @@ class RouteTable:
     patience: Patience
     codes: FailureCodes
     unknown_ids_to: str | None = None  # the channel that gets ids this gateway never bound; absent: they are refused
+    health: Mapping[Trouble, Rule] = field(default_factory=lambda: RULES)
 
     def default_route(self, surface: Surface) -> Route | None:
         """Give the route that serves requests of ``surface`` that name no model."""
