@@ -73,7 +73,6 @@ class Job:
     query: str = ""
     forwarded: tuple[tuple[str, str], ...] = ()  # caller headers that may travel (lower-case names)
     subject: str | None = None  # the id of the stored Response that the errand is about
-    subject: str | None = None  # the id of the stored Response that the errand is about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,29 +252,6 @@ class Brakes(Protocol):
 
     def set(self, channel: str, brake: Brake) -> None:
         """Write one brake, for this process at once. Blocks. Raises ``LedgerUnavailable``."""
-        ...
-
-
-class Bindings(Protocol):
-    """Which channel and account each id of an upstream belongs to, per key. Outlives the process.
-
-    Every method raises ``LedgerUnavailable`` when the database cannot be had.
-    """
-
-    async def find(self, key: str, ids: Sequence[str]) -> Mapping[str, Binding]:
-        """Give what is bound to ``key``; an id that is not has no entry."""
-        ...
-
-    async def held(self, ids: Sequence[str]) -> frozenset[str]:
-        """Give those of ``ids`` that are bound to any key."""
-        ...
-
-    async def bind(self, key: str, ids: Sequence[str], binding: Binding, at: datetime) -> None:
-        """Commit that ``ids`` belong to ``binding``; an id that is bound to ``key`` already stays as it is."""
-        ...
-
-    async def unbind(self, key: str, name: str) -> None:
-        """Commit that ``key`` has this id no more."""
         ...
 
 
