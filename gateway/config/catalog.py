@@ -10,8 +10,8 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 
 from gateway.config import faults
+from gateway.config.forms import Count, Duration, Strict
 from gateway.config.mistake import Mistake, in_file
-from gateway.config.model import Count, Duration, Strict
 from gateway.config.nodes import plain
 from gateway.config.source import parse
 from gateway.core.table import FailureCodes, Patience, Phrase

@@ -4,31 +4,18 @@ These models stand at the boundary only: ``build`` turns them into the frozen va
 where ``waybill schema`` takes the JSON Schema from, so every key has its description here. Unknown keys are refused.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config import units
+from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, described
 from gateway.core.table import Api, ChannelKind, PromptPrivacy
 from gateway.core.types import Action, FailureClass, Surface
 
-_VARIABLE = {"type": "string", "pattern": r"\$\{.*\}"}
-_DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)$|\$\{.*\}"}
-_SIZE = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(KB|MB|GB|KiB|MiB|GiB)$|\$\{.*\}"}
-_COUNT: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, _VARIABLE]}
 _SQLITE = "sqlite:///"
 
 _T = TypeVar("_T")
@@ -36,13 +23,6 @@ _T = TypeVar("_T")
 
 def _patience(value: object) -> float | None:
     return None if value == "auto" else units.seconds(value)
-
-
-def _count(value: object) -> int:
-    number = units.whole(value)
-    if not 1 <= number <= 1_000_000:
-        raise ValueError("must be between 1 and 1000000")
-    return number
 
 
 def _version(value: object) -> int:
@@ -73,16 +53,8 @@ def _distinct(values: list[_T]) -> list[_T]:
     return values
 
 
-def _described(check: Callable[[object], object], schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
-    return BeforeValidator(check), WithJsonSchema(schema)
-
-
-Duration: TypeAlias = Annotated[float, *_described(units.seconds, _DURATION)]
-Patience: TypeAlias = Annotated[float | None, *_described(_patience, {"anyOf": [{"const": "auto"}, _DURATION]})]
-Size: TypeAlias = Annotated[int, *_described(units.octets, _SIZE)]
-Count: TypeAlias = Annotated[int, *_described(_count, _COUNT)]
-Version: TypeAlias = Annotated[int, *_described(_version, {"const": 1})]
-Text: TypeAlias = Annotated[str, AfterValidator(units.text)]
+Patience: TypeAlias = Annotated[float | None, *described(_patience, {"anyOf": [{"const": "auto"}, DURATION]})]
+Version: TypeAlias = Annotated[int, *described(_version, {"const": 1})]
 HeaderText: TypeAlias = Annotated[str, AfterValidator(units.header_text)]
 ModelName: TypeAlias = Annotated[str, AfterValidator(units.text)]
 ChannelName: TypeAlias = Annotated[str, AfterValidator(units.channel_name)]
@@ -100,20 +72,6 @@ _STREAMS_ONLY = {FailureClass.CUT, FailureClass.CLIENT_GONE}
 _CLASSES: dict[str, Any] = {
     "propertyNames": {"enum": [kind.value for kind in FailureClass if kind not in _STREAMS_ONLY]}
 }
-
-
-class Strict(BaseModel):
-    """A block of the file: frozen, and no key that is not written down here."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        known = {field.alias or name for name, field in cls.model_fields.items()}
-        return {key: held for key, held in value.items() if held is not None or key not in known}
 
 
 class BodyBlock(Strict):

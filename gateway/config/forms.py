@@ -1,0 +1,45 @@
+"""The forms that values of a file have, and what every block of keys keeps to. Pydantic at the boundary only."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+
+from gateway.config import units
+
+VARIABLE = {"type": "string", "pattern": r"\$\{.*\}"}
+DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)$|\$\{.*\}"}
+SIZE = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(KB|MB|GB|KiB|MiB|GiB)$|\$\{.*\}"}
+COUNT: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, VARIABLE]}
+
+
+def _count(value: object) -> int:
+    number = units.whole(value)
+    if not 1 <= number <= 1_000_000:
+        raise ValueError("must be between 1 and 1000000")
+    return number
+
+
+def described(check: Callable[[object], object], schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Give a form by the function that reads it, and its JSON Schema."""
+    return BeforeValidator(check), WithJsonSchema(schema)
+
+
+Duration: TypeAlias = Annotated[float, *described(units.seconds, DURATION)]
+Size: TypeAlias = Annotated[int, *described(units.octets, SIZE)]
+Count: TypeAlias = Annotated[int, *described(_count, COUNT)]
+Text: TypeAlias = Annotated[str, AfterValidator(units.text)]
+
+
+class Strict(BaseModel):
+    """A block of the file: frozen, and no key that is not written down here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: held for key, held in value.items() if held is not None or key not in known}
