@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection
 
+from gateway.core.bindings import Binding
 from gateway.core.types import AttemptId, Outcome
 from gateway.ports import AttemptIntent, RequestIntent, Settlement
 from gateway.stores import statements
@@ -54,7 +55,21 @@ class Void:
     voided: Row
 
 
-Command: TypeAlias = Begin | Settle | Void
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """Ids that belong to a channel from now on."""
+
+    bound: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unbind:
+    """An id that belongs nowhere any more."""
+
+    unbound: Row
+
+
+Command: TypeAlias = Begin | Settle | Void | Bind | Unbind
 
 
 def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
@@ -125,8 +140,19 @@ def voiding(attempt_id: AttemptId) -> Void:
     return Void(voided=(_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, attempt_id, _SENT))
 
 
+def binds(key: str, ids: Sequence[str], owner: Binding, at: datetime) -> Bind:
+    """Say what ``Bindings.bind`` writes."""
+    created_us = epoch_us(at)
+    return Bind(bound=tuple((name, key, owner.channel, owner.fingerprint, created_us) for name in ids))
+
+
+def unbinds(key: str, name: str) -> Unbind:
+    """Say what ``Bindings.unbind`` writes."""
+    return Unbind(unbound=(name, key))
+
+
 def run(connection: Connection, commands: Sequence[Command]) -> None:
-    """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids."""
+    """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids, then bindings."""
     begins = [command for command in commands if isinstance(command, Begin)]
     settles = [command for command in commands if isinstance(command, Settle)]
     _many(connection, statements.OPENED, [begin.opened for begin in begins if begin.opened is not None])
@@ -135,6 +161,8 @@ def run(connection: Connection, commands: Sequence[Command]) -> None:
     _many(connection, statements.SETTLED, [settle.settled for settle in settles])
     _many(connection, statements.ENDED, [row for settle in settles for row in settle.ended])
     _many(connection, statements.VOIDED, [command.voided for command in commands if isinstance(command, Void)])
+    _many(connection, statements.BOUND, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
+    _many(connection, statements.UNBOUND, [command.unbound for command in commands if isinstance(command, Unbind)])
 
 
 def epoch_us(time: datetime) -> int:

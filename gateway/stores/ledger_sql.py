@@ -54,11 +54,11 @@ class SqlLedger:
 
     async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
         """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
-        await self._commit(beginning(intent, attempt))
+        await self.write(beginning(intent, attempt))
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit the end of a request, whether or not it ever began; idempotent. Raises ``LedgerUnavailable``."""
-        await self._commit(settling(settlement))
+        await self.write(settling(settlement))
 
     def recover(self) -> int:
         """Mark what earlier runs left open as interrupted; how many requests. Blocks; before the first ``begin``.
@@ -82,7 +82,8 @@ class SqlLedger:
             self._lock.release()
         return unwritten
 
-    async def _commit(self, command: Command) -> None:
+    async def write(self, command: Command) -> None:
+        """Commit one command, together with all that wait with it. Raises ``LedgerUnavailable``."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         ticket = self._writer.put(command, done)

@@ -1,4 +1,4 @@
-"""The tables of the ledger, and the schema revision this version of the program knows.
+"""The tables of the ledger and its neighbours, and the schema revision this version of the program knows.
 
 Portable on purpose: plain types, times as integer microseconds since 1970 (UTC), the record as JSON text, no
 autoincrement, no dialect's own functions. Ids are time-ordered, so *newest first* is *largest id first* and every
@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002")  # oldest first
+REVISIONS = ("0001", "0002", "0003")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -107,6 +107,19 @@ brakes = Table(
     Column("reason", Text),
     Column("set_us", BigInteger, nullable=False),
     CheckConstraint("state IN ('on', 'drained', 'off')", name="state"),
+)
+
+# Whose the ids are that an upstream gave. The key is part of what is looked up, never a filter afterwards; the id
+# stands first, so that one look tells whether anybody has it.
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("bound_id", String(512), primary_key=True),
+    Column("key_id", String(64), primary_key=True),
+    Column("channel", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.

@@ -7,11 +7,11 @@ Repeating is harmless: a settlement changes only a request that is not done, and
 not ended, so the first one stands.
 """
 
-from sqlalchemy import ClauseElement, bindparam, insert, update
+from sqlalchemy import ClauseElement, bindparam, delete, insert, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from gateway.stores.schema import AttemptState, RequestState, attempts, requests
+from gateway.stores.schema import AttemptState, RequestState, attempts, bindings, requests
 
 Row = tuple[str | int | None, ...]
 
@@ -45,6 +45,8 @@ SETTLED_ORDER = (
 ENDED_ORDER = (
     "new_state", "new_outcome", "new_failure", "new_detail", "new_status", "new_duration_ms", "the_attempt", "ended",
 )  # fmt: skip
+BOUND_ORDER = ("bound_id", "key_id", "channel", "fingerprint", "created_us")
+UNBOUND_ORDER = ("the_id", "the_key")
 VOIDED_ORDER = ("new_state", "new_outcome", "new_detail", "the_attempt", "sent")
 
 
@@ -95,6 +97,18 @@ VOIDED = Statement(
     .where(attempts.c.attempt_id == bindparam("the_attempt"), attempts.c.state == bindparam("sent"))
     .values(state=bindparam("new_state"), outcome=bindparam("new_outcome"), detail=bindparam("new_detail")),
     VOIDED_ORDER,
+)
+
+# Whose an id is; the first to have said so is right.
+BOUND = Statement(
+    sqlite.insert(bindings).values({name: bindparam(name) for name in BOUND_ORDER}).on_conflict_do_nothing(),
+    BOUND_ORDER,
+)
+
+# An id that was deleted.
+UNBOUND = Statement(
+    delete(bindings).where(bindings.c.bound_id == bindparam("the_id"), bindings.c.key_id == bindparam("the_key")),
+    UNBOUND_ORDER,
 )
 
 # At start: what an earlier run left behind.

@@ -1,0 +1,81 @@
+"""The bindings on SQL: written with the ledger's transactions, read beside them.
+
+What an id is bound to never changes while it is bound, so what was read once is kept in memory, up to a bound. An id
+that is not there is looked up each time: it may come with the next answer. Reads run in a thread and never wait for the
+writer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+
+from cachetools import LRUCache
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.core.bindings import Binding
+from gateway.ports import LedgerUnavailable
+from gateway.stores.commands import Command, binds, unbinds
+from gateway.stores.schema import bindings
+from gateway.stores.sqlite import Access, database_path, open_engine
+
+CACHED = 10_000  # ids; some 4 MB
+IDS_PER_QUERY = 500
+BUSY_MS = 2_000
+
+Write = Callable[[Command], Awaitable[None]]
+
+
+class SqlBindings:
+    """Implements ``ports.Bindings`` for one event loop; ``write`` commits a command."""
+
+    def __init__(self, engine: Engine, write: Write, *, cached: int = CACHED) -> None:
+        self._engine = engine
+        self._write = write
+        self._known: LRUCache[tuple[str, str], Binding] = LRUCache(cached)
+
+    async def find(self, key: str, ids: Sequence[str]) -> Mapping[str, Binding]:
+        """Give what is bound to ``key``; an id that is not has no entry. Raises ``LedgerUnavailable``."""
+        found = {name: known for name in ids if (known := self._known.get((name, key))) is not None}
+        missing = [name for name in dict.fromkeys(ids) if name not in found]
+        if missing:
+            read = await asyncio.to_thread(self._read, key, missing)
+            self._known.update({(name, key): owner for name, owner in read.items()})
+            found.update(read)
+        return found
+
+    async def held(self, ids: Sequence[str]) -> frozenset[str]:
+        """Give those of ``ids`` that are bound to any key. Raises ``LedgerUnavailable``."""
+        return frozenset(await asyncio.to_thread(self._read, None, ids))
+
+    async def bind(self, key: str, ids: Sequence[str], binding: Binding, at: datetime) -> None:
+        """Commit that ``ids`` belong together; one that is bound stays as it is. Raises ``LedgerUnavailable``."""
+        fresh = [name for name in dict.fromkeys(ids) if (name, key) not in self._known]
+        if fresh:
+            await self._write(binds(key, fresh, binding, at))
+
+    async def unbind(self, key: str, name: str) -> None:
+        """Commit that ``key`` has this id no more. Raises ``LedgerUnavailable``."""
+        self._known.pop((name, key), None)
+        await self._write(unbinds(key, name))
+        self._known.pop((name, key), None)  # a request may have read it in between
+
+    def _read(self, key: str | None, ids: Sequence[str]) -> dict[str, Binding]:
+        statement = select(bindings.c.bound_id, bindings.c.channel, bindings.c.fingerprint)
+        if key is not None:
+            statement = statement.where(bindings.c.key_id == key)
+        found: dict[str, Binding] = {}
+        try:
+            with self._engine.begin() as connection:
+                for start in range(0, len(ids), IDS_PER_QUERY):
+                    some = statement.where(bindings.c.bound_id.in_(ids[start : start + IDS_PER_QUERY]))
+                    for name, channel, fingerprint in connection.execute(some):
+                        found[name] = Binding(channel=channel, fingerprint=fingerprint)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable("the bindings could not be read") from error
+        return found
+
+
+def open_bindings(database_url: str, write: Write) -> SqlBindings:
+    """Give the bindings of a ledger that was opened, and upgraded before. Raises ``LedgerRefused`` for a bad URL."""
+    return SqlBindings(open_engine(database_path(database_url), Access.READ, busy_ms=BUSY_MS), write)
