@@ -1,97 +1,72 @@
-"""The socket side of HTTP/1.1: what may arrive, how fast, and when a connection is given up.
+"""The server: it listens, says so, and ends in an orderly way.
 
-Rules. The head of a request must be complete within ``head_s`` and ``head_bytes``; a body must keep coming; an answer
-must keep being read. One request at a time: what a client sends before it has its answer (pipelining) is not looked at,
-the answer goes out and the connection closes. Bytes that are not HTTP get one answer, or the close, never an answer in
-the middle of another one. After an answer that nobody waited for, what is on its way is read for a moment, because
-closing a socket with unread bytes throws the answer away. Nothing is logged here: bytes from strangers are no news.
+Rules. Told to end, it says so at once, goes on taking connections for as long as it was told, then takes none. What has
+begun is finished: a request whose head is on its way counts as begun. Nobody is told that its client has gone because
+the server is going. What is not finished in time is cut short, answered and settled as it is; only what does not even
+end then is cancelled. A signal after the first shortens the time that is left and never skips the settling.
 """
 
 import asyncio
 import contextlib
+import math
 import secrets
+import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any
 
-import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.loops.auto import auto_loop_factory
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.types import RequestId
-from gateway.core.verdict import PublicError
-from gateway.web.arrival import known_visit
-from gateway.web.errors import envelope, ours
+from gateway.web.protocol import DEFAULT_RECEIPT, Receipt, ServerConfig
 
-BACKLOG = 2048
-_VERSIONS = ("1.1", "1.0")
+HURRY_S = 1.0  # what is left of the grace once the server is told to end again
+LAST_LOOK_S = 0.05
+DRAIN_LOOK_S = 0.02
 
-_BAD_BYTES = ours(400, "invalid_value", "This is not an HTTP/1.1 request the gateway can read.", "headers")
-_HEAD_TOO_LARGE = ours(400, "invalid_value", "The headers of the request are too large.", "headers")
-_HEAD_TOO_SLOW = ours(408, None, "The headers of the request did not arrive in time.")
-_BODY_TOO_SLOW = ours(408, None, "The body of the request stopped coming.")
+
+def _nothing() -> None:
+    """Nothing is to be done when the end begins."""
+
+
+async def _nothing_to_cut() -> None:
+    """Nothing can be cut short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What is granted to a client. Seconds and bytes.
+class Drain:
+    """How a server ends once it is told to. Seconds.
 
-    In every ``idle_s`` at least ``idle_bytes`` of a body must come. ``stall_s``: how long an answer may wait for its
-    reader. ``linger_s`` and ``linger_bytes``: what is still read after an answer that ends the connection.
-    ``keep_alive_s``: how long a connection may be idle between requests.
+    ``begin`` is called at once; connections are taken for ``lead_s`` longer, so that whoever watches readiness can look
+    away; then none is, and what has begun is finished within ``grace_s``. Told again, a second is all that is left.
+    Whatever is still under way then is ``cut``: its upstream calls end, so that it is answered and settled as it is,
+    for which it has ``settle_s`` (the ledger is waited for five seconds). What is left then is cancelled.
     """
 
-    head_s: float = 10.0
-    head_bytes: int = 64 * 1024
-    trailer_bytes: int = 8 * 1024
-    idle_s: float = 60.0
-    idle_bytes: int = 16 * 1024
-    stall_s: float = 60.0
-    linger_s: float = 1.0
-    linger_bytes: int = 1024 * 1024
-    keep_alive_s: int = 75
+    lead_s: float = 0.0
+    grace_s: float = math.inf
+    settle_s: float = 6.0
+    begin: Callable[[], None] = _nothing
+    cut: Callable[[], Awaitable[None]] = _nothing_to_cut
 
 
-DEFAULT_RECEIPT = Receipt()
-
-
-class ServerConfig(uvicorn.Config):
-    """uvicorn's settings, with what the protocol needs to know of ours."""
-
-    def __init__(
-        self, app: ASGIApp, receipt: Receipt, new_request_id: Callable[[], RequestId], grace_s: int | None
-    ) -> None:
-        super().__init__(
-            app,
-            loop="auto",  # uvloop where it is installed
-            http=Protocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=receipt.keep_alive_s,
-            timeout_graceful_shutdown=grace_s,
-        )
-        self.receipt = receipt
-        self.new_request_id = new_request_id
+DEFAULT_DRAIN = Drain()
 
 
 class Server(uvicorn.Server):
     """A server that says when it listens, and that a signal ends in an orderly way, with exit code 0."""
 
-    def __init__(self, config: ServerConfig, on_ready: Callable[[], None] | None) -> None:
+    def __init__(self, config: ServerConfig, on_ready: Callable[[], None] | None, drain: Drain) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._drain = drain
+        self._close_at = math.inf  # on the loop's clock, as are all times here
+        self._cut_at = math.inf
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen, then say so."""
@@ -99,12 +74,63 @@ class Server(uvicorn.Server):
         if self._on_ready is not None:
             self._on_ready()
 
+    def leave(self) -> None:
+        """Be told to end: orderly the first time, fast the second time."""
+        now = asyncio.get_running_loop().time()
+        if self._close_at == math.inf:
+            self._drain.begin()
+            self._close_at = now + self._drain.lead_s
+        else:
+            self._close_at = now
+            self._cut_at = min(self._cut_at, now + HURRY_S)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Go on until the time to close has come."""
+        return await super().on_tick(counter) or asyncio.get_running_loop().time() >= self._close_at
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, finish what has begun, cut what is not finished in time."""
+        now = asyncio.get_running_loop().time
+        if self._close_at == math.inf:
+            self.leave()
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        await asyncio.sleep(LAST_LOOK_S)  # who connected in time may have its request on the way
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        self._cut_at = min(self._cut_at, now() + self._drain.grace_s)
+        if not await self._finished():
+            await self._drain.cut()
+            self._cut_at = now() + self._drain.settle_s
+            await self._finished()
+        await self._abandon()
+        await self.lifespan.shutdown()
+
+    async def _finished(self) -> bool:
+        """Wait until nothing is under way; ``False`` when the time to cut came first."""
+        while self.server_state.connections or self.server_state.tasks:
+            if asyncio.get_running_loop().time() >= self._cut_at:
+                return False
+            await asyncio.sleep(DRAIN_LOOK_S)
+        return True
+
+    async def _abandon(self) -> None:
+        """Cancel what even a cut did not end; it settles itself on its way out."""
+        left = set(self.server_state.tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=self._drain.settle_s)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take SIGINT and SIGTERM as the wish to end; do not raise them again once everything has ended."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
+        """Take SIGINT and SIGTERM as the wish to end, until the loop closes: closing up is not to be interrupted."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, self.leave)
+        yield
 
 
 def random_request_id() -> RequestId:
@@ -118,240 +144,15 @@ def build_server(
     on_ready: Callable[[], None] | None = None,
     receipt: Receipt = DEFAULT_RECEIPT,
     new_request_id: Callable[[], RequestId] = random_request_id,
-    grace_s: int | None = None,
+    drain: Drain = DEFAULT_DRAIN,
 ) -> Server:
     """Build a server; run it with ``await server.serve(sockets=[bound])``.
 
-    ``on_ready`` is called once it listens. ``grace_s`` bounds the wait for running requests when it is told to end
-    (``None``: no bound).
+    ``on_ready`` is called once it listens.
     """
-    return Server(ServerConfig(app, receipt, new_request_id, grace_s), on_ready)
+    return Server(ServerConfig(app, receipt, new_request_id), on_ready, drain)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Give an event loop: uvloop's where it is installed."""
     return auto_loop_factory(use_subprocess=False)()
-
-
-class _Phase(Enum):
-    IDLE = auto()  # nothing of a request has come
-    HEAD = auto()
-    BODY = auto()
-    RECEIVED = auto()  # whole; its answer is being made
-    OVER = auto()  # what still comes is dropped
-
-
-class _Unwanted(Exception):
-    """Raised out of a parser's callback to stop it; what to answer stands in the protocol."""
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with bounds on size, time and order."""
-
-    def __init__(
-        self,
-        config: ServerConfig,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._receipt = config.receipt
-        self._new_request_id = config.new_request_id
-        self._phase = _Phase.IDLE
-        self._timer: asyncio.TimerHandle | None = None  # of the receipt: head, body, lingering
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._trailer_bytes = 0
-        self._body_bytes = 0
-
-    # The connection
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock: a connection that says nothing is not kept."""
-        super().connection_made(transport)
-        self._arm(self._receipt.head_s, self._head_overdue)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
-        self._disarm()
-        self._stop_stall_clock()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Feed the parser within the bounds."""
-        if self._phase is _Phase.OVER:
-            self._drop(len(data))
-            return
-        self._unset_keepalive_if_required()
-        if self._phase is _Phase.IDLE:
-            self._begin_head()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._give_up(_BAD_BYTES)
-            return
-        except httptools.HttpParserUpgrade:
-            self._last_answer()
-            return
-        if self._phase is _Phase.HEAD:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._receipt.head_bytes:
-                self._give_up(_HEAD_TOO_LARGE)
-        elif self._phase is _Phase.BODY and self._timer is None:
-            self._body_bytes = 0
-            self._arm(self._receipt.idle_s, self._body_overdue)
-
-    # What the parser finds
-
-    def on_message_begin(self) -> None:
-        """Begin a request, unless the last one is not answered yet."""
-        if self._phase is not _Phase.HEAD:
-            raise _Unwanted
-        super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header; a trailer is read and dropped, up to its bound."""
-        if self._phase is _Phase.HEAD:
-            super().on_header(name, value)
-            return
-        self._trailer_bytes += len(name) + len(value)
-        if self._trailer_bytes > self._receipt.trailer_bytes:
-            raise _Unwanted
-
-    def on_headers_complete(self) -> None:
-        """Hand the request over."""
-        if self.parser.get_http_version() not in _VERSIONS:
-            raise _Unwanted
-        self._disarm()
-        super().on_headers_complete()
-        self._trailer_bytes = 0
-        self._phase = _Phase.BODY
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
-        self._body_bytes += len(body)
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Note that the request is whole."""
-        self._disarm()
-        self._phase = _Phase.RECEIVED
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request, or close when this one was answered before it was read."""
-        if self._phase in (_Phase.BODY, _Phase.OVER):
-            self.transport.close()
-        else:
-            self._phase = _Phase.IDLE
-        if self.transport.is_closing():
-            self._start_stall_clock()  # a close waits for what was written to be read
-        super().on_response_complete()
-
-    # Clocks
-
-    def pause_writing(self) -> None:
-        """The reader is slow: start its clock."""
-        super().pause_writing()
-        self._start_stall_clock()
-
-    def resume_writing(self) -> None:
-        """The reader has caught up."""
-        self._stop_stall_clock()
-        super().resume_writing()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; one whose last answer was never read is cut, it would not close otherwise."""
-        if self.transport.get_write_buffer_size() > 0:
-            self.transport.abort()
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _start_stall_clock(self) -> None:
-        if self._stall_timer is None:
-            self._stall_timer = self.loop.call_later(self._receipt.stall_s, self.transport.abort)
-
-    def _stop_stall_clock(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-
-    def _begin_head(self) -> None:
-        self._phase = _Phase.HEAD
-        self._head_bytes = 0
-        if self._timer is None:
-            self._arm(self._receipt.head_s, self._head_overdue)
-
-    def _head_overdue(self) -> None:
-        if self._phase is _Phase.IDLE:
-            self.transport.close()
-        else:
-            self._give_up(_HEAD_TOO_SLOW)
-
-    def _body_overdue(self) -> None:
-        enough = self._body_bytes >= self._receipt.idle_bytes
-        if enough or self.flow.read_paused:  # paused: it is we who do not read
-            self._body_bytes = 0
-            self._arm(self._receipt.idle_s, self._body_overdue)
-        else:
-            self._give_up(_BODY_TOO_SLOW)
-
-    def _arm(self, after_s: float, callback: Callable[[], None]) -> None:
-        self._disarm()
-        self._timer = self.loop.call_later(after_s, callback)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    # The end of a connection
-
-    def _give_up(self, fault: PublicError) -> None:
-        """End the connection: with the fault as the answer when an answer is due and none has begun."""
-        cycle: RequestResponseCycle | None = self.cycle  # before the first request there is none
-        if cycle is None or cycle.response_complete:
-            self._end_with(fault, self._new_request_id())
-            return
-        if self._phase is not _Phase.BODY or cycle.response_started:
-            self._last_answer()
-            return
-        cycle.disconnected = True
-        cycle.message_event.set()
-        visit = known_visit(dict(cycle.scope))
-        self._end_with(fault, visit.request_id if visit is not None else self._new_request_id())
-
-    def _last_answer(self) -> None:
-        """Let the answer in the making go out and close after it; reading goes on only to see the client leave."""
-        self._disarm()
-        self._phase = _Phase.OVER
-        self.cycle.keep_alive = False
-
-    def _end_with(self, fault: PublicError, request_id: RequestId) -> None:
-        body = envelope(fault)
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-            (b"x-should-retry", b"false"),
-            (b"connection", b"close"),
-        ]
-        lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        self._phase = _Phase.OVER
-        self._body_bytes = 0
-        self.transport.write(b"".join([STATUS_LINE[fault.status], *lines, b"\r\n", body]))
-        self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._arm(self._receipt.linger_s, self.transport.abort)
-
-    def _drop(self, size: int) -> None:
-        """Read past the end: for a while after a last word, not at all while an answer is being made."""
-        if self._timer is None:
-            self.flow.pause_reading()
-            return
-        self._body_bytes += size
-        if self._body_bytes > self._receipt.linger_bytes:
-            self.transport.close()

@@ -41,7 +41,8 @@ from gateway.intake.incoming import Incoming
 from gateway.ports import Job
 from gateway.relay import Refused, Result
 from gateway.web.app import build_app
-from gateway.web.server import DEFAULT_RECEIPT, Receipt, build_server
+from gateway.web.protocol import DEFAULT_RECEIPT, Receipt
+from gateway.web.server import Drain, build_server
 from gateway.web.services import Services
 
 MOMENT = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -259,7 +260,7 @@ async def serving(app: ASGIApp, receipt: Receipt = DEFAULT_RECEIPT) -> AsyncIter
     listening = asyncio.Event()
     listener = bound()
     port: int = listener.getsockname()[1]
-    server = build_server(app, on_ready=listening.set, receipt=receipt, grace_s=1)
+    server = build_server(app, on_ready=listening.set, receipt=receipt, drain=Drain(grace_s=1))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listener]))
         await listening.wait()
@@ -275,7 +276,7 @@ def serving_apart(app: ASGIApp, receipt: Receipt = DEFAULT_RECEIPT) -> Iterator[
     listening = threading.Event()
     listener = bound()
     port: int = listener.getsockname()[1]
-    server = build_server(app, on_ready=listening.set, receipt=receipt, grace_s=1)
+    server = build_server(app, on_ready=listening.set, receipt=receipt, drain=Drain(grace_s=1))
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()
     try:

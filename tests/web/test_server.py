@@ -14,7 +14,8 @@ from gateway.core.ids import is_id
 from gateway.exchange import Presence
 from gateway.ports import Job
 from gateway.relay import Result
-from gateway.web.server import Protocol, Receipt, ServerConfig, build_server, new_event_loop, random_request_id
+from gateway.web.protocol import Protocol, Receipt, ServerConfig
+from gateway.web.server import Drain, build_server, new_event_loop, random_request_id
 from tests.web.house import House, Kept, ask, bound, get, post, read_reply, record_of, serving, until
 
 PROGRAM = """
@@ -47,6 +48,107 @@ def test_a_signal_ends_the_server_in_an_orderly_way(number: signal.Signals) -> N
             assert process.wait(10) == 0
         assert process.stdout.read() == b"done\n"
         assert process.stderr.read() == b""
+
+
+def house_that_waits(release: asyncio.Event) -> House:
+    house = House()
+
+    async def slow(job: Job, _presence: Presence) -> Result:
+        await release.wait()
+        return Result(status=200, record=record_of(job.request_id), body=Kept(b"{}"))
+
+    house.line.serve = slow
+    return house
+
+
+async def test_connections_are_taken_during_the_lead_and_after_it_none() -> None:
+    release, listening, begun = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    house = house_that_waits(release)
+    listener = bound()
+    port = listener.getsockname()[1]
+    drain = Drain(lead_s=0.4, begin=begun.set)
+    server = build_server(house.app(), on_ready=listening.set, drain=drain)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        await listening.wait()
+        server.leave()
+        assert begun.is_set()
+        late = group.create_task(ask(port, post("/v1/images/generations")))
+        await until(lambda: house.line.jobs)
+        await asyncio.sleep(0.8)
+        with pytest.raises(ConnectionRefusedError):
+            await ask(port, get("/healthz"))
+        release.set()
+        assert (await late).status == 200
+
+
+async def test_what_is_not_finished_in_time_is_cut_and_then_answered() -> None:
+    release, listening = asyncio.Event(), asyncio.Event()
+    house = house_that_waits(release)
+
+    async def cut() -> None:
+        release.set()
+
+    listener = bound()
+    port = listener.getsockname()[1]
+    server = build_server(house.app(), on_ready=listening.set, drain=Drain(grace_s=0.2, cut=cut))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        await listening.wait()
+        asked = group.create_task(ask(port, post("/v1/images/generations")))
+        await until(lambda: house.line.jobs)
+        server.leave()
+        assert (await asked).status == 200
+
+
+async def test_told_again_it_has_a_second_left_and_cancels_what_a_cut_does_not_end() -> None:
+    listening, cancelled = asyncio.Event(), asyncio.Event()
+    house = House()
+
+    async def stubborn(_job: Job, _presence: Presence) -> Result:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    house.line.serve = stubborn
+    listener = bound()
+    port = listener.getsockname()[1]
+    server = build_server(house.app(), on_ready=listening.set, drain=Drain(settle_s=0.1))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        await listening.wait()
+        asked = group.create_task(ask(port, post("/v1/images/generations")))
+        await until(lambda: house.line.jobs)
+        begun = asyncio.get_running_loop().time()
+        server.leave()
+        await asyncio.sleep(0.2)
+        assert not cancelled.is_set()
+        server.leave()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asked
+    assert cancelled.is_set()
+    assert asyncio.get_running_loop().time() - begun < 2
+
+
+async def test_a_request_whose_head_is_on_its_way_is_answered_and_the_last_on_its_connection() -> None:
+    house, listening = House(), asyncio.Event()
+    listener = bound()
+    server = build_server(house.app(), on_ready=listening.set)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[listener]))
+        await listening.wait()
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        request = post("/v1/images/generations")
+        writer.write(request[:30])
+        await asyncio.sleep(0.1)
+        server.leave()
+        await asyncio.sleep(0.3)
+        writer.write(request[30:])
+        assert (await read_reply(reader)).status == 200
+        assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_running_request_is_finished_before_the_end() -> None:
@@ -193,7 +295,7 @@ class Stuck(asyncio.Transport):
 
 
 async def test_an_idle_connection_with_an_unread_answer_is_cut() -> None:
-    config = ServerConfig(House().app(), Receipt(), random_request_id, None)
+    config = ServerConfig(House().app(), Receipt(), random_request_id)
     protocol, stuck = Protocol(config, ServerState(), {}), Stuck()
     protocol.connection_made(stuck)
     protocol.timeout_keep_alive_handler()
@@ -202,7 +304,7 @@ async def test_an_idle_connection_with_an_unread_answer_is_cut() -> None:
 
 
 async def test_a_close_does_not_wait_for_ever_for_its_reader() -> None:
-    config = ServerConfig(House().app(), Receipt(stall_s=0.05), random_request_id, None)
+    config = ServerConfig(House().app(), Receipt(stall_s=0.05), random_request_id)
     protocol, stuck = Protocol(config, ServerState(), {}), Stuck()
     protocol.connection_made(stuck)
     stuck.close()
