@@ -1,22 +1,36 @@
 """How many calls may be under way at a channel, and how long a request waits for a place.
 
 Per channel name, across reloads: a reload that changes ``max_in_flight`` takes effect for calls that come after it.
-The wait is bounded in time and the line in length, so that one stalled channel costs its own requests a moment and the
-others nothing.
+The wait is bounded in time and the line in length, and who has somewhere else to go waits only for a pool that moves.
+So one stalled channel costs its own requests a moment and the others nothing. It must never look at rates: those are
+numbers (``core.limits``), these are places.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-WAIT_S = 2.0
+from gateway.core.limits import WAIT_S, frees_in_time
+
 LINE_PER_PLACE = 4
+SHARE_OF_NEW = 0.3
 
 
 @dataclass(slots=True)
 class _Gate:
     inside: int = 0
+    limit: int = 0  # as it was asked for last
     line: deque[asyncio.Future[None]] = field(default_factory=deque)
+    moved_at: float = 0.0  # when a place last came free, or the pool last had one
+    pace_s: float | None = None  # between two places that came free in a full pool, lately
+
+    def moves(self, now: float) -> None:
+        """Note that a place comes free."""
+        if self.inside >= self.limit:
+            gap_s = now - self.moved_at
+            self.pace_s = gap_s if self.pace_s is None else self.pace_s + SHARE_OF_NEW * (gap_s - self.pace_s)
+        self.moved_at = now
 
 
 class Gates:
@@ -25,15 +39,23 @@ class Gates:
     def __init__(self) -> None:
         self._gates: dict[str, _Gate] = {}
 
-    async def enter(self, channel: str, limit: int, wait_s: float = WAIT_S) -> bool:
-        """Take a place, waiting up to ``wait_s`` seconds in a line of at most 4 per place; ``False`` when none came."""
+    async def enter(self, channel: str, limit: int, wait_s: float = WAIT_S, *, patient: bool = True) -> bool:
+        """Take a place, waiting up to ``wait_s`` seconds in a line of at most 4 per place; ``False`` when none came.
+
+        ``patient``: there is nowhere else to go, so the wait is worth it even when no place is expected in time.
+        """
         gate = self._gates.setdefault(channel, _Gate())
+        gate.limit = limit
+        loop = asyncio.get_running_loop()
         if gate.inside < limit:
             gate.inside += 1
+            gate.moved_at = loop.time()
             return True
         if len(gate.line) >= limit * LINE_PER_PLACE or wait_s <= 0:
             return False
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not (patient or frees_in_time(len(gate.line), loop.time() - gate.moved_at, gate.pace_s, wait_s)):
+            return False
+        turn: asyncio.Future[None] = loop.create_future()
         gate.line.append(turn)
         try:
             async with asyncio.timeout(wait_s):
@@ -50,6 +72,7 @@ class Gates:
     def leave(self, channel: str) -> None:
         """Give the place to the next in line, or free it."""
         gate = self._gates[channel]
+        gate.moves(asyncio.get_running_loop().time())
         while gate.line:
             turn = gate.line.popleft()
             if not turn.done():
@@ -61,6 +84,10 @@ class Gates:
         """Give the number of calls under way at a channel."""
         gate = self._gates.get(channel)
         return gate.inside if gate else 0
+
+    def load(self) -> Mapping[str, int]:
+        """Give the number of calls under way at each channel that has any."""
+        return {name: gate.inside for name, gate in self._gates.items() if gate.inside}
 
     @staticmethod
     def _missed(gate: _Gate, turn: asyncio.Future[None]) -> bool:

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from gateway.core.bindings import Binding
 from gateway.core.brake import Brake
+from gateway.core.health import Change, Health, News, TargetId
+from gateway.core.latency import Latencies
+from gateway.core.limits import Rate
 from gateway.core.record import Record
 from gateway.core.stream_events import Event, Heard
 from gateway.core.table import Api, Channel
@@ -240,6 +243,70 @@ class Ledger(Protocol):
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit the end of a request, whether or not it ever began. Raises ``LedgerUnavailable``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A number of pieces that one rate has to let through; ``key`` names the rate."""
+
+    key: str
+    rate: Rate
+    pieces: int = 1
+
+
+class Shared(Protocol):
+    """What all requests know together: health, latency, what rates still allow, the retry budget.
+
+    Looking never blocks; telling is never awaited. What must be decided once for all is awaited. Times are seconds of
+    one clock.
+    """
+
+    @property
+    def health(self) -> Health:
+        """How all targets stand."""
+        ...
+
+    @property
+    def latency(self) -> Latencies:
+        """How long targets take."""
+        ...
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the retry budget holds a repeat."""
+        ...
+
+    def observe(self, target: TargetId, news: News, now: float) -> Sequence[Change]:
+        """Take in how an attempt ended; what changed by it."""
+        ...
+
+    def timed(self, target: TargetId, size: str, seconds: float, now: float) -> None:
+        """Take in how long an attempt took."""
+        ...
+
+    def forgive(self, channel: str) -> None:
+        """Forget every trouble of a channel."""
+        ...
+
+    def earn(self) -> None:
+        """Count a request's first attempt towards the retry budget."""
+        ...
+
+    def spend(self) -> None:
+        """Take a repeat out of the retry budget."""
+        ...
+
+    async def claim(self, target: TargetId, now: float) -> bool:
+        """Take the probe of a target; ``False``: somebody else has it."""
+        ...
+
+    def release(self, target: TargetId, claimed_at: float) -> None:
+        """Give back a probe that told nothing."""
+        ...
+
+    async def reserve(self, asks: Sequence[Ask], now: float, longest_s: float) -> float:
+        """Take a place in the flow of every rate; the seconds to wait. Over ``longest_s`` nothing was taken."""
         ...
 
 

@@ -1,26 +1,77 @@
-"""Who may be asked right now: what the relay and the operator know of channels, in one place.
+"""Who may be asked right now: what the relay asks before an attempt and tells after it, and the operator's hand brake.
 
-The decisions are pure and lie in ``core``; this holds the state they work on and the clock they are given. It must
-never send anything itself.
+The relay's part: ``view`` for the plan; for each step ``enter``, which gives an ``Admission`` or says why the target is
+passed over; ``Admission.end`` with how the attempt ended, once, whatever happened; ``pause`` before a repeat.
+
+An admission holds a place at the channel (``gates``), a place in the flow of its rates, and the probe when the target
+is on probation. The decisions are pure and lie in ``core``; this holds the clock and the dice they are given. It must
+never send anything, and never wait longer than ``limits.WAIT_S`` for a place and as long again for a rate.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.core.brake import Brake, BrakeState
-from gateway.core.table import RouteTable
-from gateway.ports import Brakes, Clock
+from gateway.core.health import PROBE_RETRY_S, Change, News, Trouble, standing
+from gateway.core.latency import size_class
+from gateway.core.limits import WAIT_S, busyness
+from gateway.core.policy import Target, rests
+from gateway.core.record import present, timestamp
+from gateway.core.resting import CHANNEL_LIMIT, Resting
+from gateway.core.table import Channel, RouteTable
+from gateway.core.types import Facts, Failure, FailureClass
+from gateway.core.view import View
+from gateway.core.walk import Road, Try
+from gateway.exchange import Presence
+from gateway.gates import Gates
+from gateway.ports import Ask, Brakes, Clock, Events, Shared
+
+_ALARMING = frozenset({Trouble.QUOTA_EXHAUSTED, Trouble.KEY_REJECTED, Trouble.ACCOUNT_NOT_READY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterMeans:
-    """What the roster works with; ``main`` chooses."""
+    """What the roster works with; ``main`` chooses. ``roll`` gives numbers in [0, 1)."""
 
     table: Callable[[], RouteTable]
     clock: Clock
+    roll: Callable[[], float]
+    shared: Shared
+    gates: Gates
     brakes: Brakes
+    events: Events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pass:
+    """On which terms a target may be asked: through a bar or not, and the probe that was taken for it."""
+
+    is_probe: bool = False
+    claimed_at: float | None = None
+
+
+class Admission:
+    """A place at a channel, from ``Roster.enter`` until ``end``."""
+
+    __slots__ = ("_ended", "_roster", "_size", "_started", "_target", "_terms")
+
+    def __init__(self, roster: "Roster", target: Target, size: str, terms: _Pass, started: float) -> None:
+        self._roster = roster
+        self._target = target
+        self._size = size
+        self._terms = terms
+        self._started = started
+        self._ended = False
+
+    def end(self, failure: Failure | None) -> None:
+        """Say how the attempt ended (``None``: it delivered) and give the place back; only the first call counts."""
+        if self._ended:
+            return
+        self._ended = True
+        self._roster.ended(self._target, failure, self._terms, self._size, self._started)
 
 
 class Roster:
@@ -29,18 +80,151 @@ class Roster:
     def __init__(self, means: RosterMeans) -> None:
         self._means = means
 
+    def view(self) -> View:
+        """Give what is known of the channels at this moment."""
+        means = self._means
+        channels = means.table().channels
+        return View(
+            now=means.clock.monotonic(),
+            wall=means.clock.now(),
+            health=means.shared.health,
+            brakes=means.brakes.current(),
+            latency=means.shared.latency,
+            busy={
+                name: busyness(inside, channels[name].max_in_flight)
+                for name, inside in means.gates.load().items()
+                if name in channels
+            },
+            roll=means.roll,
+        )
+
+    def road(self, passed: Collection[int]) -> Road:
+        """Give what the walk wants to know of the moment; ``passed``: places of targets that were passed over."""
+        return Road(passed=passed, die=self._means.roll(), may_repeat=self._means.shared.may_repeat)
+
+    async def pause(self, step: Try, presence: Presence) -> None:
+        """Wait before a repeat, and take it out of the retry budget; ends early when the client leaves."""
+        if step.pause_s is None:
+            return
+        self._means.shared.spend()
+        left = asyncio.Event()
+        presence.watch(left.set)
+        try:
+            async with asyncio.timeout(step.pause_s):
+                await left.wait()
+        except TimeoutError:
+            pass
+        finally:
+            presence.watch(None)
+
+    async def enter(self, step: Try, facts: Facts) -> Admission | Resting:
+        """Take a place for an attempt, waiting a moment when that helps; or say why its target is passed over."""
+        target, channel = step.target, step.target.channel
+        found = self._terms(step)
+        if isinstance(found, Resting):
+            return found
+        is_patient = step.is_first and step.is_last
+        if not await self._means.gates.enter(channel.name, channel.max_in_flight, patient=is_patient):
+            return Resting(target=target.name, reason=CHANNEL_LIMIT, back_in_s=WAIT_S)
+        with ExitStack() as undo:
+            undo.callback(self._means.gates.leave, channel.name)
+            wait_s = await self._means.shared.reserve(_asks(channel, facts), self._now(), WAIT_S)
+            if wait_s > WAIT_S:
+                return Resting(target=target.name, reason=CHANNEL_LIMIT, back_in_s=wait_s)
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            terms = await self._claimed(step)
+            if isinstance(terms, Resting):
+                return terms
+            undo.pop_all()
+        if step.is_first:
+            self._means.shared.earn()
+        return Admission(self, target, size_class(facts), terms, self._now())
+
+    def ended(self, target: Target, failure: Failure | None, terms: _Pass, size: str, started: float) -> None:
+        """Learn from an attempt and free its place; ``Admission.end`` calls it, once."""
+        shared, now = self._means.shared, self._now()
+        self._means.gates.leave(target.channel.name)
+        news = News(failure=failure, die=self._means.roll(), is_probe=terms.is_probe)
+        for change in shared.observe(target.id, news, now):
+            self._tell(change)
+        if terms.claimed_at is not None:
+            shared.release(target.id, terms.claimed_at)
+        if failure is None or failure.kind is FailureClass.TIMEOUT:
+            shared.timed(target.id, size, now - started, now)
+
     async def brake(self, name: str, state: BrakeState, until: datetime | None, reason: str | None) -> Brake | None:
         """Set a channel's hand brake, for every process on this database, and give it; ``None``: no such channel.
 
-        ``until`` is aware; absent: until it is set otherwise. Raises ``LedgerUnavailable`` when it cannot be written.
+        ``until`` is aware; absent: until it is set otherwise. ``on`` forgets the channel's troubles besides. Raises
+        ``LedgerUnavailable`` when it cannot be written.
         """
         if name not in self._means.table().channels:
             return None
-        brake = Brake(state=state, until=until, reason=reason, set_at=self._means.clock.now())
+        now = self._means.clock.now()
+        brake = Brake(state=state, until=until, reason=reason, set_at=now)
         await asyncio.to_thread(self._means.brakes.set, name, brake)
+        if state is BrakeState.ON:
+            self._means.shared.forgive(name)
+        until_text = None if until is None else timestamp(until)
+        said = {"channel": name, "state": state.value, "until": until_text, "reason": reason}
+        self._means.events.emit({"event": "channel.braked", "time": timestamp(now), **present({**said})})
         return brake
 
-    def brakes(self) -> Mapping[str, BrakeState]:
-        """Give the state of every channel's hand brake at this moment, in the order of the routes file."""
-        now, known = self._means.clock.now(), self._means.brakes.current()
-        return {name: known[name].at(now) if name in known else BrakeState.ON for name in self._means.table().channels}
+    def brakes(self) -> Mapping[str, Brake]:
+        """Give the hand brake of every channel at this moment, in the order of the routes file."""
+        view = self.view()
+        on = Brake(state=BrakeState.ON)
+        return {name: view.brake(name) or on for name in self._means.table().channels}
+
+    def _now(self) -> float:
+        return self._means.clock.monotonic()
+
+    def _terms(self, step: Try) -> _Pass | Resting:
+        """Look again, since a plan is older than its steps."""
+        target, view = step.target, self.view()
+        resting = rests(target, view)
+        stand = standing(view.health, target.id, view.now)
+        if resting is None:
+            return _Pass(is_probe=stand.is_probe)
+        if view.brake(target.channel.name) is not None:
+            return resting
+        is_last_hope = step.is_first and step.is_last
+        if stand.is_ejected_only and (target.is_kept or is_last_hope):
+            return _Pass(is_probe=True)
+        is_told_to = step.pause_s is not None and all(bar.trouble is Trouble.RATE_LIMITED for bar in stand.bars)
+        return _Pass() if is_told_to else resting
+
+    async def _claimed(self, step: Try) -> _Pass | Resting:
+        """Take the probe of a target on probation; who comes second is passed over, unless there is nobody else."""
+        terms = self._terms(step)
+        if isinstance(terms, Resting):
+            return terms
+        target, now = step.target, self._now()
+        if not standing(self._means.shared.health, target.id, now).is_probe:
+            return terms
+        if await self._means.shared.claim(target.id, now):
+            return _Pass(is_probe=True, claimed_at=now)
+        return Resting(target=target.name, reason=Trouble.EJECTED, back_in_s=PROBE_RETRY_S)
+
+    def _tell(self, change: Change) -> None:
+        event = {
+            "event": "target.barred" if change.is_barred else "target.restored",
+            "time": timestamp(self._means.clock.now()),
+            "channel": change.channel,
+            "row": change.row,
+            "reason": change.trouble.value,
+            "for_s": None if change.for_s is None else round(change.for_s, 1),
+            "alert": change.is_barred and change.trouble in _ALARMING,
+        }
+        self._means.events.emit(present({**event}))
+
+
+def _asks(channel: Channel, facts: Facts) -> list[Ask]:
+    """Say what an attempt takes of a channel's rates; a turn counts as one picture only when it carries the tool."""
+    limits = channel.limits
+    asks = [] if limits.requests is None else [Ask(key=f"rpm {channel.name}", rate=limits.requests)]
+    images = facts.n if facts.surface.is_images else int(facts.tool is not None)
+    if limits.images is not None and images:
+        asks.append(Ask(key=f"ipm {channel.name}", rate=limits.images, pieces=images))
+    return asks

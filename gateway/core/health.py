@@ -144,6 +144,15 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """How one attempt ended. ``is_probe``: it had been let through a bar. ``die``: for the jitter."""
+
+    failure: Failure | None
+    die: float = 0.0
+    is_probe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """A bar that came down or was lifted: what the operator is told."""
 

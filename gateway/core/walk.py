@@ -1,19 +1,26 @@
 """What to do after each attempt: try another target, or give up, and why.
 
-Rules: each target is tried at most once, in the plan's order; never more attempts than the plan allows, never past the
-deadline, never after the client has gone. A route's ``on_failure`` goes before the class's own action, except after
-content has reached the client or the client has left. So a walk ends after at most one step per target and one more.
-It must never look at a clock: the time is given in.
+Rules: targets are tried in the plan's order, each once, unless the route says to ask the same one again after a class
+of failure; never more attempts than the plan allows, never past the deadline, never after the client has gone. A repeat
+waits: as long as the upstream said, and a full jitter that doubles; what would have to wait too long, or has no retry
+budget left, is not repeated. Then the route's ``on_failure``, else the class's own action decides, except after content
+has reached the client or the client has left. So a walk ends after at most one step per allowed attempt and one more.
+It must never look at a clock or throw a die: both are given in.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from gateway.core.policy import Plan, Target
 from gateway.core.table import Route
 from gateway.core.types import Action, Cause, Failure, FailureClass
+
+SAME: Final = "same"  # what an attempt's row says when its target is asked again
+JITTER_S: Final = 0.5  # the first repeat's jitter; each further one's is twice as long
+LONGEST_JITTER_S: Final = 8.0
+LONGEST_PAUSE_S: Final = 30.0
 
 _FINAL: Final = frozenset({FailureClass.CUT, FailureClass.CLIENT_GONE})
 _OVERDUE: Final = frozenset({FailureClass.TIMEOUT, FailureClass.UNREACHABLE})
@@ -39,12 +46,28 @@ class GiveUpReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Try:
-    """Ask this target now; the attempt has ``allowed_s`` seconds, and ``overdue`` is what to call it when they pass."""
+    """Ask this target; the attempt has ``allowed_s`` seconds, and ``overdue`` is what to call it when they pass.
+
+    ``pause_s``: wait so long before, since it is a repeat; absent: it is none. ``is_first``: nothing was tried before.
+    ``is_last``: no other target is left.
+    """
 
     index: int
     target: Target
     allowed_s: float
     overdue: Cause
+    pause_s: float | None = None
+    is_first: bool = False
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Road:
+    """What of the moment changes the next step: targets that were passed over, a die in [0, 1), the retry budget."""
+
+    passed: Collection[int] = ()
+    die: float = 0.0
+    may_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +77,39 @@ class GiveUp:
     reason: GiveUpReason
 
 
+CLEAR: Final = Road()
+
+
 def next_step(
-    plan: Plan, history: Sequence[Tried], now_s: float, started_s: float, *, client_gone: bool
+    plan: Plan, history: Sequence[Tried], now_s: float, started_s: float, *, client_gone: bool, road: Road = CLEAR
 ) -> Try | GiveUp:
     """Say what comes after ``history``. ``now_s`` and ``started_s`` (of the request) are seconds of one clock."""
     left_s = plan.deadline_s - (now_s - started_s)
-    tried = {attempt.target for attempt in history}
-    index = next((at for at in range(len(plan.targets)) if at not in tried), None)
-    reason = _obstacle(plan, history, left_s, client_gone=client_gone)
+    reason = _end(history, left_s, client_gone=client_gone)
     if reason is not None:
         return GiveUp(reason=reason)
-    if index is None:
+    pause_s = _pause_s(plan, history, road, left_s)
+    if pause_s is not None:
+        return replace(_try(plan, history[-1].target, left_s - pause_s), pause_s=pause_s)
+    if history and action_after(plan.route, history[-1].failure) is Action.STOP:
+        return GiveUp(reason=GiveUpReason.STOPPED)
+    gone = {attempt.target for attempt in history} | set(road.passed)
+    left = [at for at in range(len(plan.targets)) if at not in gone]
+    if not left:
         return GiveUp(reason=GiveUpReason.EXHAUSTED)
     if len(history) >= plan.max_attempts:
         return GiveUp(reason=GiveUpReason.MAX_ATTEMPTS)
+    return replace(_try(plan, left[0], left_s), is_first=not history, is_last=len(left) == 1)
+
+
+def action_after(route: Route, failure: Failure) -> Action:
+    """Give the action for a failure on this route, repeats aside."""
+    if failure.kind in _FINAL:
+        return Action.STOP
+    return route.on_failure.get(failure.kind, failure.action)
+
+
+def _try(plan: Plan, index: int, left_s: float) -> Try:
     target = plan.targets[index]
     return Try(
         index=index,
@@ -77,20 +119,25 @@ def next_step(
     )
 
 
-def action_after(route: Route, failure: Failure) -> Action:
-    """Give the action for a failure on this route."""
-    if failure.kind in _FINAL:
-        return Action.STOP
-    return route.on_failure.get(failure.kind, failure.action)
-
-
-def _obstacle(plan: Plan, history: Sequence[Tried], left_s: float, *, client_gone: bool) -> GiveUpReason | None:
+def _end(history: Sequence[Tried], left_s: float, *, client_gone: bool) -> GiveUpReason | None:
     if client_gone:
         return GiveUpReason.CLIENT_GONE
     last = history[-1].failure if history else None
     # A timer may fire a tick early: the attempt that met the deadline is the last, whatever the clock says.
     if left_s <= 0 or (last is not None and last.kind in _OVERDUE and last.detail == Cause.DEADLINE):
         return GiveUpReason.DEADLINE
-    if last is not None and action_after(plan.route, last) is Action.STOP:
-        return GiveUpReason.STOPPED
     return None
+
+
+def _pause_s(plan: Plan, history: Sequence[Tried], road: Road, left_s: float) -> float | None:
+    """Give the seconds to wait before the last target is asked again; ``None``: it is not."""
+    if not history or history[-1].failure.kind in _FINAL or history[-1].target in road.passed:
+        return None
+    last = history[-1]
+    allowed = plan.route.repeats.get(last.failure.kind, 0)
+    repeats = sum(attempt.target == last.target for attempt in history) - 1
+    if repeats >= allowed or len(history) >= plan.max_attempts or not road.may_repeat:
+        return None
+    jitter_s = road.die * min(LONGEST_JITTER_S, JITTER_S * 2.0**repeats)
+    pause_s = (last.failure.retry_after_s or 0.0) + jitter_s
+    return pause_s if pause_s <= LONGEST_PAUSE_S and pause_s < left_s else None
