@@ -29,14 +29,17 @@ class Billing:
         self._ledger = ledger
         self._events = events
 
-    async def begin(self, job: Job, config_version: str, attempt: AttemptIntent) -> None:
-        """Commit that ``attempt`` is about to be sent. Raises ``LedgerUnavailable``: then nothing may be sent."""
+    async def begin(self, job: Job, config_version: str, attempt: AttemptIntent, *, opens: bool) -> None:
+        """Commit that ``attempt`` is about to be sent; ``opens`` says that it is the first of its request.
+
+        Raises ``LedgerUnavailable``: then nothing may be sent.
+        """
         intent = None
-        if attempt.n == 1:
+        if opens:
             intent = RequestIntent(
                 request_id=job.request_id,
                 time=job.time,
-                endpoint=job.facts.surface,
+                endpoint=job.facts.endpoint,
                 asked_model=job.facts.asked_model,
                 config_version=config_version,
             )

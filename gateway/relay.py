@@ -14,10 +14,21 @@ from gateway.billing import Billing
 from gateway.core.policy import Plan, Target, plan
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.table import RouteTable
-from gateway.core.types import Action, AttemptId, Cause, Observation, Outcome, Phase, Refusal, RequestId
+from gateway.core.types import (
+    Action,
+    AttemptId,
+    Cause,
+    FailureClass,
+    Observation,
+    Outcome,
+    Phase,
+    Refusal,
+    RequestId,
+)
 from gateway.core.verdict import PublicError, public_error
 from gateway.core.walk import GiveUp, Tried, Try, action_after, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
+from gateway.custody import Custody
 from gateway.exchange import Answered, Presence, Wires, exchange, judge
 from gateway.gates import Gates
 from gateway.ports import AnswerBody, AttemptIntent, Clock, Job, LedgerUnavailable
@@ -50,7 +61,8 @@ class Refused:
 class Result:
     """What the client gets: a body kept whole (to be closed by whoever writes it), or an error; and the record.
 
-    ``may_retry``: nothing was started and trying again can help (then ``retry_after_s`` says when).
+    ``may_retry``: nothing was started and trying again can help (then ``retry_after_s`` says when). ``is_written``: it
+    was a stream, and all of it has gone out.
     """
 
     status: int
@@ -61,39 +73,7 @@ class Result:
     upstream_headers: tuple[tuple[str, str], ...] = ()
     may_retry: bool = False
     retry_after_s: float | None = None
-
-
-@dataclass(slots=True)
-class _Story:
-    """What happened so far to one request; lives as long as ``run``."""
-
-    job: Job
-    table: RouteTable
-    plan: Plan
-    presence: Presence
-    attempts: list[AttemptRecord] = field(default_factory=list)
-    tried: list[Tried] = field(default_factory=list)
-    kept: Answered | None = None  # the answer the client gets: a delivery, or a Response that reports its failure
-    begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
-    delivered: bool = False
-
-    def end(self) -> None:
-        """Say of the last attempt what was done after it: nothing, whatever its failure allowed."""
-        if self.attempts:
-            self.attempts[-1] = replace(self.attempts[-1], action=Action.STOP)
-
-    @property
-    def header(self) -> Header:
-        job = self.job
-        return Header(
-            time=job.time,
-            request_id=job.request_id,
-            endpoint=job.facts.surface,
-            stream=job.facts.stream,
-            config_version=self.table.version,
-            facts=job.facts,
-            directives=job.directives,
-        )
+    is_written: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +83,7 @@ class Means:
     table: Callable[[], RouteTable]
     wires: Wires
     billing: Billing
+    custody: Custody
     clock: Clock
     gates: Gates
     new_attempt_id: Callable[[], AttemptId]
@@ -114,24 +95,24 @@ class Relay:
     def __init__(self, means: Means) -> None:
         self._means = means
 
-    async def run(self, job: Job, presence: Presence) -> Result:
-        """Serve one job to its end. Never raises for what can be expected; settles even when cancelled."""
+    async def run(self, job: Job, presence: Presence, outlet: Outlet | None = None) -> Result:
+        """Serve one job to its end. Never raises for what can be expected; settles even when cancelled.
+
+        ``outlet`` is the client's end when a stream was asked for; what goes out through it is over when this returns.
+        """
         table = self._means.table()
         planned = plan(job.facts, job.directives, table)
         if isinstance(planned, Refusal):
             return await self._refuse(job, table, planned)
-        story = _Story(job=job, table=table, plan=planned, presence=presence)
-        error: PublicError | None = None
+        story = Story(job, table, planned, presence, self._means.clock, outlet)
         try:
             await self._walk(story)
         except LedgerUnavailable:
-            error = LEDGER_UNAVAILABLE
+            return await self._finish(story, LEDGER_UNAVAILABLE)
         except asyncio.CancelledError:
-            await self._settle(story, self._ending(story, None))
+            await self._settle(story, story.ending(None))
             raise
-        if error is None and story.kept is None:
-            error = public_error(planned, story.tried)
-        return await self._finish(story, error)
+        return await self._finish(story, story.error())
 
     async def refuse(self, refused: Refused) -> Record:
         """Settle and log a request that never became a job; gives its record, for the stamps."""
@@ -147,15 +128,7 @@ class Relay:
         return record
 
     async def _refuse(self, job: Job, table: RouteTable, refusal: Refusal) -> Result:
-        header = Header(
-            time=job.time,
-            request_id=job.request_id,
-            endpoint=job.facts.surface,
-            stream=job.facts.stream,
-            config_version=table.version,
-            facts=job.facts,
-            directives=job.directives,
-        )
+        header = header_of(job, table)
         record = unrouted(header, self._refusal_ending(refusal, job.started), refusal.excluded)
         await self._means.billing.settle(record)
         error = PublicError(
@@ -173,7 +146,7 @@ class Relay:
             retry_after_s=refusal.retry_after_s,
         )
 
-    async def _walk(self, story: _Story) -> None:
+    async def _walk(self, story: Story) -> None:
         """THE attempt loop."""
         while True:
             step = next_step(
@@ -188,87 +161,57 @@ class Relay:
                 return
             ended = await self._attempt(story, step)
             if ended.failure is None:
-                self._keep(story, ended)
-                story.delivered = True
+                story.keep(ended)
                 return
             story.tried.append(Tried(target=step.index, failure=ended.failure))
+            if story.is_committed:  # part of this answer is with the client: no other can follow it
+                story.keep(ended)
+                story.end()
+                return
             if ended.failure.passes_through and len(story.tried) == 1:
-                self._keep(story, ended)
+                story.keep(ended)
             else:
                 ended.close()
 
-    @staticmethod
-    def _keep(story: _Story, ended: Answered) -> None:
-        if story.kept is not None:
-            story.kept.close()
-        story.kept = ended
-
-    async def _attempt(self, story: _Story, step: Try) -> Answered:
+    async def _attempt(self, story: Story, step: Try) -> Answered:
         """Try one target: a place at the channel, the intent, the exchange, the verdict, the row of the record."""
-        started = self._means.clock.monotonic()
-        attempt_id = self._means.new_attempt_id()
+        attempt = Attempt(
+            attempt_id=self._means.new_attempt_id(), target=step.target, started=self._means.clock.monotonic()
+        )
         ended = Answered(seen=Observation(phase=Phase.SENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))  # if cancelled
         try:
-            ended = await self._send(story, step, attempt_id)
+            ended = await self._send(story, step, attempt)
         finally:
-            ended.failure = judge(ended, story.job.facts, step, story.table.codes)
-            if attempt_id in story.begun or ended.seen.cause is Cause.POOL_TIMEOUT:
-                story.attempts.append(self._row(story, step.target, ended, attempt_id, started))
+            if story.outlet is not None:
+                ended.events = [*story.outlet.withdraw(), *(ended.stream.last if ended.stream else ())]
+            ended.failure = judge(ended, story.job.facts, step, story.table.codes, must_stream=story.must_stream)
+            if attempt.attempt_id in story.begun or ended.seen.cause is Cause.POOL_TIMEOUT:
+                story.attempts.append(story.row(attempt, ended))
         return ended
 
-    async def _send(self, story: _Story, step: Try, attempt_id: AttemptId) -> Answered:
+    async def _send(self, story: Story, step: Try, attempt: Attempt) -> Answered:
         channel = step.target.channel
         if not await self._means.gates.enter(channel.name, channel.max_in_flight):
             return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.POOL_TIMEOUT, elapsed_s=0.0))
         try:
-            await self._means.billing.begin(story.job, story.table.version, self._intent(story, step, attempt_id))
-            story.begun.add(attempt_id)
-            return await exchange(self._means.wires, story.job, step, story.presence)
+            if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
+                return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))
+            await self._means.billing.begin(story.job, story.table.version, story.intent(attempt))
+            story.begun.add(attempt.attempt_id)
+            follower = follower_for(self._means.wires, story.job, step, story.outlet)
+            if follower is not None and story.outlet is not None:
+                story.outlet.expect(partial(story.head, attempt, follower))
+            return await exchange(self._means.wires, story.job, step, story.presence, follower)
         finally:
             self._means.gates.leave(channel.name)
 
-    def _intent(self, story: _Story, step: Try, attempt_id: AttemptId) -> AttemptIntent:
-        channel = step.target.channel
-        return AttemptIntent(
-            request_id=story.job.request_id,
-            attempt_id=attempt_id,
-            n=len(story.attempts) + 1,
-            channel=channel.name,
-            owner=channel.owner,
-            row=step.target.row.name,
-            surface=story.job.facts.surface,
-            region=channel.region,
-            sent_model=step.target.sent_model,
-            started=self._means.clock.now(),
-        )
-
-    def _row(
-        self, story: _Story, target: Target, ended: Answered, attempt_id: AttemptId, started: float
-    ) -> AttemptRecord:
-        seen, failure, channel = ended.seen, ended.failure, target.channel
-        return AttemptRecord(
-            n=len(story.attempts) + 1,
-            attempt_id=attempt_id,
-            channel=channel.name,
-            owner=channel.owner,
-            row=target.row.name,
-            surface=story.job.facts.surface,
-            region=channel.region,
-            sent_model=target.sent_model,
-            started_ms=_ms(started - story.job.started),
-            first_byte_ms=ended.first_byte_ms,
-            duration_ms=_ms(self._means.clock.monotonic() - started),
-            outcome=failure.outcome if failure else Outcome.DELIVERED,
-            status=seen.status,
-            failure=failure,
-            action=action_after(story.plan.route, failure) if failure else None,
-            upstream_request_id=seen.headers.get("x-request-id"),
-            usage=ended.reading.usage if ended.reading else None,
-        )
-
-    async def _finish(self, story: _Story, error: PublicError | None) -> Result:
-        record = await self._settle(story, self._ending(story, error))
+    async def _finish(self, story: Story, error: PublicError | None) -> Result:
+        """Settle; then give the client what it gets: an answer kept whole, the end of a stream, or an error."""
+        record = await self._settle(story, story.ending(error))
         kept = story.kept
+        if story.outlet is not None and story.is_streamed:
+            await self._end_stream(story, story.outlet, record, error)
+            return Result(status=200, record=record, is_written=True)
         if error is not None or kept is None or kept.answer is None:
             if kept is not None:
                 kept.close()
@@ -286,35 +229,30 @@ class Relay:
             record=record,
             body=kept.answer,
             content_type=headers.get("content-type", "application/json"),
-            upstream_headers=tuple((name, headers[name]) for name in TRAVELLING_HEADERS if name in headers),
+            upstream_headers=travelling(headers),
         )
 
-    async def _settle(self, story: _Story, ending: Ending) -> Record:
+    @staticmethod
+    async def _end_stream(story: Story, outlet: Outlet, record: Record, error: PublicError | None) -> None:
+        head = story.last_head(record)
+        if error is None and story.kept is not None:
+            await outlet.finish(head, story.kept.events)
+            return
+        if story.kept is not None:
+            story.kept.close()
+        await outlet.fail(head, error or LOST, story.next_sequence)
+
+    async def _settle(self, story: Story, ending: Ending) -> Record:
         served = story.kept.reading if story.kept else None
         record = routed(story.header, ending, story.plan, story.attempts, served)
         await self._means.billing.settle(record)
         return record
 
-    def _ending(self, story: _Story, error: PublicError | None) -> Ending:
-        status = error.status if error else (story.kept.seen.status or 200 if story.kept else CLIENT_CLOSED_REQUEST)
-        failure = story.tried[0].failure if story.tried and not story.delivered else None
-        return Ending(
-            status=status,
-            latency_ms=_ms(self._means.clock.monotonic() - story.job.started),
-            code=error.code if error else None,
-            fault=failure.fault if failure else None,
-            delivered=story.kept is not None and not story.presence.gone,
-        )
-
     def _refusal_ending(self, refusal: Refusal, started: float) -> Ending:
         return Ending(
             status=refusal.status,
-            latency_ms=_ms(self._means.clock.monotonic() - started),
+            latency_ms=as_ms(self._means.clock.monotonic() - started),
             code=refusal.code,
             fault=refusal.fault,
         )
 
-
-def _ms(seconds: float) -> float:
-    """Give milliseconds to the tenth."""
-    return max(0.0, round(seconds * 1000, 1))

@@ -78,6 +78,9 @@ async def _run(services: Services, job: Job, receive: Receive, send: Send, visit
             result = await services.relay.run(job, presence)
             visit.settled = True
             await _deliver(send, result, presence)
+        except asyncio.CancelledError:
+            visit.settled = True  # the relay settles what it is torn away from
+            raise
         finally:
             watch.cancel()
             job.body.close()
