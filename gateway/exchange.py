@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.answer import AnswerSpool
 from gateway.core.failures import ClassifyContext, classify
-from gateway.core.table import FailureCodes
+from gateway.core.table import Channel, FailureCodes
 from gateway.core.types import AnswerFacts, Cause, Facts, Failure, Observation, Phase, Reading
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
@@ -50,6 +50,7 @@ class Answered:
     failure: Failure | None = None
     answer: AnswerSpool | None = None
     first_byte_ms: float | None = None
+    channel: Channel | None = None  # who was asked
 
     def close(self) -> None:
         """Give the answer's memory and files back."""
@@ -117,14 +118,14 @@ async def _exchange(wires: Wires, job: Job, step: Try) -> Answered:
     if isinstance(sent, Broken):
         elapsed_s = wires.clock.monotonic() - started
         return Answered(seen=Observation(phase=sent.phase, cause=sent.cause, elapsed_s=elapsed_s))
-    ended = await _take(wires, sent, started)
+    ended = await take(wires, sent, started)
     if ended.seen.phase is Phase.DONE:
         ended.reading = codec.read(job, ended.seen)
     return ended
 
 
-async def _take(wires: Wires, sent: Exchange, started: float) -> Answered:
-    """Take the whole answer into the spool."""
+async def take(wires: Wires, sent: Exchange, started: float) -> Answered:
+    """Take a whole answer into the spool; ``started``: the clock's seconds when its call was made."""
     first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
     answer = AnswerSpool(wires.spool)
     facts: AnswerFacts | None = None

@@ -16,6 +16,7 @@ from gateway.config import Loaded
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.table import Api
 from gateway.core.types import AttemptId, RequestId
+from gateway.custody import Custody
 from gateway.exchange import Wires
 from gateway.gates import Gates
 from gateway.intake import Intake
@@ -23,6 +24,7 @@ from gateway.ports import Clock
 from gateway.relay import Means, Relay
 from gateway.sandbox import Sandbox
 from gateway.spool import Spool
+from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.events import JsonLines
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.upstream import Upstream
@@ -97,6 +99,7 @@ def build(loaded: Loaded, data_dir: Path, out: BinaryIO, upstream: Upstream | No
         table=lambda: loaded.table,
         wires=wires,
         billing=Billing(ledger, events),
+        custody=Custody(open_bindings(loaded.settings.database, ledger.write), clock, events),
         clock=clock,
         gates=Gates(),
         new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
