@@ -7,6 +7,7 @@ settlement that fails is reported on the log with its record, never turned into 
 """
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.core.record import AttemptRecord, Record, timestamp
 from gateway.core.types import JsonObject
@@ -22,12 +23,20 @@ from gateway.ports import (
 )
 
 
-class Billing:
-    """Writes intents and settlements over the ``Ledger`` port, and the request's line to the log."""
+def _unseen(_record: Record) -> None:
+    """Nobody counts."""
 
-    def __init__(self, ledger: Ledger, events: Events) -> None:
+
+class Billing:
+    """Writes intents and settlements over the ``Ledger`` port, and the request's line to the log.
+
+    ``seen`` is told every record once, when it is logged; it must neither wait nor raise.
+    """
+
+    def __init__(self, ledger: Ledger, events: Events, seen: Callable[[Record], None] = _unseen) -> None:
         self._ledger = ledger
         self._events = events
+        self._seen = seen
 
     async def begin(self, job: Job, config_version: str, attempt: AttemptIntent, *, opens: bool) -> None:
         """Commit that ``attempt`` is about to be sent; ``opens`` says that it is the first of its request.
@@ -67,6 +76,14 @@ class Billing:
                     "reason": str(lost),
                 }
             )
+        self._log(record, document)
+
+    def note(self, record: Record) -> None:
+        """Count and log a record that gets no row in the ledger: a request that was shed. Never waits."""
+        self._log(record, record.as_json())
+
+    def _log(self, record: Record, document: JsonObject) -> None:
+        self._seen(record)
         self._events.emit({"event": "request.finished", **document})
 
 

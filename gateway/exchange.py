@@ -1,13 +1,14 @@
-"""One exchange with one upstream: a call out, its whole answer into the spool, and what was seen of it.
+"""One exchange with one upstream: a call out, its answer into the spool or followed, and what was seen of it.
 
 Rules: no retry, no fallback, no ledger here; one call is one call. What comes back is an ``Answered``: the observation,
-what the codec read, the verdict, and the answer's bytes while anybody may want them. A picture that was sent for is
+what the codec read, the verdict, and the answer's bytes while anybody may want them. An answer that is a stream of
+events is passed on while it comes (``streaming``), any other is taken whole first. A picture that was sent for is
 waited for even when the client has left; a plain Responses turn is cut short then.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.answer import AnswerSpool
 from gateway.core.failures import ClassifyContext, classify
@@ -15,8 +16,9 @@ from gateway.core.table import Channel, FailureCodes
 from gateway.core.types import AnswerFacts, Cause, Facts, Failure, Observation, Phase, Reading
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
-from gateway.ports import Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Senders
+from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Outlet, Senders
 from gateway.spool import Spool, SpoolFull, spliced
+from gateway.streaming import Follower, Note, is_event_stream, observe
 
 
 class Presence:
@@ -43,7 +45,11 @@ class Presence:
 
 @dataclass(slots=True, kw_only=True)
 class Answered:
-    """One attempt's end. ``answer`` is open until it is given away or closed; ``failure`` absent means delivered."""
+    """One attempt's end. ``failure`` absent means delivered.
+
+    What is open until it is given away or closed: ``answer``, the whole answer; or ``events``, those of a stream that
+    have not gone out. ``stream`` is what followed the stream, when the answer was one.
+    """
 
     seen: Observation
     reading: Reading | None = None
@@ -51,11 +57,15 @@ class Answered:
     answer: AnswerSpool | None = None
     first_byte_ms: float | None = None
     channel: Channel | None = None  # who was asked
+    stream: Follower | None = None
+    events: list[AnswerBody] = field(default_factory=list)
 
     def close(self) -> None:
         """Give the answer's memory and files back."""
         if self.answer is not None:
             self.answer.close()
+        for event in self.events:
+            event.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,37 +78,57 @@ class Wires:
     clock: Clock
 
 
-async def exchange(wires: Wires, job: Job, step: Try, presence: Presence) -> Answered:
+def follower_for(wires: Wires, job: Job, step: Try, outlet: Outlet, note: Note) -> Follower:
+    """Give what follows the answer of one attempt, should it be a stream."""
+    return Follower(job, wires.codecs[step.target.channel.api], wires.spool, outlet, note)
+
+
+async def exchange(wires: Wires, job: Job, step: Try, presence: Presence, follower: Follower | None = None) -> Answered:
     """Make the call of one attempt and read its answer; never raises for what an upstream or a client may do."""
     if is_image_work(job.facts):
-        return await _exchange(wires, job, step)
+        return await _exchange(wires, job, step, follower)
     started = wires.clock.monotonic()
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as scope:
             presence.watch(lambda: scope.reschedule(loop.time()))
-            ended = await _exchange(wires, job, step)
+            ended = await _exchange(wires, job, step, follower)
             presence.watch(None)
             return ended
     except TimeoutError:
-        elapsed_s = wires.clock.monotonic() - started
-        return Answered(seen=Observation(phase=Phase.SENT, cause=Cause.CLIENT_GONE, elapsed_s=elapsed_s))
+        return abandoned(wires.clock.monotonic() - started, follower)
     finally:
         presence.watch(None)
 
 
-def judge(ended: Answered, facts: Facts, step: Try, codes: FailureCodes) -> Failure | None:
-    """Classify what was seen; ``None`` is a delivery."""
+def abandoned(elapsed_s: float, follower: Follower | None) -> Answered:
+    """Say what is known of a call that ended because nobody waits for it any more."""
+    is_stream = follower is not None and bool(follower.headers)
+    seen = Observation(
+        phase=Phase.ANSWERED if is_stream else Phase.SENT,
+        cause=Cause.CLIENT_GONE,
+        elapsed_s=elapsed_s,
+        headers=follower.headers if follower else {},
+        stream=follower.tally.facts if follower and is_stream else None,
+    )
+    return Answered(seen=seen, stream=follower, reading=follower.tally.reading() if follower and is_stream else None)
+
+
+def judge(
+    ended: Answered, facts: Facts, step: Try, codes: FailureCodes, *, must_stream: bool = False
+) -> Failure | None:
+    """Classify what was seen; ``None`` is a delivery. ``must_stream``: nothing but a stream can be given away."""
     context = ClassifyContext(
         surface=facts.surface,
         has_image_tool=facts.tool is not None,
         tool_forced=facts.tool is not None and facts.tool.forced,
         channel_kind=step.target.channel.kind,
+        must_stream=must_stream,
     )
     return classify(ended.seen, ended.reading, context, codes)
 
 
-async def _exchange(wires: Wires, job: Job, step: Try) -> Answered:
+async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None) -> Answered:
     channel = step.target.channel
     codec = wires.codecs[channel.api]
     wire = codec.encode(job, channel, step.target.sent_model, step.target.tool_sent_model)
@@ -118,10 +148,21 @@ async def _exchange(wires: Wires, job: Job, step: Try) -> Answered:
     if isinstance(sent, Broken):
         elapsed_s = wires.clock.monotonic() - started
         return Answered(seen=Observation(phase=sent.phase, cause=sent.cause, elapsed_s=elapsed_s))
+    if follower is not None:
+        follower.headers = sent.headers
+        if is_event_stream(sent):
+            return await _follow(wires, sent, started, follower)
     ended = await take(wires, sent, started)
     if ended.seen.phase is Phase.DONE:
         ended.reading = codec.read(job, ended.seen)
     return ended
+
+
+async def _follow(wires: Wires, sent: Exchange, started: float, follower: Follower) -> Answered:
+    """Pass a stream on while it comes."""
+    first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
+    seen = await observe(follower, sent, wires.clock, started)
+    return Answered(seen=seen, reading=follower.tally.reading(), stream=follower, first_byte_ms=first_byte_ms)
 
 
 async def take(wires: Wires, sent: Exchange, started: float) -> Answered:

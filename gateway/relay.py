@@ -7,34 +7,24 @@ Whatever happens, the request is settled once and its record is logged once.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from gateway.billing import Billing
-from gateway.core.policy import Plan, Target, plan
-from gateway.core.record import AttemptRecord, Record
+from gateway.core.policy import plan
+from gateway.core.record import Record
 from gateway.core.table import RouteTable
-from gateway.core.types import (
-    Action,
-    AttemptId,
-    Cause,
-    FailureClass,
-    Observation,
-    Outcome,
-    Phase,
-    Refusal,
-    RequestId,
-)
-from gateway.core.verdict import PublicError, public_error
-from gateway.core.walk import GiveUp, Tried, Try, action_after, next_step
+from gateway.core.types import AttemptId, Cause, Observation, Phase, Refusal, RequestId
+from gateway.core.verdict import PublicError
+from gateway.core.walk import GiveUp, Tried, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
-from gateway.exchange import Answered, Presence, Wires, exchange, judge
+from gateway.exchange import Answered, Presence, Wires, exchange, follower_for, judge
 from gateway.gates import Gates
-from gateway.ports import AnswerBody, AttemptIntent, Clock, Job, LedgerUnavailable
-
-CLIENT_CLOSED_REQUEST = 499
-TRAVELLING_HEADERS = ("openai-processing-ms", "openai-version")
+from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable, Outlet
+from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
+from gateway.streaming import Follower
 
 LEDGER_UNAVAILABLE = PublicError(
     status=503,
@@ -101,7 +91,10 @@ class Relay:
         ``outlet`` is the client's end when a stream was asked for; what goes out through it is over when this returns.
         """
         table = self._means.table()
-        planned = plan(job.facts, job.directives, table)
+        kept_by = await self._means.custody.destination(job.facts.references, table)
+        if isinstance(kept_by, Refusal):
+            return await self._refuse(job, table, kept_by)
+        planned = plan(job.facts, job.directives, table, bound_to=kept_by.name if kept_by else None)
         if isinstance(planned, Refusal):
             return await self._refuse(job, table, planned)
         story = Story(job, table, planned, presence, self._means.clock, outlet)
@@ -182,6 +175,7 @@ class Relay:
         try:
             ended = await self._send(story, step, attempt)
         finally:
+            ended.channel = step.target.channel
             if story.outlet is not None:
                 ended.events = [*story.outlet.withdraw(), *(ended.stream.last if ended.stream else ())]
             ended.failure = judge(ended, story.job.facts, step, story.table.codes, must_stream=story.must_stream)
@@ -196,17 +190,26 @@ class Relay:
         try:
             if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
                 return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))
-            await self._means.billing.begin(story.job, story.table.version, story.intent(attempt))
+            intent = story.intent(attempt)
+            await self._means.billing.begin(story.job, story.table.version, intent, opens=not story.begun)
             story.begun.add(attempt.attempt_id)
-            follower = follower_for(self._means.wires, story.job, step, story.outlet)
-            if follower is not None and story.outlet is not None:
-                story.outlet.expect(partial(story.head, attempt, follower))
+            follower = self._follower(story, step, attempt)
             return await exchange(self._means.wires, story.job, step, story.presence, follower)
         finally:
             self._means.gates.leave(channel.name)
 
+    def _follower(self, story: Story, step: Try, attempt: Attempt) -> Follower | None:
+        """Be ready to follow the answer, should it be a stream: from now on its head may go out."""
+        if story.outlet is None:
+            return None
+        note = partial(self._means.custody.bind, story.job, step.target.channel)
+        follower = follower_for(self._means.wires, story.job, step, story.outlet, note)
+        story.outlet.expect(partial(story.head, attempt, follower))
+        return follower
+
     async def _finish(self, story: Story, error: PublicError | None) -> Result:
         """Settle; then give the client what it gets: an answer kept whole, the end of a stream, or an error."""
+        await self._bind(story)
         record = await self._settle(story, story.ending(error))
         kept = story.kept
         if story.outlet is not None and story.is_streamed:
@@ -232,15 +235,22 @@ class Relay:
             upstream_headers=travelling(headers),
         )
 
+    async def _bind(self, story: Story) -> None:
+        """Note who keeps what the client may refer to later, before the client can know of it."""
+        kept = story.kept
+        if kept is not None and kept.channel is not None and kept.reading is not None:
+            await self._means.custody.bind(story.job, kept.channel, kept.reading.ids)
+
     @staticmethod
     async def _end_stream(story: Story, outlet: Outlet, record: Record, error: PublicError | None) -> None:
         head = story.last_head(record)
-        if error is None and story.kept is not None:
-            await outlet.finish(head, story.kept.events)
-            return
-        if story.kept is not None:
-            story.kept.close()
-        await outlet.fail(head, error or LOST, story.next_sequence)
+        kept = story.kept
+        if error is not None:
+            await outlet.fail(head, error, story.next_sequence)
+        elif kept is not None:
+            await outlet.finish(head, kept.events)
+        if kept is not None:
+            kept.close()
 
     async def _settle(self, story: Story, ending: Ending) -> Record:
         served = story.kept.reading if story.kept else None
@@ -255,4 +265,3 @@ class Relay:
             code=refusal.code,
             fault=refusal.fault,
         )
-

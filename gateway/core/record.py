@@ -114,12 +114,14 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRecord:
-    """What the client got. ``delivery``: b64_json, url or none."""
+    """What the client got. ``delivery``: b64_json, url, stream or none. Previews are counted on streams only."""
 
     status: int
     delivery: str = "none"
     response_id: str | None = None
     images: tuple[ImageFacts, ...] = ()
+    partial_images_received: int | None = None
+    partial_images_sent: int | None = None
     code: str | None = None  # our error code, on a failure
 
     def as_json(self) -> JsonObject:
@@ -131,6 +133,8 @@ class ResultRecord:
                 "response_id": self.response_id,
                 "code": self.code,
                 "images": [image_json(image) for image in self.images],
+                "partial_images_received": self.partial_images_received,
+                "partial_images_sent": self.partial_images_sent,
             }
         )
 

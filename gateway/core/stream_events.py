@@ -96,7 +96,7 @@ def sequence_of(event: Event) -> int | None:
 class Tally:
     """What the events of one answer have told so far. ``expected`` is how many pictures end an images stream."""
 
-    __slots__ = ("_error", "_expected", "_last", "_pictures", "_surface", "_url_count", "facts", "next_sequence")
+    __slots__ = ("_error", "_expected", "_last", "_pictures", "_surface", "_url_count", "facts")
 
     def __init__(self, surface: Surface, expected: int) -> None:
         self._surface = surface
@@ -106,7 +106,6 @@ class Tally:
         self._url_count = 0
         self._error: ErrorBody | None = None
         self.facts = StreamFacts(has_content=False, is_ended=False)
-        self.next_sequence: int | None = None  # of an event that would be added after the last one
 
     @property
     def is_over(self) -> bool:
@@ -115,8 +114,6 @@ class Tally:
 
     def add(self, heard: Heard) -> None:
         """Take one more event into account."""
-        if heard.sequence is not None:
-            self.next_sequence = heard.sequence + 1
         reading = heard.reading
         if heard.kind is EventKind.ERROR:
             self._error = reading.error if reading and reading.error else ErrorBody(message="")

@@ -5,12 +5,15 @@ only knows which attempt's owner the client is told (the one that served, else t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from gateway.core.policy import Plan, Target
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
 from gateway.core.types import Directives, Excluded, Facts, Fault, Reading, RequestId, Surface
+
+PENDING: Final = "pending"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,14 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Previews:
+    """How many previews a stream brought, and how many of them reached the client."""
+
+    received: int
+    sent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """How the request ended for the client: HTTP status, our error code if any, whose fault, how long it took."""
 
@@ -35,6 +46,7 @@ class Ending:
     code: str | None = None
     fault: Fault | None = None
     delivered: bool = False  # the client was there and got the upstream's body
+    previews: Previews | None = None  # the answer was a stream
 
 
 def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) -> Record:
@@ -82,11 +94,18 @@ def routed(
         result=ResultRecord(
             status=ending.status,
             code=ending.code,
-            delivery=_delivery(served) if ending.delivered else "none",
+            delivery=_delivery(served, ending),
             response_id=served.response_id if served else None,
             images=served.pictures if served else (),
+            partial_images_received=ending.previews.received if ending.previews else None,
+            partial_images_sent=ending.previews.sent if ending.previews else None,
         ),
     )
+
+
+def pending(record: Record) -> Record:
+    """Give a record as it can be told before its stream: which model serves is not known yet."""
+    return replace(record, mapping=replace(record.mapping, served=PENDING) if record.mapping else None)
 
 
 def owner_of(target: Target) -> Owner:
@@ -120,9 +139,11 @@ def _mapping(plan: Plan, target: Target, facts: Facts | None, served: Reading | 
     )
 
 
-def _delivery(served: Reading | None) -> str:
-    if served is None:
+def _delivery(served: Reading | None, ending: Ending) -> str:
+    if served is None or not ending.delivered:
         return "none"
+    if ending.previews is not None:
+        return "stream"
     if served.url_count:
         return "url"
     return "b64_json" if served.pictures else "none"

@@ -1,0 +1,203 @@
+"""What happened so far to one request: its attempts, the answer that is kept, and how that reads on the waybill.
+
+Rules: it lives as long as its request and belongs to the attempt loop, which is the only one to write it. It decides
+nothing about routing; it knows which failure the client is told of. Must never wait and never send.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gateway.core.policy import Plan, Target
+from gateway.core.record import AttemptRecord, Record
+from gateway.core.table import RouteTable
+from gateway.core.types import Action, AttemptId, Failure, FailureClass, Observation, Outcome, Phase, Surface
+from gateway.core.verdict import PublicError, error_of, public_error
+from gateway.core.walk import Tried, action_after
+from gateway.core.waybill import Ending, Header, Previews, pending, routed
+from gateway.exchange import Answered, Presence
+from gateway.ports import AttemptIntent, Clock, Job, Outlet, StreamHead
+from gateway.streaming import Follower
+
+CLIENT_CLOSED_REQUEST = 499
+TRAVELLING_HEADERS = ("openai-processing-ms", "openai-version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt under way: its id, and when it began (seconds, on the story's clock)."""
+
+    attempt_id: AttemptId
+    target: Target
+    started: float
+
+
+@dataclass(slots=True)
+class Story:
+    """One request from its plan to its end."""
+
+    job: Job
+    table: RouteTable
+    plan: Plan
+    presence: Presence
+    clock: Clock
+    outlet: Outlet | None = None  # the client's end, when it asked for a stream
+    attempts: list[AttemptRecord] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
+    kept: Answered | None = None  # the answer the client gets, or as much of it as there is
+    begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the last attempt ended because the client left: nobody is there to be told of an error."""
+        return bool(self.tried) and self.tried[-1].failure.kind is FailureClass.CLIENT_GONE
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether something of a stream has gone out, so that no other target may answer."""
+        return self.outlet is not None and self.outlet.committed
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the client's answer is a stream, begun or about to begin."""
+        return self.is_committed or (self.kept is not None and bool(self.kept.events))
+
+    @property
+    def must_stream(self) -> bool:
+        """Whether an answer that is no stream cannot be given away: the head of one is out, or JSON is not taken."""
+        asks = self.outlet is not None and not self.job.directives.takes_json
+        return asks or self.is_committed
+
+    def keep(self, ended: Answered) -> None:
+        """Keep an answer for the client instead of the one before."""
+        if self.kept is not None:
+            self.kept.close()
+        self.kept = ended
+
+    def end(self) -> None:
+        """Say of the last attempt what was done after it: nothing, whatever its failure allowed."""
+        if self.attempts:
+            self.attempts[-1] = replace(self.attempts[-1], action=Action.STOP)
+
+    def error(self) -> PublicError | None:
+        """Give what the client is told; nothing when it gets the answer that is kept."""
+        if self.kept is None:
+            return None if self.is_abandoned else public_error(self.plan, self.tried)
+        failure = self.kept.failure
+        return None if failure is None or failure.passes_through else error_of(self.plan, failure)
+
+    def intent(self, attempt: Attempt) -> AttemptIntent:
+        """Give what the ledger is told before the attempt is sent."""
+        channel = attempt.target.channel
+        return AttemptIntent(
+            request_id=self.job.request_id,
+            attempt_id=attempt.attempt_id,
+            n=len(self.attempts) + 1,
+            channel=channel.name,
+            owner=channel.owner,
+            row=attempt.target.row.name,
+            surface=self.job.facts.surface,
+            region=channel.region,
+            sent_model=attempt.target.sent_model,
+            started=self.clock.now(),
+        )
+
+    def row(self, attempt: Attempt, ended: Answered) -> AttemptRecord:
+        """Give the record's row for an attempt that ended, or is seen so far."""
+        seen, failure, target = ended.seen, ended.failure, attempt.target
+        return AttemptRecord(
+            n=len(self.attempts) + 1,
+            attempt_id=attempt.attempt_id,
+            channel=target.channel.name,
+            owner=target.channel.owner,
+            row=target.row.name,
+            surface=self.job.facts.surface,
+            region=target.channel.region,
+            sent_model=target.sent_model,
+            started_ms=as_ms(attempt.started - self.job.started),
+            first_byte_ms=ended.first_byte_ms,
+            duration_ms=as_ms(self.clock.monotonic() - attempt.started),
+            outcome=failure.outcome if failure else Outcome.DELIVERED,
+            status=seen.status,
+            failure=failure,
+            action=action_after(self.plan.route, failure) if failure else None,
+            upstream_request_id=seen.headers.get("x-request-id"),
+            usage=ended.reading.usage if ended.reading else None,
+        )
+
+    def head(self, attempt: Attempt, follower: Follower) -> StreamHead:
+        """Give the head of a stream whose attempt is under way."""
+        seen = Observation(phase=Phase.SENT, elapsed_s=0.0, headers=follower.headers)
+        under_way = self.row(attempt, Answered(seen=seen))
+        ending = Ending(status=200, latency_ms=self._latency_ms)
+        record = routed(self.header, ending, self.plan, [*self.attempts, under_way], None)
+        return StreamHead(record=pending(record), upstream_headers=travelling(follower.headers))
+
+    def last_head(self, record: Record) -> StreamHead:
+        """Give the head of a stream that ends before any of it has gone out."""
+        headers = self.kept.seen.headers if self.kept else {}
+        return StreamHead(record=pending(record), upstream_headers=travelling(headers))
+
+    @property
+    def next_sequence(self) -> int | None:
+        """Give the number of an event that is added to the stream; images streams have none."""
+        if self.job.facts.surface is not Surface.RESPONSES:
+            return None
+        stream = self.kept.stream if self.kept else None
+        return (stream.next_sequence if stream else None) or 0
+
+    def ending(self, error: PublicError | None) -> Ending:
+        """Say how the request ended for the client, at this moment."""
+        kept, failure = self.kept, self._told_failure
+        status = error.status if error else (kept.seen.status or 200 if kept else CLIENT_CLOSED_REQUEST)
+        return Ending(
+            status=200 if self.is_committed else status,
+            latency_ms=self._latency_ms,
+            code=error.code if error else None,
+            fault=failure.fault if failure else None,
+            delivered=kept is not None and error is None and not self.presence.gone,
+            previews=previews_of(kept.stream) if kept and kept.stream and self.is_streamed else None,
+        )
+
+    @property
+    def header(self) -> Header:
+        """Give what the record says before anything was decided."""
+        return header_of(self.job, self.table)
+
+    @property
+    def _told_failure(self) -> Failure | None:
+        """The failure that the client hears of; none when an attempt delivered."""
+        if self.kept is not None and (self.kept.failure is None or self.is_committed):
+            return self.kept.failure
+        return self.tried[0].failure if self.tried else None
+
+    @property
+    def _latency_ms(self) -> float:
+        return as_ms(self.clock.monotonic() - self.job.started)
+
+
+def previews_of(stream: Follower) -> Previews:
+    """Count the previews of a stream."""
+    return Previews(received=stream.tally.facts.partial_images, sent=stream.partials_sent)
+
+
+def header_of(job: Job, table: RouteTable) -> Header:
+    """Give what a job's record says before anything was decided."""
+    return Header(
+        time=job.time,
+        request_id=job.request_id,
+        endpoint=job.facts.endpoint,
+        stream=job.facts.stream,
+        config_version=table.version,
+        facts=job.facts,
+        directives=job.directives,
+    )
+
+
+def travelling(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Give those of an upstream's headers that a client may see."""
+    return tuple((name, headers[name]) for name in TRAVELLING_HEADERS if name in headers)
+
+
+def as_ms(seconds: float) -> float:
+    """Give milliseconds to the tenth."""
+    return max(0.0, round(seconds * 1000, 1))
