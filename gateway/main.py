@@ -1,6 +1,7 @@
 """The composition root: settings and a table in, a wired gateway out. The only place that sees every adapter."""
 
 import os
+import random
 import secrets
 import time
 from dataclasses import dataclass
@@ -22,11 +23,14 @@ from gateway.gates import Gates
 from gateway.intake import Intake
 from gateway.ports import Clock
 from gateway.relay import Means, Relay
+from gateway.roster import Roster, RosterMeans
 from gateway.sandbox import Sandbox
 from gateway.spool import Spool
 from gateway.stores.bindings_sql import open_bindings
+from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
+from gateway.stores.shared_local import SharedLocal
 from gateway.upstream import Upstream
 from gateway.web.app import build_app
 from gateway.web.services import Services
@@ -53,6 +57,8 @@ class Gateway:
     app: ASGIApp
     loaded: Loaded
     ledger: SqlLedger
+    brakes: SqlBrakes
+    roster: Roster
     events: JsonLines
     upstream: Upstream
     sandbox: Sandbox
@@ -70,6 +76,7 @@ class Gateway:
         self.accepting = False
         await self.upstream.close()
         self.sandbox.close()
+        self.brakes.close()
         unwritten = self.ledger.close()
         self.spool.close()
         self.events.emit({"event": "server.stopped", "unwritten_settlements": unwritten})
@@ -95,13 +102,15 @@ def build(loaded: Loaded, data_dir: Path, out: BinaryIO, upstream: Upstream | No
         spool=spool,
         clock=clock,
     )
+    brakes = open_brakes(loaded.settings.database)
+    roster = _roster(loaded, clock, brakes, events)
     means = Means(
         table=lambda: loaded.table,
         wires=wires,
         billing=Billing(ledger, events),
         custody=Custody(open_bindings(loaded.settings.database, ledger.write), clock, events),
         clock=clock,
-        gates=Gates(),
+        roster=roster,
         new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
     )
     services = Services(
@@ -118,6 +127,8 @@ def build(loaded: Loaded, data_dir: Path, out: BinaryIO, upstream: Upstream | No
         app=build_app(services),
         loaded=loaded,
         ledger=ledger,
+        brakes=brakes,
+        roster=roster,
         events=events,
         upstream=upstream,
         sandbox=sandbox,
@@ -125,6 +136,20 @@ def build(loaded: Loaded, data_dir: Path, out: BinaryIO, upstream: Upstream | No
         interrupted=interrupted,
     )
     return gateway
+
+
+def _roster(loaded: Loaded, clock: Clock, brakes: SqlBrakes, events: JsonLines) -> Roster:
+    return Roster(
+        RosterMeans(
+            table=lambda: loaded.table,
+            clock=clock,
+            roll=random.SystemRandom().random,
+            shared=SharedLocal(loaded.table.health),
+            gates=Gates(),
+            brakes=brakes,
+            events=events,
+        )
+    )
 
 
 def _new_id(prefix: str, clock: Clock) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from gateway.billing import Billing
 from gateway.core.policy import plan
 from gateway.core.record import Record
+from gateway.core.resting import Resting, refusal
 from gateway.core.table import RouteTable
 from gateway.core.types import AttemptId, Cause, Observation, Phase, Refusal, RequestId
 from gateway.core.verdict import PublicError
@@ -21,8 +22,8 @@ from gateway.core.walk import GiveUp, Tried, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
 from gateway.exchange import Answered, Presence, Wires, exchange, follower_for, judge
-from gateway.gates import Gates
 from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable, Outlet
+from gateway.roster import Admission, Roster
 from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
 from gateway.streaming import Follower
 
@@ -75,7 +76,7 @@ class Means:
     billing: Billing
     custody: Custody
     clock: Clock
-    gates: Gates
+    roster: Roster
     new_attempt_id: Callable[[], AttemptId]
 
 
@@ -94,7 +95,8 @@ class Relay:
         kept_by = await self._means.custody.destination(job.facts.references, table)
         if isinstance(kept_by, Refusal):
             return await self._refuse(job, table, kept_by)
-        planned = plan(job.facts, job.directives, table, bound_to=kept_by.name if kept_by else None)
+        bound_to = kept_by.name if kept_by else None
+        planned = plan(job.facts, job.directives, table, self._means.roster.view(), bound_to=bound_to)
         if isinstance(planned, Refusal):
             return await self._refuse(job, table, planned)
         story = Story(job, table, planned, presence, self._means.clock, outlet)
@@ -105,6 +107,8 @@ class Relay:
         except asyncio.CancelledError:
             await self._settle(story, story.ending(None))
             raise
+        if story.passed and not story.tried:
+            return await self._refuse(job, table, refusal(list(story.passed.values()), story.whole_plan.excluded))
         return await self._finish(story, story.error())
 
     async def refuse(self, refused: Refused) -> Record:
@@ -148,11 +152,18 @@ class Relay:
                 self._means.clock.monotonic(),
                 story.job.started,
                 client_gone=story.presence.gone,
+                road=self._means.roster.road(story.passed),
             )
             if isinstance(step, GiveUp):
                 story.end()
                 return
-            ended = await self._attempt(story, step)
+            await self._means.roster.pause(step, story.presence)
+            admitted = await self._means.roster.enter(step, story.job.facts)
+            if isinstance(admitted, Resting):
+                story.passed[step.index] = admitted
+                continue
+            story.start(step)
+            ended = await self._attempt(story, step, admitted)
             if ended.failure is None:
                 story.keep(ended)
                 return
@@ -166,8 +177,8 @@ class Relay:
             else:
                 ended.close()
 
-    async def _attempt(self, story: Story, step: Try) -> Answered:
-        """Try one target: a place at the channel, the intent, the exchange, the verdict, the row of the record."""
+    async def _attempt(self, story: Story, step: Try, admitted: Admission) -> Answered:
+        """Try one target: the intent, the exchange, the verdict, the row of the record."""
         attempt = Attempt(
             attempt_id=self._means.new_attempt_id(), target=step.target, started=self._means.clock.monotonic()
         )
@@ -179,24 +190,19 @@ class Relay:
             if story.outlet is not None:
                 ended.events = [*story.outlet.withdraw(), *(ended.stream.last if ended.stream else ())]
             ended.failure = judge(ended, story.job.facts, step, story.table.codes, must_stream=story.must_stream)
-            if attempt.attempt_id in story.begun or ended.seen.cause is Cause.POOL_TIMEOUT:
+            admitted.end(ended.failure)
+            if attempt.attempt_id in story.begun:
                 story.attempts.append(story.row(attempt, ended))
         return ended
 
     async def _send(self, story: Story, step: Try, attempt: Attempt) -> Answered:
-        channel = step.target.channel
-        if not await self._means.gates.enter(channel.name, channel.max_in_flight):
-            return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.POOL_TIMEOUT, elapsed_s=0.0))
-        try:
-            if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
-                return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))
-            intent = story.intent(attempt)
-            await self._means.billing.begin(story.job, story.table.version, intent, opens=not story.begun)
-            story.begun.add(attempt.attempt_id)
-            follower = self._follower(story, step, attempt)
-            return await exchange(self._means.wires, story.job, step, story.presence, follower)
-        finally:
-            self._means.gates.leave(channel.name)
+        if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
+            return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))
+        intent = story.intent(attempt)
+        await self._means.billing.begin(story.job, story.table.version, intent, opens=not story.begun)
+        story.begun.add(attempt.attempt_id)
+        follower = self._follower(story, step, attempt)
+        return await exchange(self._means.wires, story.job, step, story.presence, follower)
 
     def _follower(self, story: Story, step: Try, attempt: Attempt) -> Follower | None:
         """Be ready to follow the answer, should it be a stream: from now on its head may go out."""
@@ -254,7 +260,7 @@ class Relay:
 
     async def _settle(self, story: Story, ending: Ending) -> Record:
         served = story.kept.reading if story.kept else None
-        record = routed(story.header, ending, story.plan, story.attempts, served)
+        record = routed(story.header, ending, story.whole_plan, story.attempts, served)
         await self._means.billing.settle(record)
         return record
 

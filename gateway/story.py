@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.policy import Plan, Target
 from gateway.core.record import AttemptRecord, Record
+from gateway.core.resting import Resting
 from gateway.core.table import RouteTable
 from gateway.core.types import Action, AttemptId, Failure, FailureClass, Observation, Outcome, Phase, Surface
 from gateway.core.verdict import PublicError, error_of, public_error
-from gateway.core.walk import Tried, action_after
+from gateway.core.walk import SAME, Tried, Try, action_after
 from gateway.core.waybill import Ending, Header, Previews, pending, routed
 from gateway.exchange import Answered, Presence
 from gateway.ports import AttemptIntent, Clock, Job, Outlet, StreamHead
@@ -43,6 +44,7 @@ class Story:
     outlet: Outlet | None = None  # the client's end, when it asked for a stream
     attempts: list[AttemptRecord] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
+    passed: dict[int, Resting] = field(default_factory=dict)  # targets that were passed over, by place in the plan
     kept: Answered | None = None  # the answer the client gets, or as much of it as there is
     begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
 
@@ -66,6 +68,18 @@ class Story:
         """Whether an answer that is no stream cannot be given away: the head of one is out, or JSON is not taken."""
         asks = self.outlet is not None and not self.job.directives.takes_json
         return asks or self.is_committed
+
+    @property
+    def whole_plan(self) -> Plan:
+        """The plan, with the targets that were passed over on the way among those it leaves out."""
+        asked = {attempt.target for attempt in self.tried}
+        passed = tuple(one.excluded for at, one in self.passed.items() if at not in asked)
+        return replace(self.plan, excluded=(*self.plan.excluded, *passed))
+
+    def start(self, step: Try) -> None:
+        """Say of the last attempt that its target is asked again, when it is."""
+        if step.pause_s is not None:
+            self.attempts[-1] = replace(self.attempts[-1], action=SAME)
 
     def keep(self, ended: Answered) -> None:
         """Keep an answer for the client instead of the one before."""
@@ -129,7 +143,7 @@ class Story:
         seen = Observation(phase=Phase.SENT, elapsed_s=0.0, headers=follower.headers)
         under_way = self.row(attempt, Answered(seen=seen))
         ending = Ending(status=200, latency_ms=self._latency_ms)
-        record = routed(self.header, ending, self.plan, [*self.attempts, under_way], None)
+        record = routed(self.header, ending, self.whole_plan, [*self.attempts, under_way], None)
         return StreamHead(record=pending(record), upstream_headers=travelling(follower.headers))
 
     def last_head(self, record: Record) -> StreamHead:
