@@ -61,17 +61,17 @@ class _PatienceFile(_Dated):
 
 def failure_codes() -> FailureCodes:
     """Read the shipped ``failures.yaml``. Raises ``CatalogBroken``."""
-    return read_failures(_shipped("failures.yaml"), "failures.yaml")
+    return read_failures(shipped("failures.yaml"), "failures.yaml")
 
 
 def patience() -> Patience:
     """Read the shipped ``patience.yaml``. Raises ``CatalogBroken``."""
-    return read_patience(_shipped("patience.yaml"), "patience.yaml")
+    return read_patience(shipped("patience.yaml"), "patience.yaml")
 
 
 def read_failures(data: bytes, name: str) -> FailureCodes:
     """Read a failures file: codes and types as they stand, longer prefixes first, phrases in lower case."""
-    file = _read(data, name, _FailuresFile)
+    file = read_file(data, name, _FailuresFile)
     by_length = sorted(file.code_prefixes.items(), key=lambda pair: -len(pair[0]))
     return FailureCodes(
         codes=file.codes,
@@ -84,7 +84,7 @@ def read_failures(data: bytes, name: str) -> FailureCodes:
 
 def read_patience(data: bytes, name: str) -> Patience:
     """Read a patience file; seconds."""
-    file = _read(data, name, _PatienceFile)
+    file = read_file(data, name, _PatienceFile)
     return Patience(
         by_quality=file.by_quality,
         default_s=file.default,
@@ -95,7 +95,8 @@ def read_patience(data: bytes, name: str) -> Patience:
     )
 
 
-def _read(data: bytes, name: str, model: type[_M]) -> _M:
+def read_file(data: bytes, name: str, model: type[_M]) -> _M:
+    """Read a data file of the catalog. Raises ``CatalogBroken``."""
     parsed = parse(data)
     if parsed.root is None or parsed.mistakes:
         raise CatalogBroken(in_file(parsed.mistakes, name))
@@ -105,5 +106,6 @@ def _read(data: bytes, name: str, model: type[_M]) -> _M:
         raise CatalogBroken(in_file(faults.explain(error, parsed.root, model), name)) from None
 
 
-def _shipped(name: str) -> bytes:
+def shipped(name: str) -> bytes:
+    """Give the bytes of a data file of the catalog."""
     return files("gateway").joinpath("catalog", name).read_bytes()

@@ -10,6 +10,7 @@ from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mistake, listed, mista
 from gateway.config.model import TargetBlock
 from gateway.config.nodes import Found, Node, Scalar, find, is_null
 
+_INNER = frozenset({"properties", "enum", "items", "additionalProperties"})  # of a schema that says what lies below
 _KEY = "[key]"  # pydantic's last step when it is a mapping's key that is wrong
 
 _SENTENCES: Mapping[str, str] = {
@@ -117,4 +118,4 @@ def _resolved(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str
     if "$ref" in node:
         return _resolved(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
     choices = [_resolved(schema, choice) for choice in node.get("anyOf", ())]
-    return next((choice for choice in choices if {"properties", "enum"} & choice.keys()), node)
+    return next((choice for choice in choices if _INNER & choice.keys()), node)

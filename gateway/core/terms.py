@@ -59,11 +59,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """The pictures that may be given: how many, how large each (bytes, not included), in which formats."""
+    """The pictures that may be given: how many, in which formats, how large each (bytes, not included)."""
 
     count: int
-    max_bytes: int
     formats: tuple[str, ...]
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
