@@ -102,8 +102,10 @@ BAD_FIELDS: list[tuple[dict[str, JsonValue], str, str]] = [
     ({"prompt": "p", "output_compression": 101}, "invalid_value", "output_compression"),
     ({"prompt": "p", "output_compression": "50"}, "invalid_type", "output_compression"),
     ({"prompt": "p", "partial_images": 4}, "invalid_value", "partial_images"),
-    ({"prompt": "p", "stream": True}, "unsupported_parameter", "stream"),
     ({"prompt": "p", "stream": "true"}, "invalid_type", "stream"),
+    ({"prompt": "p", "stream": 1}, "invalid_type", "stream"),
+    ({"prompt": "p", "stream": True, "partial_images": 9}, "invalid_value", "partial_images"),
+    ({"prompt": "p", "stream": True, "partial_images": "2"}, "invalid_type", "partial_images"),
     ({"prompt": "p", "user": 5}, "invalid_type", "user"),
 ]
 
@@ -348,3 +350,25 @@ async def test_a_model_that_is_null_is_named_in_its_place(door: Door) -> None:
     assert job.facts.asked_model is None
     assert job.body_map.model is not None
     assert body[slice(*job.body_map.model)] == b"null"
+
+
+@pytest.mark.parametrize(
+    ("accept", "takes_json"),
+    [
+        (None, True),
+        ("", True),
+        ("application/json", True),
+        ("text/event-stream, application/*;q=0.5", True),
+        ("*/*", True),
+        ("text/event-stream", False),
+        ("text/html, text/event-stream;q=0.9", False),
+    ],
+)
+async def test_a_stream_is_asked_for_in_the_body_and_json_may_be_ruled_out_by_a_header(
+    door: Door, accept: str | None, takes_json: bool
+) -> None:
+    headers = JSON if accept is None else {**JSON, "accept": accept}
+    body = json.dumps({"prompt": "p", "stream": True, "partial_images": 3}).encode()
+    job = await door.job(Surface.GENERATIONS, body, headers)
+    assert (job.facts.stream, job.facts.partial_images) == (True, 3)
+    assert job.directives.takes_json is takes_json

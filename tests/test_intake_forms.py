@@ -127,11 +127,6 @@ BAD = {
     "n is a fraction": (form(part("prompt", "p"), part("n", "1.5"), part("image", PNG)), "invalid_type", "n"),
     "n is zero": (form(part("prompt", "p"), part("n", "0"), part("image", PNG)), "invalid_value", "n"),
     "n is negative": (form(part("prompt", "p"), part("n", "-1"), part("image", PNG)), "invalid_value", "n"),
-    "stream": (
-        form(part("prompt", "p"), part("stream", "true"), part("image", PNG)),
-        "unsupported_parameter",
-        "stream",
-    ),
     "stream is a word": (
         form(part("prompt", "p"), part("stream", "yes"), part("image", PNG)),
         "invalid_type",
@@ -228,3 +223,9 @@ async def test_the_clients_file_names_are_no_names_of_fields(door: Door, sdk: Re
     sdk.client.images.edit(image=(filename, PNG), prompt="a hat", model="gpt-image-2")
     job = await door.job(Surface.EDITS, sdk.body, sdk.headers)
     assert len(job.facts.inputs) == 1
+
+
+async def test_a_stream_is_asked_for_by_the_word_true(door: Door) -> None:
+    body = form(part("prompt", "p"), part("stream", "true"), part("partial_images", "2"), part("image", PNG))
+    facts = (await door.job(Surface.EDITS, body, FORM)).facts
+    assert (facts.stream, facts.partial_images) == (True, 2)

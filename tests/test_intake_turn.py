@@ -118,7 +118,7 @@ BAD: list[tuple[dict[str, JsonValue], str, str]] = [
     ({"input": {"role": "user"}}, "invalid_type", "input"),
     ({"input": ["a"]}, "invalid_type", "input[0]"),
     ({"model": ["gpt-5.5"]}, "invalid_type", "model"),
-    ({"stream": True}, "unsupported_parameter", "stream"),
+    ({"stream": "yes"}, "invalid_type", "stream"),
     ({"background": True}, "unsupported_parameter", "background"),
     ({"background": "true"}, "invalid_type", "background"),
     ({"previous_response_id": "resp_1"}, "unsupported_parameter", "previous_response_id"),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from gateway.config.model import ChannelBlock, RouteBlock, RoutesFile
 from gateway.config.nodes import Block, Scalar, block_at
+from gateway.config.route_blocks import WhenBlock
 from gateway.config.units import host_of
+from gateway.core import when
 from gateway.core.table import (
     Api,
     BodyLimits,
@@ -27,6 +29,8 @@ from gateway.core.table import (
     Settings,
     Timeouts,
 )
+from gateway.core.types import Action
+from gateway.core.when import Condition, Use, WhenRule
 
 NO_CREDENTIALS = "no_credentials"
 SANDBOX_ASLEEP = "sandbox_asleep"
@@ -48,6 +52,8 @@ def settings(file: RoutesFile, data_dir: Path) -> Settings:
         database="sqlite:///" + database.replace("%", "%25").replace("?", "%3F"),
         server=ServerSettings(
             max_in_flight=file.server.max_in_flight,
+            stream_head_s=file.server.stream_head,
+            stream_hold_s=file.server.stream_hold,
             body=BodyLimits(json=body.json_body, edits_json=body.edits_json, multipart=body.multipart),
         ),
         prompts=file.privacy.prompts,
@@ -99,6 +105,15 @@ def _channel(name: str, block: ChannelBlock, absent: str | None) -> Channel:
             connect_s=block.timeouts.connect, patience_s=block.timeouts.patience, idle_s=block.timeouts.idle
         ),
         max_in_flight=block.max_in_flight,
+        limits=block.limits.frozen(),
+    )
+
+
+def _rule(block: WhenBlock) -> WhenRule:
+    read = (when.read(key, value) for key, value in block.conditions.items())
+    return WhenRule(
+        conditions=tuple(condition for condition in read if isinstance(condition, Condition)),  # rules.py saw them all
+        use=tuple(Use(channel=use.channel, row=use.row) for use in block.use),
     )
 
 
@@ -107,16 +122,26 @@ def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, san
     has_credentials = any(channel.unready is None and channel.kind is not ChannelKind.SANDBOX for channel, _ in named)
     sandbox_wakes = sandbox_allowed and not has_credentials
     targets = tuple(
-        RouteTarget(channel=channel.name, row=row, unusable=_unusable(channel, sandbox_wakes=sandbox_wakes))
-        for channel, row in named
+        RouteTarget(
+            channel=channel.name,
+            row=row,
+            unusable=_unusable(channel, sandbox_wakes=sandbox_wakes),
+            weight=target.weight,
+            substitute=target.substitute,
+        )
+        for (channel, row), target in zip(named, block.targets, strict=True)
     )
+    actions = block.on_failure
     return Route(
         name=name,
         targets=targets,
         deadline_s=block.deadline,
         max_attempts=block.max_attempts,
-        on_failure=block.on_failure,
+        on_failure={kind: Action(one.action) for kind, one in actions.items() if one.times is None},
         default_for=frozenset(block.default_for),
+        policy=block.policy,
+        when=tuple(_rule(rule) for rule in block.when),
+        repeats={kind: one.times for kind, one in actions.items() if one.times is not None},
     )
 
 

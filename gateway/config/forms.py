@@ -26,6 +26,7 @@ def described(check: Callable[[object], object], schema: dict[str, Any]) -> tupl
 
 
 Duration: TypeAlias = Annotated[float, *described(units.seconds, DURATION)]
+Wait: TypeAlias = Annotated[float, *described(units.wait, DURATION)]
 Size: TypeAlias = Annotated[int, *described(units.octets, SIZE)]
 Count: TypeAlias = Annotated[int, *described(_count, COUNT)]
 Text: TypeAlias = Annotated[str, AfterValidator(units.text)]

@@ -12,9 +12,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config import units
-from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, described
-from gateway.core.table import Api, ChannelKind, PromptPrivacy
-from gateway.core.types import Action, FailureClass, Surface
+from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
+from gateway.config.route_blocks import ActionBlock, LimitsBlock, Weight, WhenBlock
+from gateway.core.table import Api, ChannelKind, Policy, PromptPrivacy
+from gateway.core.types import FailureClass, Surface
 
 _SQLITE = "sqlite:///"
 
@@ -102,6 +103,17 @@ class ServerBlock(Strict):
     max_in_flight: Count = Field(
         default=10_000, description="Requests served at the same time; more are refused at once with 503."
     )
+    stream_head: Duration = Field(
+        default=10.0,
+        description="How long a client of a stream waits for any byte; then the head goes out, and no other target may "
+        "answer.",
+        json_schema_extra=_default("10s"),
+    )
+    stream_hold: Wait = Field(
+        default=1.0,
+        description="How long events that say only that work began are held back, in case the attempt fails.",
+        json_schema_extra=_default("1s"),
+    )
     body: BodyBlock = Field(
         default=BodyBlock(), description="The largest bodies taken from clients.", json_schema_extra=_EMPTY
     )
@@ -181,6 +193,9 @@ class ChannelBlock(Strict):
         default=TimeoutsBlock(), description="How long one attempt may take.", json_schema_extra=_EMPTY
     )
     max_in_flight: Count = Field(default=64, description="Attempts under way on this channel at the same time.")
+    limits: LimitsBlock = Field(
+        default=LimitsBlock(), description="What may be asked of it in any minute.", json_schema_extra=_EMPTY
+    )
     rows: dict[ModelName, RowBlock] = Field(min_length=1, description="The channel's models, by name.")
 
 
@@ -189,6 +204,10 @@ class TargetBlock(Strict):
 
     channel: str = Field(description="A name under channels.")
     row: str | None = Field(default=None, description="One of the channel's rows; absent: the one named as the route.")
+    weight: Weight = Field(
+        default=1, description="Its share of the requests under the policy weighted; 0: only after all others."
+    )
+    substitute: bool = Field(default=False, description="Another model: asked only when no other target is left.")
 
     @model_validator(mode="before")
     @classmethod
@@ -205,8 +224,9 @@ class TargetBlock(Strict):
 class RouteBlock(Strict):
     """One model that clients may ask for."""
 
-    policy: Literal["priority"] = Field(
-        default="priority", description="How targets are ordered. priority: in the order written."
+    policy: Policy = Field(
+        default=Policy.PRIORITY,
+        description="How targets are ordered: as written, by weight, by how fast they were lately, by how busy they are.",
     )
     deadline: Duration = Field(
         default=580.0,
@@ -215,9 +235,10 @@ class RouteBlock(Strict):
     )
     max_attempts: Count = Field(default=3, description="Attempts for one request at most.")
     targets: list[TargetBlock] = Field(min_length=1, description="Where the request may go.")
-    on_failure: dict[FailureClass, Action] = Field(
+    when: list[WhenBlock] = Field(default=[], description="Rules that narrow the targets; the first that matches does.")
+    on_failure: dict[FailureClass, ActionBlock] = Field(
         default={},
-        description="What follows a class of failure, next or stop, where the default is not wanted.",
+        description="What follows a class of failure, where the default is not wanted.",
         json_schema_extra=_CLASSES,
     )
     default_for: Surfaces = Field(

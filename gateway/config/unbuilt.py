@@ -16,14 +16,13 @@ class Unbuilt:
     """One line of the table.
 
     ``only``: refused only with one of these words; ``but``: refused with anything but these words; neither: refused
-    whatever it holds. ``blocks``: refused only as a block of keys. ``empty_is_fine``: an empty list or null passes.
+    whatever it holds. ``empty_is_fine``: an empty list or null passes.
     """
 
     path: str
     sentence: str
     only: frozenset[str] = frozenset()
     but: frozenset[str] = frozenset()
-    blocks: bool = False
     empty_is_fine: bool = False
 
     def refuses(self, path: KeyPath, node: Node) -> bool:
@@ -31,7 +30,7 @@ class Unbuilt:
         steps = self.path.split(".")
         if len(steps) != len(path) or any(mine not in {"*", str(its)} for mine, its in zip(steps, path, strict=True)):
             return False
-        if (self.empty_is_fine and _is_empty(node)) or (self.blocks and not isinstance(node, Block)):
+        if self.empty_is_fine and _is_empty(node):
             return False
         words = self.only or self.but
         if not words:
@@ -61,14 +60,11 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="'group' needs a catalog router's prices, which this version does not build",
         empty_is_fine=True,
     ),
-    Unbuilt(path="server.stream_head", sentence="'stream_head' needs streams, which this version does not build"),
-    Unbuilt(path="server.stream_hold", sentence="'stream_hold' needs streams, which this version does not build"),
     Unbuilt(path="server.client_window", sentence="'client_window' needs flights, which this version does not build"),
     Unbuilt(path="storage.shared", sentence="'shared' state between replicas is not built in this version"),
     Unbuilt(path="storage.assets", sentence="'assets', a store for pictures, is not built in this version"),
     Unbuilt(path="storage.asset_ttl", sentence="'asset_ttl' needs the asset store, which this version does not build"),
     Unbuilt(path="storage.asset_max", sentence="'asset_max' needs the asset store, which this version does not build"),
-    Unbuilt(path="channels.*.limits", sentence="'limits' on what a channel is asked are not built in this version"),
     Unbuilt(
         path="channels.*.api",
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",
@@ -83,15 +79,11 @@ UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(path="channels.*.rows.*.require", sentence="'require' is not built in this version"),
     Unbuilt(
         path="routes.*.policy",
-        sentence="this 'policy' is not built in this version: targets are tried in the order written (priority)",
-        only=_words("weighted", "cheapest", "fastest", "least_busy"),
+        sentence="this 'policy' needs prices, which this version does not build",
+        only=_words("cheapest"),
     ),
-    Unbuilt(
-        path="routes.*.targets.*.weight",
-        sentence="'weight' needs the weighted policy, which this version does not build",
-    ),
-    Unbuilt(path="routes.*.targets.*.substitute", sentence="'substitute' targets are not built in this version"),
-    Unbuilt(path="routes.*.when", sentence="'when' rules are not built in this version"),
+    Unbuilt(path="routes.*.when.*.if.key", sentence="'key' needs keys, which this version does not build"),
+    Unbuilt(path="routes.*.when.*.if.team", sentence="'team' needs keys, which this version does not build"),
     Unbuilt(path="routes.*.downgrade", sentence="'downgrade' is not built in this version"),
     Unbuilt(
         path="routes.*.deliver",
@@ -105,17 +97,17 @@ UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(path="routes.*.max_cost", sentence="'max_cost' needs prices, which this version does not build"),
     Unbuilt(
         path="routes.*.on_failure.*",
-        sentence="'downgrade' is not built in this version: a failure leads to next or stop",
+        sentence="'downgrade' is not built in this version: a failure leads to next, stop or same",
         only=_words("downgrade"),
     ),
     Unbuilt(
-        path="routes.*.on_failure.*",
-        sentence="an 'action' with settings is not built in this version: write the one word next or stop",
-        blocks=True,
+        path="routes.*.on_failure.*.action",
+        sentence="the 'action' downgrade is not built in this version: a failure leads to next, stop or same",
+        only=_words("downgrade"),
     ),
     Unbuilt(
         path="routes.*.on_failure.cut",
-        sentence="'cut' happens on streams only, which this version does not build",
+        sentence="a choice for 'cut' is not built in this version: part of the answer is with the client by then",
     ),
     Unbuilt(
         path="routes.*.on_failure.client_gone",

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from gateway.config.mistake import suggestion
 
 _NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s?([A-Za-z]*)")
+_NO_TIME = re.compile(r"0{1,9}(?:\.0{1,6})?\s?(?:ms|s|m|h|d)")
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL_TEXT = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
@@ -33,6 +34,11 @@ def seconds(value: object) -> float:
     if duration > MAX_SECONDS:
         raise ValueError("must be at most 365d")
     return duration
+
+
+def wait(value: object) -> float:
+    """Read a duration that may also be no time at all (``0s``)."""
+    return 0.0 if isinstance(value, str) and _NO_TIME.fullmatch(value) else seconds(value)
 
 
 def octets(value: object) -> int:

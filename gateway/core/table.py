@@ -216,9 +216,15 @@ class BodyLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """``server:`` of the routes file."""
+    """``server:`` of the routes file.
+
+    ``stream_head_s``: how long a client of a stream waits for any byte at most. ``stream_hold_s``: how long events that
+    say only that work began are held back at most.
+    """
 
     max_in_flight: int = 10_000
+    stream_head_s: float = 10.0
+    stream_hold_s: float = 1.0
     body: BodyLimits = field(default_factory=BodyLimits)
 
 

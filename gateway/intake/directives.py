@@ -15,6 +15,7 @@ FORWARDED = ("openai-beta", "x-client-request-id")
 
 _CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TAG = re.compile(r"([A-Za-z0-9_.-]{1,64})=([A-Za-z0-9_.:/@+-]{1,64})")
+_JSON_KINDS = frozenset({"application/json", "application/*", "*/*"})
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,512}")
 
 
@@ -33,7 +34,13 @@ def read_directives(headers: Mapping[str, str]) -> Directives | Refusal:
     tags = _tags(headers.get("x-request-tags", ""))
     if isinstance(tags, Refusal):
         return tags
-    return Directives(pin=pin, fallback=fallback is None, tags=tags)
+    return Directives(pin=pin, fallback=fallback is None, tags=tags, takes_json=_takes_json(headers.get("accept", "")))
+
+
+def _takes_json(accept: str) -> bool:
+    """Whether a client may be given JSON; one that says nothing takes anything, and so does one that asks for JSON."""
+    kinds = {kind.partition(";")[0].strip().lower() for kind in accept.split(",")} - {""}
+    return not kinds or not kinds.isdisjoint(_JSON_KINDS)
 
 
 def _tags(text: str) -> tuple[tuple[str, str], ...] | Refusal:

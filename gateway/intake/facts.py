@@ -1,6 +1,6 @@
 """What an images request asks for: its fields and its pictures as ``Facts``, its prompt as a hash and a length.
 
-Rules: a stream and a stored file are refused, since they are not built; an address is taken only as https or as inline
+Rules: a stored file is refused, since it is not built; an address is taken only as https or as inline
 data. No field of a body names where a request goes or on whose account: those that look like it travel as they came.
 """
 
@@ -65,16 +65,9 @@ def read_images(surface: Surface, fields: Fields, pictures: Pictures, privacy: P
         mask=pictures.mask,
         markup=pictures.markup,
     )
-    facts = with_options(facts, fields)
-    refuse_stream(fields)
+    facts = replace(with_options(facts, fields), stream=fields.flag("stream"))
     user = end_user(fields)
     return fields.refusal or Asked(facts=privacy.marked(facts, prompt, user), prompt=prompt)
-
-
-def refuse_stream(fields: Fields) -> None:
-    """Refuse ``stream: true``."""
-    if fields.flag("stream"):
-        fields.refuse(unsupported("stream", "This version of the gateway does not build streams."))
 
 
 def end_user(fields: Fields) -> str | None:

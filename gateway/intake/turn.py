@@ -17,7 +17,6 @@ from gateway.intake.facts import (
     given,
     items,
     read_mask,
-    refuse_stream,
     unsupported_file,
 )
 
@@ -31,7 +30,7 @@ _NESTED = ("content", "output")  # where an item carries parts
 def read_turn(fields: Fields, inline: InlineFacts, privacy: Privacy) -> Asked | Refusal:
     """Understand the body of a Responses request."""
     facts = Facts(surface=Surface.RESPONSES, asked_model=fields.model())
-    refuse_stream(fields)
+    facts = replace(facts, stream=fields.flag("stream"))
     _refuse_state(fields)
     story = _Story(fields, inline)
     story.read()

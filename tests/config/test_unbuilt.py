@@ -8,8 +8,6 @@ from tests.config.files import GOOD, lines, with_channel, with_route, with_row, 
 REFUSED = {
     "server.public_url": with_top("server: {public_url: https://pictures.example}"),
     "channels.*.group": with_channel("group: vip"),
-    "server.stream_head": with_top("server: {stream_head: 10s}"),
-    "server.stream_hold": with_top("server: {stream_hold: 1s}"),
     "server.client_window": with_top("server: {client_window: 90s}"),
     "storage.shared": with_top('storage: {shared: "memory:"}'),
     "storage.assets": with_top('storage: {assets: "file:assets"}'),
