@@ -104,10 +104,12 @@ class Upstream:
         return _Answer(call, response, trace.wire, self._most_answer_bytes)
 
     async def _post(self, session: aiohttp.ClientSession, call: Call, trace: Trace) -> aiohttp.ClientResponse:
-        return await session.post(
+        return await session.request(
+            call.wire.method,
             URL(call.channel.base_url + call.wire.path, encoded=True),
             data=Upload(call.body, trace, call.idle_s),
             headers=call.wire.headers,
+            skip_auto_headers=("content-type",),
             timeout=aiohttp.ClientTimeout(total=None, connect=call.connect_s),
             allow_redirects=False,
         )

@@ -11,6 +11,8 @@ It must never judge: whether an answer is a failure is ``core/failures.py``.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from urllib.parse import quote
 
 from gateway.core.extract import placeholder
 from gateway.core.stream_events import Event, EventKind, Heard, kind_of, sequence_of
@@ -18,6 +20,7 @@ from gateway.core.table import Channel
 from gateway.core.types import (
     AnswerFacts,
     BodyMap,
+    Errand,
     ErrorBody,
     ImageFacts,
     JsonObject,
@@ -32,6 +35,10 @@ from gateway.ports import Job
 
 _EMPTY_OBJECT_TAIL = 5  # after its opening brace the shortest object with a member has five more bytes: "":1}
 _IMAGE_CALL = "image_generation_call"
+_BODILESS: Mapping[Errand, str] = MappingProxyType(
+    {Errand.RETRIEVE: "GET", Errand.DELETE: "DELETE", Errand.INPUT_ITEMS: "GET"}
+)
+_BELOW: Mapping[Errand, str] = MappingProxyType({Errand.CANCEL: "/cancel", Errand.INPUT_ITEMS: "/input_items"})
 
 
 class OpenAICodec:
@@ -39,20 +46,17 @@ class OpenAICodec:
 
     def encode(self, job: Job, channel: Channel, sent_model: str, tool_sent_model: str | None) -> Wire:
         """Say what goes on the wire for one attempt; without a key there is no ``authorization`` at all."""
-        surface = job.facts.surface
-        query = f"?{job.query}" if job.query and surface is Surface.RESPONSES else ""
-        own = {
-            "content-type": job.body_map.content_type,
-            "accept": "application/json",
-            "accept-encoding": "identity",
-        }
+        errand, query = job.facts.errand, f"?{job.query}" if job.query and not job.facts.surface.is_images else ""
+        own = {} if errand in _BODILESS else {"content-type": job.body_map.content_type}
+        own |= {"accept": "application/json", "accept-encoding": "identity"}
         if channel.api_key is not None:
             own["authorization"] = f"Bearer {channel.api_key.reveal()}"
         forwarded = ((name, value) for name, value in job.forwarded if name not in own and name != "authorization")
         return Wire(
-            path=f"/{surface}{query}",
+            method=_BODILESS.get(errand, "POST"),
+            path=_path(job) + query,
             headers=(*own.items(), *forwarded),
-            splices=_splices(job, sent_model, tool_sent_model),
+            splices=() if job.subject is not None else _splices(job, sent_model, tool_sent_model),
         )
 
     def read(self, job: Job, seen: Observation) -> Reading:
@@ -60,15 +64,24 @@ class OpenAICodec:
         answer = seen.answer
         if answer is None or answer.document is None:
             return Reading()
-        if job.facts.surface is Surface.RESPONSES:
+        if job.facts.surface.is_images:
+            return _read_images(answer.document, answer)
+        if job.facts.errand is Errand.CREATE:
             return _read_response(answer.document, answer)
-        return _read_images(answer.document, answer)
+        return _read_errand(job.facts.errand, answer.document)
 
     def read_event(self, job: Job, event: Event) -> Heard:
         """Say what one event of a streamed answer is, and what it contains."""
         surface = job.facts.surface
         kind = kind_of(surface, event)
         return Heard(kind=kind, sequence=sequence_of(event), reading=_read_event(kind, surface, event))
+
+
+def _path(job: Job) -> str:
+    facts = job.facts
+    if job.subject is None:
+        return f"/{facts.surface if facts.surface.is_images else facts.errand}"
+    return f"/responses/{quote(job.subject, safe='')}{_BELOW.get(facts.errand, '')}"
 
 
 def _splices(job: Job, sent_model: str, tool_sent_model: str | None) -> tuple[Splice, ...]:
@@ -142,7 +155,36 @@ def _read_response(document: JsonObject, answer: AnswerFacts) -> Reading:
         served_model=_text(document.get("model")),
         response_id=_text(document.get("id")),
         response_status=status,
+        ids=_ids(document, "output"),
     )
+
+
+def _read_errand(errand: Errand, document: JsonObject) -> Reading:
+    """Read what is said about a Response. One that failed when it was made is no failure of telling so."""
+    kind = document.get("object")
+    if errand is Errand.INPUT_TOKENS:
+        shaped = isinstance(document.get("input_tokens"), int)
+    elif errand is Errand.INPUT_ITEMS:
+        shaped = _is_list(document.get("data"))
+    elif errand is Errand.DELETE:
+        shaped = document.get("deleted") is True
+    else:
+        shaped = kind == ("response.compaction" if errand is Errand.COMPACT else "response")
+    usage = _object(document.get("usage")) if errand is Errand.COMPACT else {}
+    return Reading(
+        shaped=shaped,
+        error=None if shaped else _error(document),
+        usage=usage or None,
+        output_tokens=_output_tokens(usage),
+        response_id=_text(document.get("id")),
+        ids=_ids(document, "data" if errand is Errand.INPUT_ITEMS else "output") if shaped else (),
+    )
+
+
+def _ids(document: JsonObject, items: str) -> tuple[str, ...]:
+    """Give the document's own id and those of its items."""
+    found = (document, *_objects(document.get(items)))
+    return tuple(name for one in found if (name := _text(one.get("id"))) is not None)
 
 
 def _read_event(kind: EventKind, surface: Surface, event: Event) -> Reading | None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from gateway.core.table import Api, Channel, ChannelKind, Secret
-from gateway.core.types import BodyMap, Directives, Facts, RequestId, Surface, ToolFacts
+from gateway.core.types import BodyMap, Directives, Errand, Facts, RequestId, Surface, ToolFacts
 from gateway.ports import Job
 
 
@@ -33,6 +33,8 @@ def job(
     tool: str | None = None,
     boundary: str | None = None,
     query: str = "",
+    errand: Errand = Errand.CREATE,
+    subject: str | None = None,
     forwarded: tuple[tuple[str, str], ...] = (),
 ) -> Job:
     """A job whose body map is found the naive way: the first and the later quoted words after ``"model":``."""
@@ -49,7 +51,10 @@ def job(
         time=datetime(2026, 11, 20, tzinfo=UTC),
         started=0.0,
         facts=Facts(
-            surface=surface, asked_model=asked, tool=ToolFacts(asked_model=tool, forced=False) if tool else None
+            surface=surface,
+            asked_model=asked,
+            tool=ToolFacts(asked_model=tool, forced=False) if tool else None,
+            errand=errand,
         ),
         directives=Directives(),
         body=Body(data),
@@ -64,6 +69,7 @@ def job(
         prompt="",
         query=query,
         forwarded=forwarded,
+        subject=subject,
     )
 
 

@@ -255,6 +255,7 @@ def test_a_turn_with_a_picture() -> None:
         served_model="gpt-5.5-0",
         response_id="resp_1",
         response_status="completed",
+        ids=("resp_1",),
     )
 
 
