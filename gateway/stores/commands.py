@@ -69,7 +69,13 @@ class Unbind:
     unbound: Row
 
 
-Command: TypeAlias = Begin | Settle | Void | Bind | Unbind
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A write that changes nothing: whether the ledger can be written."""
+
+
+Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe
+Passing: TypeAlias = Begin | Probe  # of no use once its caller has left
 
 
 def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
@@ -153,6 +159,8 @@ def unbinds(key: str, name: str) -> Unbind:
 
 def run(connection: Connection, commands: Sequence[Command]) -> None:
     """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids, then bindings."""
+    if any(isinstance(command, Probe) for command in commands):
+        connection.exec_driver_sql(statements.PROBED.sql)
     begins = [command for command in commands if isinstance(command, Begin)]
     settles = [command for command in commands if isinstance(command, Settle)]
     _many(connection, statements.OPENED, [begin.opened for begin in begins if begin.opened is not None])

@@ -46,6 +46,11 @@ class JsonLines:
         """Lines dropped since the start."""
         return self._dropped
 
+    @property
+    def queued(self) -> int:
+        """Lines that wait to be written."""
+        return self._queue.qsize()
+
     def emit(self, event: JsonObject) -> None:
         """Queue one line. Never blocks and never raises; a full queue drops and counts."""
         if self._closed or self._queue.qsize() >= self._limit:

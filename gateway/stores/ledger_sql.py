@@ -14,6 +14,7 @@ A server holds the lock file next to the database; other processes read, or writ
 """
 
 import asyncio
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.ports import AttemptIntent, LedgerUnavailable, RequestIntent, Settlement
 from gateway.stores import migrate, statements
-from gateway.stores.commands import Command, beginning, settling
+from gateway.stores.commands import Command, Probe, beginning, settling
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.refusals import LedgerRefused
 from gateway.stores.sqlite import Access, create_private, database_path, open_engine
@@ -29,6 +30,8 @@ from gateway.stores.writer import Writer
 
 COMMIT_TIMEOUT_S = 5.0  # how long a request waits for its commit
 CLOSE_GRACE_S = 5.0
+FRESH_S = 5.0  # a commit this young shows that the ledger can be written
+PROBE_TIMEOUT_S = 1.0
 OPENING_BUSY_MS = 10_000  # at start another process's short transaction is waited for
 WRITER_BUSY_MS = 250  # the writer wakes this often to see who has given up
 
@@ -51,6 +54,21 @@ class SqlLedger:
     def unwritten(self) -> int:
         """Settlements that could not be written yet; they are tried again."""
         return self._writer.unwritten
+
+    @property
+    def queued(self) -> int:
+        """Commands that wait or are being written."""
+        return self._writer.depth
+
+    async def fault(self) -> str | None:
+        """Say why the ledger cannot be written; ``None``: it can, as a commit of just now shows."""
+        if time.monotonic() - self._writer.committed_at < FRESH_S:
+            return None
+        try:
+            await self.write(Probe(), PROBE_TIMEOUT_S)
+        except LedgerUnavailable as lost:
+            return str(lost)
+        return None
 
     async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
         """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
@@ -82,19 +100,18 @@ class SqlLedger:
             self._lock.release()
         return unwritten
 
-    async def write(self, command: Command) -> None:
+    async def write(self, command: Command, timeout_s: float | None = None) -> None:
         """Commit one command, together with all that wait with it. Raises ``LedgerUnavailable``."""
+        timeout_s = self._commit_timeout_s if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         ticket = self._writer.put(command, done)
-        overdue = loop.call_later(
-            self._commit_timeout_s, _expire, done
-        )  # cheaper than asyncio.timeout, twice a request
+        overdue = loop.call_later(timeout_s, _expire, done)  # cheaper than asyncio.timeout, twice a request
         try:
             await done
         except TimeoutError:
             self._writer.give_up(ticket)
-            raise LedgerUnavailable(f"the ledger did not commit within {self._commit_timeout_s:g} s") from None
+            raise LedgerUnavailable(f"the ledger did not commit within {timeout_s:g} s") from None
         except asyncio.CancelledError:
             self._writer.give_up(ticket)
             raise

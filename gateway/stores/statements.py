@@ -7,7 +7,7 @@ Repeating is harmless: a settlement changes only a request that is not done, and
 not ended, so the first one stands.
 """
 
-from sqlalchemy import ClauseElement, bindparam, delete, insert, update
+from sqlalchemy import ClauseElement, bindparam, column, delete, insert, table, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -97,6 +97,11 @@ VOIDED = Statement(
     .where(attempts.c.attempt_id == bindparam("the_attempt"), attempts.c.state == bindparam("sent"))
     .values(state=bindparam("new_state"), outcome=bindparam("new_outcome"), detail=bindparam("new_detail")),
     VOIDED_ORDER,
+)
+
+# Changes nothing, but has to reach the disk like everything else: whether the ledger can be written.
+PROBED = Statement(
+    update(table("alembic_version", column("version_num"))).values(version_num=column("version_num")), ()
 )
 
 # Whose an id is; the first to have said so is right.

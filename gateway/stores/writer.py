@@ -11,6 +11,7 @@ Rules:
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from gateway.ports import LedgerUnavailable
-from gateway.stores.commands import Begin, Command, run, voiding
+from gateway.stores.commands import Begin, Command, Passing, run, voiding
 from gateway.stores.sqlite import is_busy
 
 QUEUE_LIMIT = 4_096
@@ -61,6 +62,7 @@ class Writer:
         self._alive = True
         self.accepted = 0
         self.commits = 0
+        self.committed_at = -math.inf  # time.monotonic() of the last commit, unless one failed since
         self._thread = threading.Thread(target=self._live, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -69,7 +71,13 @@ class Writer:
         """Settlements that failed, or still wait, and are not in the database yet."""
         with self._changed:
             tickets = [*self._kept, *self._in_hand, *self._waiting]
-        return sum(not isinstance(ticket.command, Begin) for ticket in tickets)
+        return sum(not isinstance(ticket.command, Passing) for ticket in tickets)
+
+    @property
+    def depth(self) -> int:
+        """Commands that wait or are being written."""
+        with self._changed:
+            return len(self._kept) + len(self._in_hand) + len(self._waiting)
 
     def put(self, command: Command, done: asyncio.Future[None]) -> Ticket:
         """Queue one command; ``done`` is resolved on its loop. Raises ``LedgerUnavailable`` when full or closed."""
@@ -88,11 +96,11 @@ class Writer:
 
     def give_up(self, ticket: Ticket) -> None:
         """Say that nobody waits for this begin: it is dropped, or voided when it is being committed already."""
-        if not isinstance(ticket.command, Begin):
+        if not isinstance(ticket.command, Passing):
             return
         with self._changed:
             ticket.given_up = True
-            if ticket.taken and self._alive:
+            if isinstance(ticket.command, Begin) and ticket.taken and self._alive:
                 self._waiting.append(Ticket(command=voiding(ticket.command.attempt_id), done=None))
                 self._changed.notify()
 
@@ -142,7 +150,7 @@ class Writer:
         except REFUSALS:
             self._write_singly(connection, batch)
         else:
-            self.commits += 1
+            self._committed()
             self._answer([(ticket, None) for ticket in batch])
 
     def _write_singly(self, connection: Connection, batch: list[Ticket]) -> None:
@@ -152,8 +160,12 @@ class Writer:
         except SQLAlchemyError as error:
             self._fail(connection, batch, error)
         else:
-            self.commits += 1
+            self._committed()
             self._answer(verdicts)
+
+    def _committed(self) -> None:
+        self.commits += 1
+        self.committed_at = time.monotonic()
 
     def _take(self, batch: list[Ticket]) -> list[Ticket]:
         with self._changed:
@@ -173,10 +185,11 @@ class Writer:
         with self._changed:
             self._keep(batch)
             self._in_hand = []
+        self.committed_at = -math.inf
         self._answer([(ticket, f"the ledger could not commit: {_cause(error)}") for ticket in batch])
 
     def _keep(self, batch: list[Ticket]) -> None:
-        self._kept += [ticket for ticket in batch if not isinstance(ticket.command, Begin)]
+        self._kept += [ticket for ticket in batch if not isinstance(ticket.command, Passing)]
 
     def _is_overdue(self) -> bool:
         return self._stop_at is not None and time.monotonic() > self._stop_at

@@ -34,10 +34,12 @@ async def story(ledger: SqlLedger) -> None:
         except LedgerUnavailable as unavailable:
             told.append(str(unavailable))
     unwritten = ledger.unwritten
+    faults = [await ledger.fault()]
     allow(resource.RLIM_INFINITY)
     await asyncio.sleep(1.5 * RETRY_S)
+    faults.append(await ledger.fault())
     await ledger.begin(request(5), attempt(5))
-    sys.stdout.write(json.dumps({"told": told, "unwritten": unwritten, "left": ledger.close()}))
+    sys.stdout.write(json.dumps({"told": told, "unwritten": unwritten, "faults": faults, "left": ledger.close()}))
 
 
 if __name__ == "__main__":

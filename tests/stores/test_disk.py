@@ -39,6 +39,8 @@ def test_a_full_disk_refuses_new_requests_and_loses_no_settlement(database: Path
     assert answer["told"][0].startswith("the ledger could not commit: ")
     assert answer["told"][2] == "the ledger has settlements it could not write yet"
     assert (answer["unwritten"], answer["left"]) == (2, 0)
+    assert answer["faults"][0].startswith("the ledger could not commit: ")
+    assert answer["faults"][1] is None
     assert {row.request_id: row.state.value for row in reader.page(LogQuery())} == {
         request_id(1): "done",
         request_id(2): "done",
