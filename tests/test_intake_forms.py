@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
 
-from gateway.core.types import InputFacts, InputRole, Surface
+from gateway.core.edits import edits
+from gateway.core.translation import Change
+from gateway.core.types import InputFacts, InputRole, Splice, Surface
 from gateway.ports import Job
 from tests.fakes.incoming import BOUNDARY, FORM, PNG, Door, bytes_of, cut, form, part, slices
 
+PLAIN_PARTS = part("prompt", "a hat") + part("image", PNG, filename="a.png")
 PLAIN = form(part("prompt", "a hat"), part("model", "gpt-image-2"), part("image", PNG, filename="a.png"))
 
 
@@ -22,6 +25,12 @@ def door(tmp_path: Path) -> Iterator[Door]:
     door = Door(tmp_path)
     yield door
     door.spool.close()
+
+
+def spliced(body: bytes, splices: tuple[Splice, ...]) -> bytes:
+    for splice in reversed(splices):
+        body = body[: splice.start] + splice.text + body[splice.end :]
+    return body
 
 
 def facts_of(pictures: tuple[InputFacts, ...]) -> list[tuple[str, str, str, int | None]]:
@@ -42,6 +51,29 @@ async def test_the_model_is_found_where_it_stands(door: Door) -> None:
     assert job.body_map.model is not None
     start, end = job.body_map.model
     assert PLAIN[start:end] == b"gpt-image-2"
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("lead", [b"", b"\r\n"])
+async def test_any_options_can_be_changed_or_taken_out_together(door: Door, lead: bytes, size: int) -> None:
+    options = {"style": "vivid", "quality": "hd", "response_format": "url", "input_fidelity": "", "size": "512x512"}
+    parts = [part(name, text) for name, text in options.items()]
+    body = lead + form(parts[0], parts[1], part("image", PNG), part("prompt", "a hat"), *parts[2:])
+    job = await door.job(Surface.EDITS, slices(body, size), FORM)
+    changes = [Change(param="quality", text="high"), Change(param="size", text="1024x1024")]
+    gone = [Change(param=name) for name in ("style", "response_format")]
+    changed = lead + form(part("quality", "high"), part("image", PNG), part("prompt", "a hat"), parts[3])
+    assert spliced(body, edits(job.body_map, [*changes[:1], *gone, Change(param="size")])) == changed
+    again = await door.job(Surface.EDITS, spliced(body, edits(job.body_map, [*changes, *gone])), FORM)
+    assert (again.facts.quality, again.facts.size, again.facts.style) == ("high", "1024x1024", None)
+    assert again.facts.inputs == job.facts.inputs
+
+
+async def test_options_that_only_contracts_speak_of_are_read(door: Door) -> None:
+    more = {"complexity": "low", "frame_count": "4", "svg[model]": "gpt-5.5", "seed": "7", "style": "vivid"}
+    facts = (await door.job(Surface.EDITS, form(*(part(*pair) for pair in more.items()), PLAIN_PARTS), FORM)).facts
+    assert (facts.complexity, facts.frame_count, facts.svg, facts.style) == ("low", 4, True, "vivid")
+    assert facts.unknown_parameters == ("seed",)
 
 
 @pytest.mark.parametrize("lead", [b"", b"\r\n"])

@@ -6,8 +6,9 @@ its parameter and in the API's manner. Must never repeat the caller's input in a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import assert_never
 
 from gateway.core.types import Facts, JsonObject, JsonValue, Refusal
@@ -19,7 +20,28 @@ MAX_PARTIALS = 3
 MAX_COMPRESSION = 100
 NOT_BUILT = "This version of the gateway does not build it."
 
-_INTEGERS = frozenset({"n", "output_compression", "partial_images"})
+_INTEGERS = frozenset({"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"})
+_OPTIONS = frozenset(
+    {
+        *("size", "quality", "background", "output_format", "output_compression", "moderation", "input_fidelity"),
+        *("partial_images", "complexity", "frame_count", "frame_duration_ms", "svg", "response_format", "style"),
+    }
+)
+_KNOWN = _OPTIONS | {
+    "model",
+    "prompt",
+    "n",
+    "stream",
+    "user",
+    "safety_identifier",
+    "images",
+    "image",
+    "image[]",
+    "mask",
+    "markup",
+}
+_MAX_UNKNOWN = 16
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 _FLAGS: Mapping[str, bool] = {"true": True, "false": False}
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -101,6 +123,21 @@ class Fields:
             return None
         return value
 
+    def word(self, name: str) -> str | None:
+        """Give a short string; anything else is nobody's business here, and counts as absent."""
+        value = self.value(name)
+        return value if isinstance(value, str) and len(value) <= MAX_WORD else None
+
+    def whole(self, name: str) -> int | None:
+        """Give an integer of at most nine digits; anything else counts as absent."""
+        value = self.value(name)
+        is_whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9
+        return value if is_whole and isinstance(value, int) else None
+
+    def unknown(self) -> tuple[str, ...]:
+        """Give the names that no images request is known to have."""
+        return unknown_names(self._values)
+
     def model(self) -> str | None:
         """Give the model's name: a short, printable text. Absent is allowed, empty is not."""
         value = self.text("model", longest=MAX_MODEL)
@@ -156,6 +193,11 @@ class Fields:
         return tuple(item for item in value if isinstance(item, Mapping))
 
 
+def unknown_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Give those of a body's names that are no known parameter of an images request: 16 at most, plain ones only."""
+    return tuple(islice((name for name in names if name not in _KNOWN and _PLAIN_NAME.fullmatch(name)), _MAX_UNKNOWN))
+
+
 def typed(texts: Mapping[str, str]) -> JsonObject:
     """Give a form's texts the types that their fields have in JSON; a text that is none of them stays a string."""
     return {name: _typed(name, text) for name, text in texts.items()}
@@ -179,4 +221,10 @@ def with_options(facts: Facts, fields: Fields) -> Facts:
         moderation=fields.text("moderation"),
         input_fidelity=fields.text("input_fidelity"),
         partial_images=fields.integer("partial_images", 0, MAX_PARTIALS),
+        complexity=fields.word("complexity"),
+        frame_count=fields.whole("frame_count"),
+        frame_duration_ms=fields.whole("frame_duration_ms"),
+        svg=fields.value("svg") is not None,
+        response_format=fields.word("response_format"),
+        style=fields.word("style"),
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from gateway.core.fields import bad_value
-from gateway.core.types import InputFacts, InputRole, Refusal
+from gateway.core.fields import bad_value, unknown_names
+from gateway.core.jsontext import OPTIONS
+from gateway.core.types import FieldPlace, InputFacts, InputRole, Refusal
 from gateway.intake.parts import MAX_HEAD, PartHead, malformed, read_head
 from gateway.intake.pictures import PictureMeter
 
@@ -26,6 +27,7 @@ _ONCE = frozenset(
     {
         *("model", "prompt", "n", "size", "quality", "background", "output_format", "output_compression"),
         *("moderation", "input_fidelity", "partial_images", "stream", "user", "safety_identifier"),
+        *("complexity", "frame_count", "frame_duration_ms", "response_format", "style"),
     }
 )
 _LINE_ENDS = b"\r\n"
@@ -33,7 +35,10 @@ _LINE_ENDS = b"\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """What a form says. ``model`` is the byte range of that field's value, ``insert_at`` where the form begins."""
+    """What a form says. ``model`` is the byte range of that field's value, ``insert_at`` where the form begins.
+
+    ``fields``: the places of the options that may be changed. ``unknown``: names that no images request has.
+    """
 
     texts: Mapping[str, str]
     images: tuple[InputFacts, ...]
@@ -41,6 +46,8 @@ class Form:
     markup: InputFacts | None
     model: tuple[int, int] | None
     insert_at: int
+    fields: Mapping[str, FieldPlace]
+    unknown: tuple[str, ...]
 
 
 class _Part:
@@ -94,7 +101,10 @@ class FormReader:
         self._part = _Part()
         self._texts: dict[str, str] = {}
         self._pictures: dict[InputRole, list[InputFacts]] = {role: [] for role in InputRole}
-        self._model: tuple[int, int] | None = None
+        self._values: dict[str, tuple[int, int]] = {}  # byte ranges of texts
+        self._part_of: dict[str, int] = {}  # name -> the number of its part
+        self._starts: list[int] = []  # of the boundaries, in the whole body
+        self._seen = 0  # bytes looked at for boundaries
 
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes (at most a slice: what is refused is told after the whole of it was parsed)."""
@@ -118,7 +128,12 @@ class FormReader:
     def _look_for_delimiters(self, piece: bytes) -> Refusal | None:
         """Count them before the parser, which is slow where there are many, or blanks after them."""
         window = self._tail + piece
-        self._delimiters += window.count(self._delimiter, 1)  # at 0 it was counted with the slice before
+        found = window.find(self._delimiter, 1)  # at 0 it was counted with the slice before
+        while found >= 0 and self._delimiters <= MAX_PARTS + 1:
+            self._delimiters += 1
+            self._starts.append(self._seen - len(self._tail) + found + 1)
+            found = window.find(self._delimiter, found + 1)
+        self._seen += len(piece)
         self._tail = window[-len(self._delimiter) :]
         if self._delimiters > MAX_PARTS + 1:
             return malformed(f"it may have at most {MAX_PARTS} parts.")
@@ -138,9 +153,16 @@ class FormReader:
             images=tuple(self._pictures[InputRole.IMAGE]),
             mask=masks[0] if masks else None,
             markup=markups[0] if markups else None,
-            model=self._model,
+            model=self._values.get("model"),
             insert_at=self._insert_at,
+            fields={name: self._place(name) for name in OPTIONS & self._values.keys()},
+            unknown=unknown_names(self._part_of),
         )
+
+    def _place(self, name: str) -> FieldPlace:
+        """Say where a text stands: its part goes from its own boundary to the next."""
+        start, end = self._starts[self._part_of[name] - 1 : self._part_of[name] + 1]
+        return FieldPlace(value=self._values[name], whole=(start, end), follow=end)
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refusal = self._refusal or refusal
@@ -175,6 +197,7 @@ class FormReader:
             self._refuse(head)
             return
         self._part.head = head
+        self._part_of.setdefault("svg" if head.name.startswith("svg[") else head.name, self._parts)
         self._part.picture = PictureMeter() if head.role is not None else None
         if head.name in _ONCE and (head.is_file or head.name in self._texts):
             self._refuse(bad_value(head.name, "must be one text field."))
@@ -200,6 +223,8 @@ class FormReader:
             self._keep_picture(head.name, head.role, picture)
         elif head.name in _ONCE:
             self._keep_text(head.name)
+        elif head.name == "svg" or head.name.startswith("svg["):
+            self._texts["svg"] = ""  # that it is there is all that anybody asks
 
     def _keep_picture(self, name: str, role: InputRole, picture: PictureMeter) -> None:
         if picture.length == 0:
@@ -217,8 +242,8 @@ class FormReader:
         except UnicodeDecodeError:
             self._refuse(bad_value(name, "must be UTF-8 text."))
             return
-        if name == "model" and part.start is not None:
-            self._model = (part.start, part.start + len(part.text))
+        if part.start is not None:
+            self._values[name] = (part.start, part.start + len(part.text))
 
     def _close(self) -> None:
         self._closed = True

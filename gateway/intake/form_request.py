@@ -1,5 +1,7 @@
 """An edit as a multipart form: the form is read and kept in one pass, then understood."""
 
+from dataclasses import replace
+
 from gateway.core.fields import Fields, missing, typed
 from gateway.core.types import BodyMap, Refusal, Surface
 from gateway.intake.content_type import BodyKind
@@ -39,5 +41,6 @@ class FormSink:
             model=form.model,
             insert_at=form.insert_at,
             boundary=self._kind.boundary,
+            fields=form.fields,
         )
-        return asked, body_map
+        return replace(asked, facts=replace(asked.facts, unknown_parameters=form.unknown)), body_map

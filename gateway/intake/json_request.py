@@ -2,7 +2,7 @@
 
 from gateway.core.fields import Fields, wrong_type
 from gateway.core.jsonbody import JsonFault, RequestScan
-from gateway.core.types import BodyMap, Refusal, Surface
+from gateway.core.types import BodyMap, Errand, Refusal, Surface
 from gateway.intake.content_type import BodyKind
 from gateway.intake.facts import Asked, Pictures, Privacy, read_images, read_pictures
 from gateway.intake.turn import read_turn
@@ -12,9 +12,10 @@ from gateway.spool import SpooledBody
 class JsonSink:
     """Keeps a JSON body as it came and scans it as it passes."""
 
-    def __init__(self, kind: BodyKind, body: SpooledBody) -> None:
+    def __init__(self, kind: BodyKind, body: SpooledBody, errand: Errand = Errand.CREATE) -> None:
         self._kind = kind
         self._body = body
+        self._errand = errand
         self._scan = RequestScan()
 
     def feed(self, piece: bytes) -> Refusal | None:
@@ -32,7 +33,7 @@ class JsonSink:
         if found.model is None and "model" in found.document:
             fields.refuse(wrong_type("model", "a string", found.document["model"]))
         if surface is Surface.RESPONSES:
-            asked = read_turn(fields, found.picture, privacy)
+            asked = read_turn(fields, found.picture, privacy, self._errand)
         else:
             pictures = read_pictures(fields, found.picture) if surface is Surface.EDITS else Pictures()
             asked = read_images(surface, fields, pictures, privacy)
@@ -44,6 +45,7 @@ class JsonSink:
             model=found.model,
             insert_at=found.insert_at,
             tool_models=found.tool_models,
+            fields=found.fields,
         )
         return asked, body_map
 

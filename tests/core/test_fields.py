@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.core.fields import Fields, typed, with_options
+from gateway.core.fields import Fields, typed, unknown_names, with_options
 from gateway.core.types import Facts, JsonValue, Refusal, Surface
 
 BLANK = Facts(surface=Surface.GENERATIONS, asked_model=None)
@@ -36,6 +36,25 @@ def test_options_stand_in_the_facts_as_they_were_said() -> None:
         "webp",
     )
     assert (said.output_compression, said.moderation, said.input_fidelity, said.partial_images) == (0, "low", "high", 3)
+
+
+def test_options_that_only_contracts_speak_of_are_taken_when_they_are_plain() -> None:
+    said = options(complexity="low", frame_count=4, frame_duration_ms=200, svg={}, response_format="url", style="vivid")
+    assert isinstance(said, Facts)
+    assert (said.complexity, said.frame_count, said.frame_duration_ms, said.svg) == ("low", 4, 200, True)
+    assert (said.response_format, said.style) == ("url", "vivid")
+
+
+@pytest.mark.parametrize("odd", [3, "x" * 65, True, [], 10**9, 1.5, None])
+def test_what_else_they_may_be_is_the_upstreams_matter(odd: JsonValue) -> None:
+    word = "a word" if odd == 3 else odd
+    assert options(complexity=odd, style=odd, response_format=odd, frame_count=word, frame_duration_ms=word) == BLANK
+
+
+def test_the_names_that_nobody_knows_are_told_as_far_as_they_are_plain() -> None:
+    names = ["prompt", "image[]", "seed", "a b", *(f"x{at}" for at in range(20))]
+    assert unknown_names(names) == ("seed", *(f"x{at}" for at in range(15)))
+    assert Fields({"seed": 1, "size": "auto"}).unknown() == ("seed",)
 
 
 def test_null_is_absence_and_unknown_fields_are_nobodys_business() -> None:
