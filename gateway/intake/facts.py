@@ -65,7 +65,7 @@ def read_images(surface: Surface, fields: Fields, pictures: Pictures, privacy: P
         mask=pictures.mask,
         markup=pictures.markup,
     )
-    facts = replace(with_options(facts, fields), stream=fields.flag("stream"))
+    facts = replace(with_options(facts, fields), stream=fields.flag("stream"), unknown_parameters=fields.unknown())
     user = end_user(fields)
     return fields.refusal or Asked(facts=privacy.marked(facts, prompt, user), prompt=prompt)
 
