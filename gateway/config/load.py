@@ -22,11 +22,12 @@ from gateway.core.table import RouteTable, Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A good file: its settings, its table, and where it was read from."""
+    """A good file: its settings, its table, where it was read from, and the SHA-256 of its bytes."""
 
     settings: Settings
     table: RouteTable
     path: Path
+    checksum: str = ""
 
 
 def find_routes(explicit: Path | None) -> Path:
@@ -53,11 +54,12 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
     if isinstance(read, list):
         return _shortened(in_file(read, str(path)))
     shipped = build.Shipped(patience=catalog.patience(), codes=catalog.failure_codes())
-    version = hashlib.sha256(data).hexdigest()[:12]
+    checksum = hashlib.sha256(data).hexdigest()
     return Loaded(
         settings=build.settings(read.file, data_dir),
-        table=build.table(read.file, read.root, shipped, version=version, sandbox_allowed=sandbox_allowed),
+        table=build.table(read.file, read.root, shipped, version=checksum[:12], sandbox_allowed=sandbox_allowed),
         path=path,
+        checksum=checksum,
     )
 
 
