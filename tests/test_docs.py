@@ -43,6 +43,7 @@ from gateway.core.types import (
     InputFacts,
     InputRole,
     Outcome,
+    Reference,
     RequestId,
     Surface,
     ToolFacts,
@@ -292,6 +293,7 @@ FACTS = Facts(
     mask=GIVEN,
     markup=GIVEN,
     tool=ToolFacts(asked_model="t", forced=True),
+    references=(Reference(id="resp_1", param="previous_response_id"),),
 )
 ATTEMPT = AttemptRecord(
     n=1,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.types import InputRole, JsonValue, Surface, ToolFacts
+from gateway.core.types import Errand, InputRole, JsonValue, Reference, Surface, ToolFacts
 from tests.fakes.incoming import PNG, Door
 
 INLINE = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -119,14 +119,15 @@ BAD: list[tuple[dict[str, JsonValue], str, str]] = [
     ({"input": ["a"]}, "invalid_type", "input[0]"),
     ({"model": ["gpt-5.5"]}, "invalid_type", "model"),
     ({"stream": "yes"}, "invalid_type", "stream"),
-    ({"background": True}, "unsupported_parameter", "background"),
     ({"background": "true"}, "invalid_type", "background"),
-    ({"previous_response_id": "resp_1"}, "unsupported_parameter", "previous_response_id"),
+    ({"previous_response_id": 5}, "invalid_type", "previous_response_id"),
     ({"conversation": "conv_1"}, "unsupported_parameter", "conversation"),
     ({"conversation": {"id": "conv_1"}}, "unsupported_parameter", "conversation"),
-    ({"input": [{"type": "image_generation_call", "id": "ig_1"}]}, "unsupported_parameter", "input[0]"),
-    ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "unsupported_parameter", "input[0]"),
-    ({"input": [{"id": "msg_1"}]}, "unsupported_parameter", "input[0]"),
+    ({"input": [{"type": "image_generation_call", "result": None}]}, "missing_required_parameter", "input[0].id"),
+    ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "input[0].id"),
+    ({"input": [{"type": "item_reference", "id": 5}]}, "invalid_type", "input[0].id"),
+    ({"input": [{"id": ["msg_1"]}]}, "invalid_type", "input[0].id"),
+    ({"input": [{"type": "item_reference", "id": f"msg_{n}"} for n in range(1001)]}, "invalid_value", "input"),
     (
         {"input": [message({"type": "input_text", "text": "a"}, {"type": "input_image", "file_id": "file-1"})]},
         "unsupported_parameter",
@@ -158,6 +159,51 @@ async def test_what_cannot_be_served_is_refused_by_its_name(
 ) -> None:
     refusal = await door.refusal(Surface.RESPONSES, body_of(**fields))
     assert (refusal.status, refusal.code, refusal.param) == (400, code, param)
+
+
+async def test_what_is_named_by_its_id_is_a_reference(door: Door) -> None:
+    body = body_of(
+        previous_response_id="resp_1",
+        background=True,
+        input=[
+            {"role": "user", "content": "like this one"},
+            {"type": "image_generation_call", "id": "ig_1"},
+            {"type": "item_reference", "id": "msg_1"},
+            {"id": "x" * 10_000},
+            {"type": "image_generation_call", "id": "ig_2", "result": "AAAA"},
+            {"type": "message", "id": "msg_2", "role": "assistant", "content": []},
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "compaction", "id": "cmp_1", "encrypted_content": "x"},
+            {"type": "reasoning", "summary": []},
+        ],
+    )
+    facts = (await door.job(Surface.RESPONSES, body)).facts
+    assert facts.references == (
+        Reference(id="resp_1", param="previous_response_id"),
+        Reference(id="ig_1", param="input[1].id"),
+        Reference(id="msg_1", param="input[2].id"),
+        Reference(id="x" * 10_000, param="input[3].id"),
+        Reference(id="rs_1", param="input[6].id", bare=False),
+        Reference(id="cmp_1", param="input[7].id", bare=False),
+    )
+    assert [picture.source for picture in facts.inputs] == ["item", "item"]
+
+
+async def test_a_follow_up_may_bring_nothing_new(door: Door) -> None:
+    job = await door.job(Surface.RESPONSES, json.dumps({"model": "m", "previous_response_id": "resp_1"}).encode())
+    assert [reference.id for reference in job.facts.references] == ["resp_1"]
+
+
+@pytest.mark.parametrize("errand", [Errand.INPUT_TOKENS, Errand.COMPACT])
+async def test_an_errand_reads_the_body_of_a_turn(door: Door, errand: Errand) -> None:
+    body = body_of(tools=[TOOL], tool_choice="required", previous_response_id="resp_1")
+    door.errand = errand
+    facts = (await door.job(Surface.RESPONSES, body)).facts
+    assert (facts.errand, facts.endpoint, facts.asked_model) == (errand, errand.value, "gpt-5.5")
+    assert facts.tool == ToolFacts(asked_model=None, forced=False)
+    assert (await door.job(Surface.RESPONSES, b'{"model": "m"}')).facts.references == ()
+    refusal = await door.refusal(Surface.RESPONSES, body_of(stream=True))
+    assert (refusal.code, refusal.param) == ("unsupported_parameter", "stream")
 
 
 async def test_a_stored_prompt_may_stand_for_the_input(door: Door) -> None:

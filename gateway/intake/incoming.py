@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from gateway.core.fields import bad_value
-from gateway.core.types import Refusal, RequestId, Surface
+from gateway.core.types import Errand, Refusal, RequestId, Surface
 
 SLICE = 64 * 1024  # bytes a reader is given at once
 _LENGTH_DIGITS = 15
@@ -35,6 +35,7 @@ class Incoming:
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
     query: str = ""
+    errand: Errand = Errand.CREATE  # on the Responses surface
 
 
 class Sink(Protocol):

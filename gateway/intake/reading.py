@@ -62,7 +62,7 @@ class Intake:
         return job
 
     async def _take(self, incoming: Incoming, kind: BodyKind, body: SpooledBody) -> tuple[Asked, BodyMap] | Refusal:
-        sink = JsonSink(kind, body) if kind.boundary is None else FormSink(kind, body)
+        sink = JsonSink(kind, body, incoming.errand) if kind.boundary is None else FormSink(kind, body)
         refusal = await pump(incoming, _cap(self._limits, kind, incoming.surface), sink)
         if refusal is not None:
             return refusal

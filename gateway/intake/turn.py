@@ -1,14 +1,26 @@
-"""What a Responses request asks for: its text, its pictures, its image tool; and what of it needs a state we have not.
+"""What a Responses request asks for: its text, its pictures, its image tool; and what kept by an upstream it refers to.
 
-Rules: what is bound to the account that made it (an earlier response, a conversation, an item by its id, a stored file)
-is refused, since it could not be routed rightly. Only what the gateway acts on is read; the rest is OpenAI's matter.
+Rules: what names something that an account keeps (an earlier response, an item by its id) becomes a reference, and
+where it may go is decided by others. A conversation and a stored file are refused, since nobody knows whose they are.
+Only what the gateway acts on is read; the rest is OpenAI's matter.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.core.fields import Fields, bad_value, missing, unsupported, with_options, wrong_type
-from gateway.core.types import Facts, InputFacts, InputRole, JsonObject, JsonValue, Refusal, Surface, ToolFacts
+from gateway.core.types import (
+    Errand,
+    Facts,
+    InputFacts,
+    InputRole,
+    JsonObject,
+    JsonValue,
+    Reference,
+    Refusal,
+    Surface,
+    ToolFacts,
+)
 from gateway.intake.facts import (
     Asked,
     InlineFacts,
@@ -23,66 +35,84 @@ from gateway.intake.facts import (
 IMAGE_TOOL = "image_generation"
 IMAGE_CALL = "image_generation_call"
 
-_NO_STATE = "This version of the gateway does not build stored responses: send the items themselves."
+MAX_REFERENCES = 1_000
+
+_NO_CONVERSATIONS = "This version of the gateway does not build conversations: use previous_response_id."
+_NO_STREAM = "This endpoint answers at once and whole."
 _NESTED = ("content", "output")  # where an item carries parts
+_SEALED = frozenset({"reasoning", "compaction"})  # items with a part that only the account which wrote them can read
 
 
-def read_turn(fields: Fields, inline: InlineFacts, privacy: Privacy) -> Asked | Refusal:
-    """Understand the body of a Responses request."""
-    facts = Facts(surface=Surface.RESPONSES, asked_model=fields.model())
+def read_turn(fields: Fields, inline: InlineFacts, privacy: Privacy, errand: Errand = Errand.CREATE) -> Asked | Refusal:
+    """Understand the body of a Responses request, or of one about the tokens or the compaction of such a body."""
+    facts = Facts(surface=Surface.RESPONSES, asked_model=fields.model(), errand=errand)
     facts = replace(facts, stream=fields.flag("stream"))
-    _refuse_state(fields)
+    if facts.stream and errand is not Errand.CREATE:
+        fields.refuse(unsupported("stream", _NO_STREAM))
+    fields.flag("background")
+    if fields.value("conversation") is not None:
+        fields.refuse(unsupported("conversation", _NO_CONVERSATIONS))
     story = _Story(fields, inline)
-    story.read()
-    facts = replace(facts, inputs=tuple(story.inputs))
+    story.read(is_owed=errand is Errand.CREATE)
+    facts = replace(facts, inputs=tuple(story.inputs), references=tuple(story.references))
     facts = _with_tool(facts, fields, inline)
+    if facts.tool is not None and errand is not Errand.CREATE:
+        facts = replace(facts, tool=replace(facts.tool, forced=False))  # nothing is drawn here
     prompt = "\n".join(story.texts)
     user = end_user(fields)
     return fields.refusal or Asked(facts=privacy.marked(facts, prompt, user), prompt=prompt)
 
 
-def _refuse_state(fields: Fields) -> None:
-    if fields.flag("background"):
-        fields.refuse(unsupported("background", "This version of the gateway does not build background responses."))
-    for name in ("previous_response_id", "conversation"):
-        if fields.value(name) is not None:
-            fields.refuse(unsupported(name, _NO_STATE))
-
-
 class _Story:
-    """The ``input`` of a turn: its texts and its pictures, in order."""
+    """What a turn goes on from, and its ``input``: texts, pictures and references, in order."""
 
     def __init__(self, fields: Fields, inline: InlineFacts) -> None:
         self._fields = fields
         self._inline = inline
         self.texts: list[str] = []
         self.inputs: list[InputFacts] = []
+        self.references: list[Reference] = []
 
-    def read(self) -> None:
-        """Read the input; what cannot be served is refused on the fields."""
+    def read(self, *, is_owed: bool) -> None:
+        """Read it all; what cannot be served is refused on the fields. ``is_owed``: there must be some input."""
+        before = self._fields.text("previous_response_id", longest=None)
+        if before is not None:
+            self.references.append(Reference(id=before, param="previous_response_id"))
         value = self._fields.value("input")
-        if value is None and self._fields.value("prompt") is None:
-            self._fields.refuse(missing("input"))
+        if value is None:
+            if is_owed and before is None and self._fields.value("prompt") is None:
+                self._fields.refuse(missing("input"))
         elif isinstance(value, str):
             self.texts.append(value)
         elif isinstance(value, Sequence):
             for index, item in enumerate(value):
                 self._item(item, f"input[{index}]")
-        elif value is not None:
+            if len(self.references) > MAX_REFERENCES:
+                self._fields.refuse(bad_value("input", f"may name at most {MAX_REFERENCES} items by their id."))
+        else:
             self._fields.refuse(wrong_type("input", "a string or an array", value))
 
     def _item(self, item: JsonValue, path: str) -> None:
         if not isinstance(item, Mapping):
             self._fields.refuse(wrong_type(path, "an object", item))
-        elif _is_reference(item):
-            self._fields.refuse(unsupported(path, _NO_STATE))
         else:
             content = item.get("content")
             if isinstance(content, str) and item.get("role") == "user":
                 self.texts.append(content)
             if item.get("type") == IMAGE_CALL:
                 self.inputs.append(InputFacts(role=InputRole.IMAGE, source="item"))
+            self._refer(item, path)
             self._part(item, path)
+
+    def _refer(self, item: JsonObject, path: str) -> None:
+        """Note what an item says that somebody else has to know."""
+        name, bare = item.get("id"), _is_reference(item)
+        if isinstance(name, str) and (bare or item.get("type") in _SEALED):
+            self.references.append(Reference(id=name, param=f"{path}.id", bare=bare))
+        elif bare and name is None:
+            self._fields.refuse(missing(f"{path}.id"))
+        elif bare:
+            self._fields.refuse(wrong_type(f"{path}.id", "a string", name))
 
     def _part(self, part: JsonObject, path: str) -> None:
         kind, text, address = part.get("type"), part.get("text"), part.get("image_url")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.core.table import BodyLimits, PromptPrivacy, ServerSettings, Settings
-from gateway.core.types import Refusal, RequestId, Surface
+from gateway.core.types import Errand, Refusal, RequestId, Surface
 from gateway.intake import ClientGone, Incoming, Intake
 from gateway.ports import Job
 from gateway.spool import Spool
@@ -60,6 +60,7 @@ class Door:
     spool: Spool = field(init=False)
     intake: Intake = field(init=False)
     taken: int = 0
+    errand: Errand = Errand.CREATE
 
     def __post_init__(self) -> None:
         self.spool = Spool(self.directory / "spool", disk_cap=self.disk_cap)
@@ -84,6 +85,7 @@ class Door:
             headers=headers,
             chunks=self._counted(chunks_of([body] if isinstance(body, bytes) else body, leaves=leaves)),
             query=query,
+            errand=self.errand,
         )
         return await self.intake.read(incoming)
 
