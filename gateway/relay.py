@@ -107,7 +107,7 @@ class Relay:
         except asyncio.CancelledError:
             await self._settle(story, story.ending(None))
             raise
-        if story.passed and not story.tried:
+        if story.passed and not story.attempts:
             return await self._refuse(job, table, refusal(list(story.passed.values()), story.whole_plan.excluded))
         return await self._finish(story, story.error())
 
