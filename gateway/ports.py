@@ -15,6 +15,7 @@ from gateway.core.latency import Latencies
 from gateway.core.limits import Rate
 from gateway.core.record import Record
 from gateway.core.stream_events import Event, Heard
+from gateway.core.money import Cost
 from gateway.core.table import Api, Channel
 from gateway.core.types import (
     AttemptId,
@@ -177,6 +178,7 @@ class AttemptIntent:
     region: str | None
     sent_model: str
     started: datetime
+    quote: Cost | None = None  # what it may cost at most; stands in the ledger until the attempt has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +202,7 @@ class AttemptResult:
     detail: str | None
     status: int | None
     duration_ms: int
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +219,7 @@ class Settlement:
     failure: str | None  # class of the last failure when the request failed
     record: JsonObject
     attempts: Sequence[AttemptResult] = ()
+    images: int = 0  # pictures that were delivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

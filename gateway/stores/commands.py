@@ -11,6 +11,7 @@ from typing import TypeAlias
 from sqlalchemy import Connection
 
 from gateway.core.bindings import Binding
+from gateway.core.money import Cost, nothing
 from gateway.core.types import AttemptId, Outcome
 from gateway.ports import AttemptIntent, RequestIntent, Settlement
 from gateway.stores import statements
@@ -107,6 +108,7 @@ def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
         attempt.sent_model,
         epoch_us(attempt.started),
         _SENT,
+        *_charge(attempt.quote),
     )
     return Begin(attempt_id=attempt.attempt_id, sent=sent, opened=opened, moved=moved)
 
@@ -124,6 +126,7 @@ def settling(settlement: Settlement) -> Settle:
         _word(settlement.failure),
         _DONE,
         encode(settlement.record).decode(),
+        settlement.images,
     )
     ended = tuple(
         (
@@ -133,6 +136,7 @@ def settling(settlement: Settlement) -> Settle:
             _word(result.detail),
             result.status,
             result.duration_ms,
+            *_charge(result.cost),
             result.attempt_id,
             _ENDED,
         )
@@ -143,7 +147,7 @@ def settling(settlement: Settlement) -> Settle:
 
 def voiding(attempt_id: AttemptId) -> Void:
     """Say what is written for an attempt nobody waited for."""
-    return Void(voided=(_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, attempt_id, _SENT))
+    return Void(voided=(_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, *_charge(nothing()), attempt_id, _SENT))
 
 
 def binds(key: str, ids: Sequence[str], owner: Binding, at: datetime) -> Bind:
@@ -181,6 +185,13 @@ def epoch_us(time: datetime) -> int:
 def from_epoch_us(time_us: int) -> datetime:
     """Give the UTC time of ``epoch_us``."""
     return _EPOCH + time_us * _MICROSECOND
+
+
+def _charge(cost: Cost | None) -> Row:
+    """Give the six columns of a cost."""
+    if cost is None:
+        return (None,) * 6
+    return (cost.amount_micro, cost.currency, cost.unit, cost.state.value, cost.exposure_micro, cost.price_id)
 
 
 def _word(word: str | None) -> str | None:

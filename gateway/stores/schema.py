@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -71,6 +71,7 @@ requests = Table(
     Column("state", String(16), nullable=False),
     Column("config_version", Text),
     Column("record", Text),
+    Column("images", Integer),
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
 )
 
@@ -93,6 +94,12 @@ attempts = Table(
     Column("detail", Text),
     Column("status", Integer),
     Column("duration_ms", BigInteger),
+    Column("cost_micro", BigInteger),
+    Column("cost_currency", String(16)),
+    Column("cost_unit", String(32)),
+    Column("cost_state", String(16)),
+    Column("exposure_micro", BigInteger),
+    Column("price_id", Text),
     UniqueConstraint("attempt_id"),
     CheckConstraint("state IN ('sent', 'ended', 'interrupted')", name="state"),
 )

@@ -31,23 +31,30 @@ class Statement:
         self.sql = str(compiled)
 
 
+_COSTS = (
+    "new_cost_micro", "new_cost_currency", "new_cost_unit", "new_cost_state", "new_exposure_micro", "new_price_id",
+)  # fmt: skip
+_NEW_COST = {name.removeprefix("new_"): bindparam(name) for name in _COSTS}
+
 OPENED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
 )  # fmt: skip
 MOVED_ORDER = ("new_owner", "new_channel", "the_request")
 SENT_ORDER = (
     "request_id", "n", "attempt_id", "channel", "owner", "row", "surface", "region", "sent_model", "started_us",
-    "state",
+    "state", "cost_micro", "cost_currency", "cost_unit", "cost_state", "exposure_micro", "price_id",
 )  # fmt: skip
 SETTLED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "status", "failure", "state", "record",
+    "images",
 )  # fmt: skip
 ENDED_ORDER = (
-    "new_state", "new_outcome", "new_failure", "new_detail", "new_status", "new_duration_ms", "the_attempt", "ended",
+    "new_state", "new_outcome", "new_failure", "new_detail", "new_status", "new_duration_ms", *_COSTS,
+    "the_attempt", "ended",
 )  # fmt: skip
 BOUND_ORDER = ("bound_id", "key_id", "channel", "fingerprint", "created_us")
 UNBOUND_ORDER = ("the_id", "the_key")
-VOIDED_ORDER = ("new_state", "new_outcome", "new_detail", "the_attempt", "sent")
+VOIDED_ORDER = ("new_state", "new_outcome", "new_detail", *_COSTS, "the_attempt", "sent")
 
 
 def _settled() -> ClauseElement:
@@ -87,6 +94,7 @@ ENDED = Statement(
         detail=bindparam("new_detail"),
         status=bindparam("new_status"),
         duration_ms=bindparam("new_duration_ms"),
+        **_NEW_COST,
     ),
     ENDED_ORDER,
 )
@@ -95,7 +103,9 @@ ENDED = Statement(
 VOIDED = Statement(
     update(attempts)
     .where(attempts.c.attempt_id == bindparam("the_attempt"), attempts.c.state == bindparam("sent"))
-    .values(state=bindparam("new_state"), outcome=bindparam("new_outcome"), detail=bindparam("new_detail")),
+    .values(
+        state=bindparam("new_state"), outcome=bindparam("new_outcome"), detail=bindparam("new_detail"), **_NEW_COST
+    ),
     VOIDED_ORDER,
 )
 
