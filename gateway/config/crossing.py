@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from gateway.config import rules
 from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mark, Mistake, mistake, nearest, quoted, suggestion
 from gateway.config.model import ChannelBlock
 from gateway.config.nodes import Block, Entry, Node, Scalar, block_at, items_at, shown, word
@@ -95,6 +96,7 @@ def _route(name: str, entry: Entry, channels: Block | None) -> Iterator[Mistake]
         seen.add(pair)
         served |= _surfaces(channels, ends)
     yield from _unserved(node, path, served)
+    yield from rules.check(name, node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mistake, listed, mistake, nearest, quoted, suggestion
 from gateway.config.model import TargetBlock
 from gateway.config.nodes import Found, Node, Scalar, find, is_null
+from gateway.config.route_blocks import ActionBlock, UseBlock
 
 _INNER = frozenset({"properties", "enum", "items", "additionalProperties"})  # of a schema that says what lies below
 _KEY = "[key]"  # pydantic's last step when it is a mapping's key that is wrong
@@ -20,6 +21,11 @@ _SENTENCES: Mapping[str, str] = {
     "string_type": "must be text; put quotes around a number, or around text with a colon",
     "too_short": "must have at least one entry",
     "too_long": "must be empty",
+}
+_WORD_OR_BLOCK: Mapping[str, str] = {
+    TargetBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
+    UseBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
+    ActionBlock.__name__: "must be next or stop, or {action: same, times: N}",
 }
 _MISSING: Mapping[str, str] = {
     "version": ": write 'version: 1'",
@@ -73,8 +79,8 @@ def _sentence(fault: ErrorDetails, found: Found, schema: Mapping[str, Any], key:
         return str(fault.get("ctx", {}).get("error", fault["msg"]))
     if kind in {"enum", "literal_error"}:
         return _choice(found, _words(schema, fault["loc"]), key)
-    if kind == "model_type" and fault.get("ctx", {}).get("class_name") == TargetBlock.__name__:
-        return "must be a channel's name, or {channel: NAME, row: NAME}"
+    if kind == "model_type" and fault.get("ctx", {}).get("class_name") in _WORD_OR_BLOCK:
+        return _WORD_OR_BLOCK[fault["ctx"]["class_name"]]
     return _SENTENCES.get(kind, fault["msg"])
 
 

@@ -226,7 +226,7 @@ class RouteBlock(Strict):
 
     policy: Policy = Field(
         default=Policy.PRIORITY,
-        description="How targets are ordered: as written, by weight, by how fast they were lately, by how busy they are.",
+        description="How targets are ordered: as written, by weight, by how fast or how busy they are.",
     )
     deadline: Duration = Field(
         default=580.0,

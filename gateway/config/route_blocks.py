@@ -1,0 +1,152 @@
+"""The blocks that say how a route chooses and repeats, and what a channel may be asked; part of the file's model."""
+
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from gateway.config import units
+from gateway.config.forms import VARIABLE, Count, Strict, described
+from gateway.core.limits import Rate
+from gateway.core.table import Limits
+from gateway.core.types import Surface
+from gateway.core.when import FLAGS, NUMBERS, TAG
+
+HEAVIEST = 1_000_000
+MOST_REPEATS = 10
+
+
+def _weight(value: object) -> int:
+    weight = units.whole(value)
+    if not 0 <= weight <= HEAVIEST:
+        raise ValueError(f"must be between 0 and {HEAVIEST}")
+    return weight
+
+
+def _times(value: object) -> int:
+    times = units.whole(value)
+    if not 1 <= times <= MOST_REPEATS:
+        raise ValueError(f"must be between 1 and {MOST_REPEATS}")
+    return times
+
+
+def _bounded(low: int, high: int) -> dict[str, Any]:
+    return {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, VARIABLE]}
+
+
+Weight: TypeAlias = Annotated[int, *described(_weight, _bounded(0, HEAVIEST))]
+Times: TypeAlias = Annotated[int, *described(_times, _bounded(1, MOST_REPEATS))]
+
+
+class FailureAction(StrEnum):
+    """What may follow a failure, as the file says it."""
+
+    NEXT = "next"
+    STOP = "stop"
+    SAME = "same"
+
+
+class ActionBlock(Strict):
+    """What follows a class of failure: a word, or ``{action: same, times: N}``."""
+
+    action: FailureAction = Field(
+        description="next: the next target; stop: give up; same: the same target again, then the class's default."
+    )
+    times: Times | None = Field(default=None, description="How often the same target is asked again, for same.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        return {"action": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _times_belong_to_same(self) -> "ActionBlock":
+        if self.action is FailureAction.SAME and self.times is None:
+            raise ValueError("same needs a number of times: write {action: same, times: 1}")
+        if self.action is not FailureAction.SAME and self.times is not None:
+            raise ValueError("'times' belongs to the action same")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A bare word is the action."""
+        block = handler.resolve_ref_schema(handler(schema))
+        return {"description": block["description"], "anyOf": [{"enum": ["next", "stop"]}, block]}
+
+
+class LimitsBlock(Strict):
+    """What may be asked of a channel in any minute."""
+
+    rpm: Count | None = Field(default=None, description="Requests a minute.")
+    ipm: Count | None = Field(default=None, description="Pictures a minute.")
+
+    def frozen(self) -> Limits:
+        """Give the limits as the table holds them."""
+        return Limits(
+            requests=None if self.rpm is None else Rate(per_minute=self.rpm),
+            images=None if self.ipm is None else Rate(per_minute=self.ipm),
+        )
+
+
+class UseBlock(Strict):
+    """Targets that a rule leaves: those of a channel, or one of its rows."""
+
+    channel: str = Field(description="A channel among the route's targets.")
+    row: str | None = Field(default=None, description="One of its rows; absent: all that are targets.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        return {"channel": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A bare word is the channel."""
+        block = handler.resolve_ref_schema(handler(schema))
+        return {"description": block["description"], "anyOf": [{"type": "string"}, block]}
+
+
+def _conditions(value: object) -> dict[str, Any]:
+    """Take the block as it is; ``rules`` reads each condition, and says what is wrong with it where it stands."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a block of keys")  # noqa: TRY004  # pydantic reads ValueError
+    if not value:
+        raise ValueError("must have at least one entry")
+    return value
+
+
+def _any_of(one: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+
+
+_WORD = {"type": ["string", "number"]}
+_END = {"type": "integer"}
+_SPAN = {
+    "type": "object",
+    "properties": {"gte": _END, "lte": _END},
+    "additionalProperties": False,
+    "minProperties": 1,
+}
+_IF = {
+    "type": "object",
+    "minProperties": 1,
+    "properties": {
+        "surface": _any_of({"enum": [surface.value for surface in Surface]}),
+        **{name: _any_of(_WORD) for name in ("size", "quality", "background", "output_format")},
+        **{name: {"anyOf": [{"type": "boolean"}, VARIABLE]} for name in sorted(FLAGS)},
+        **{name: {"anyOf": [*_any_of({"type": "integer"})["anyOf"], _SPAN, VARIABLE]} for name in NUMBERS},
+    },
+    "patternProperties": {f"^{TAG[:-1]}\\..+": _any_of(_WORD)},
+    "additionalProperties": False,
+}
+
+Conditions: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_conditions), WithJsonSchema(_IF)]
+
+
+class WhenBlock(Strict):
+    """A rule: if every condition is met, only these targets are left."""
+
+    conditions: Conditions = Field(alias="if", description="What the request must say, every key of it.")
+    use: list[UseBlock] = Field(min_length=1, description="The targets that are left, in the order of the route.")
