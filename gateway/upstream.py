@@ -51,8 +51,10 @@ class Upstream:
         self, *, ssl_context: ssl.SSLContext | None = None, most_answer_bytes: int = MOST_ANSWER_BYTES
     ) -> None:
         self._ssl_context = ssl_context
-        self._most_answer_bytes = most_answer_bytes
+        self.most_answer_bytes = most_answer_bytes
         self._session: aiohttp.ClientSession | None = None
+        self._is_cut = False
+        self._answers: set[_Answer] = set()  # whose head has come and which are not closed
 
     async def start(self) -> None:
         """Open the pool of connections; nothing is connected yet."""
@@ -75,6 +77,18 @@ class Upstream:
             await self._session.close()
             self._session = None
 
+    async def cut(self) -> None:
+        """End every call that is under way, and every later one before it is sent: ``Cause.INTERRUPTED``."""
+        self._is_cut = True
+        for answer in self._answers:
+            answer.cut()
+        if self._session is not None:
+            await self._session.close()
+
+    def end_of(self, cause: Cause) -> Cause:
+        """Name why a call broke: what looks like a fault of the peer's after a cut is ours."""
+        return Cause.INTERRUPTED if self._is_cut else cause
+
     async def send(self, call: Call) -> Exchange | Broken:
         """Send ``call`` once and wait for the head of the answer.
 
@@ -83,6 +97,8 @@ class Upstream:
         """
         if self._session is None:
             raise RuntimeError("the upstream client is not started")
+        if self._is_cut:
+            return Broken(phase=Phase.UNSENT, cause=Cause.INTERRUPTED)
         if asyncio.get_running_loop().time() >= call.give_up_at:
             return Broken(phase=Phase.UNSENT, cause=call.overdue)
         trace = Trace()
@@ -96,12 +112,18 @@ class Upstream:
         except (aiohttp.ClientError, OSError) as error:
             if trace.miscounted:
                 raise RuntimeError("the body's length and its bytes disagree") from error
-            return _broken(trace, _cause(error, call, trace))
+            return _broken(trace, self.end_of(_cause(error, call, trace)))
         except UnicodeError:
             if trace.connected:
                 raise  # a header, not the host's name
             return Broken(phase=Phase.UNSENT, cause=Cause.DNS)
-        return _Answer(call, response, trace.wire, self._most_answer_bytes)
+        answer = _Answer(call, response, trace.wire, self)
+        self._answers.add(answer)
+        return answer
+
+    def forget(self, answer: "_Answer") -> None:
+        """Take note that an answer was closed."""
+        self._answers.discard(answer)
 
     async def _post(self, session: aiohttp.ClientSession, call: Call, trace: Trace) -> aiohttp.ClientResponse:
         return await session.request(
@@ -118,13 +140,13 @@ class Upstream:
 class _Answer:
     """One answer whose head has come; implements ``ports.Exchange``."""
 
-    __slots__ = ("_call", "_headers", "_most_bytes", "_response", "_wire")
+    __slots__ = ("_call", "_headers", "_response", "_upstream", "_wire")
 
-    def __init__(self, call: Call, response: aiohttp.ClientResponse, wire: Wire | None, most_bytes: int) -> None:
+    def __init__(self, call: Call, response: aiohttp.ClientResponse, wire: Wire | None, upstream: Upstream) -> None:
         self._call = call
         self._response = response
         self._wire = wire
-        self._most_bytes = most_bytes
+        self._upstream = upstream
         # Latin-1 as in ASGI: any byte has a character, and goes out again as the byte that came.
         self._headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers
@@ -150,14 +172,19 @@ class _Answer:
         taken = 0
         while piece := await self._next_piece():
             taken += len(piece)
-            if taken > self._most_bytes:
+            if taken > self._upstream.most_answer_bytes:
                 raise ExchangeBroken(Cause.TOO_LARGE)
             yield piece
         if self._wire is not None and self._wire.lost is not None and not self._is_framed():
-            raise ExchangeBroken(Cause.RESET)
+            raise ExchangeBroken(self._upstream.end_of(Cause.RESET))
 
     async def close(self) -> None:
         """End the exchange: a connection whose answer was not read whole is dropped, an upload still running too."""
+        self._response.close()
+        self._upstream.forget(self)
+
+    def cut(self) -> None:
+        """Drop the connection under whoever reads."""
         self._response.close()
 
     async def _next_piece(self) -> bytes:
@@ -177,7 +204,7 @@ class _Answer:
         except TimeoutError:  # which clock it was is not asked of the time: timers may ring a millisecond early
             raise ExchangeBroken(self._call.overdue if give_up_at <= idle_at else Cause.IDLE) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise ExchangeBroken(self._body_cause(error)) from error
+            raise ExchangeBroken(self._upstream.end_of(self._body_cause(error))) from error
 
     def _body_cause(self, error: Exception) -> Cause:
         if isinstance(error, HttpProcessingError):

@@ -83,6 +83,7 @@ class Cause(StrEnum):
     UNFINISHED = "unfinished"  # a stream that ended in order, but before its last event
     BAD_EVENT = "bad_event"  # an event of a stream whose data is no JSON object
     CLIENT_GONE = "client_gone"
+    INTERRUPTED = "interrupted"  # the gateway itself was told to end and could not wait any longer
 
 
 class Outcome(StrEnum):
