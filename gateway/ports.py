@@ -13,9 +13,9 @@ from gateway.core.brake import Brake
 from gateway.core.health import Change, Health, News, TargetId
 from gateway.core.latency import Latencies
 from gateway.core.limits import Rate
+from gateway.core.money import Cost
 from gateway.core.record import Record
 from gateway.core.stream_events import Event, Heard
-from gateway.core.money import Cost
 from gateway.core.table import Api, Channel
 from gateway.core.types import (
     AttemptId,

@@ -7,7 +7,9 @@ Repeating is harmless: a settlement changes only a request that is not done, and
 not ended, so the first one stands.
 """
 
-from sqlalchemy import ClauseElement, bindparam, column, delete, insert, table, update
+from collections.abc import Mapping
+
+from sqlalchemy import BindParameter, ClauseElement, bindparam, column, delete, insert, table, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -34,7 +36,7 @@ class Statement:
 _COSTS = (
     "new_cost_micro", "new_cost_currency", "new_cost_unit", "new_cost_state", "new_exposure_micro", "new_price_id",
 )  # fmt: skip
-_NEW_COST = {name.removeprefix("new_"): bindparam(name) for name in _COSTS}
+_NEW_COST: Mapping[str, BindParameter[object]] = {name.removeprefix("new_"): bindparam(name) for name in _COSTS}
 
 OPENED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
