@@ -7,13 +7,17 @@
     |- ModelNotFound      404 model_not_found     no route of that name can be used
     |- MethodNotAllowed   405 method_not_allowed  a known path, another method
     |- InternalError      500 internal_error      a bug; what it was stands in the log, not in the answer
-    `- Overloaded         503 gateway_overloaded  more requests at once than this process takes
+    |- Stopped            502 upstream_unknown_outcome  the process was told twice to end, and did
+    |- Overloaded         503 gateway_overloaded  more requests at once than this process takes
+    `- OperatorError      any                     what an operator asked for cannot be done; ``/api/*`` only
 
 Expected failures behind the edge are values (``Refusal``, ``PublicError``) and share the envelope: an ``error`` object
-whose four keys are always there. Nothing the caller sent is repeated in a message made here.
+whose four keys are always there. ``/api/*`` speaks RFC 9457 (``problem``). Nothing the caller sent is repeated in a
+message made here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 import orjson
 
@@ -87,6 +91,34 @@ class InternalError(WebError):
         super().__init__(ours(500, "internal_error", "The gateway failed to handle this request."))
 
 
+class Stopped(WebError):
+    """The process ends now; what this request had bought by then is in its record."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ours(
+                502,
+                "upstream_unknown_outcome",
+                "The gateway was stopped before this request was finished. The request may have been charged for.",
+            )
+        )
+
+
+class OperatorError(WebError):
+    """A call of the operator's that cannot be done. ``extra``: members of the problem besides its own."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        extra: Mapping[str, JsonValue] | None = None,
+    ) -> None:
+        super().__init__(ours(status, None, message), headers=headers)
+        self.extra = extra or {}
+
+
 class Overloaded(WebError):
     """More requests at once than this process takes; nothing was read and nothing was started."""
 
@@ -115,6 +147,11 @@ def _type_of(status: int) -> str:
 
 def envelope(error: PublicError, attempts: Sequence[AttemptRecord] = ()) -> bytes:
     """Write the error as the API's JSON; ``attempts`` adds what was tried, when anything was."""
+    return orjson.dumps({"error": error_fields(error, attempts)})
+
+
+def error_fields(error: PublicError, attempts: Sequence[AttemptRecord] = ()) -> JsonObject:
+    """Give what stands in the envelope."""
     fields: dict[str, JsonValue] = {
         "message": _sayable(error.message),
         "type": _sayable(error.type),
@@ -123,7 +160,23 @@ def envelope(error: PublicError, attempts: Sequence[AttemptRecord] = ()) -> byte
     }
     if attempts:
         fields["attempts"] = [_attempt_json(attempt) for attempt in attempts]
-    return orjson.dumps({"error": fields})
+    return fields
+
+
+def problem(refusal: WebError) -> bytes:
+    """Write the error as a problem of RFC 9457, without a type of its own: the status says what kind it is."""
+    error = refusal.error
+    fields: dict[str, JsonValue] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.message,
+    }
+    if error.code is not None:
+        fields["code"] = error.code
+    if isinstance(refusal, OperatorError):
+        fields.update(refusal.extra)
+    return orjson.dumps(fields)
 
 
 def _attempt_json(attempt: AttemptRecord) -> JsonObject:

@@ -21,6 +21,7 @@ from gateway.web.arrival import Upload, Visit, headers_of, visit_of
 from gateway.web.errors import envelope, ours, refused
 from gateway.web.services import Services
 from gateway.web.stamps import advice, stamps, travelled
+from gateway.web.streams import ClientStream, Pace
 
 LEFT_EARLY = Refusal(status=499, code="client_gone", message="The client left before its request was whole.")
 _NO_ANSWER = ours(502, "upstream_unknown_outcome", "No answer was kept for this request.")
@@ -72,18 +73,28 @@ def _refusal_answer(refusal: Refusal, record: Record) -> Answer:
 
 async def _run(services: Services, job: Job, receive: Receive, send: Send, visit: Visit) -> None:
     presence = Presence()
+    stream = ClientStream(send, presence, _pace(services)) if job.facts.stream else None
     async with asyncio.TaskGroup() as group:
-        watch = group.create_task(_watch(receive, presence))
+        beside = [group.create_task(_watch(receive, presence))]
+        if stream is not None:
+            beside.append(group.create_task(stream.pulse()))
         try:
-            result = await services.relay.run(job, presence)
+            result = await services.relay.run(job, presence, stream)
             visit.settled = True
-            await _deliver(send, result, presence)
+            if not result.is_written:
+                await _deliver(send, result, presence)
         except asyncio.CancelledError:
             visit.settled = True  # the relay settles what it is torn away from
             raise
         finally:
-            watch.cancel()
+            for task in beside:
+                task.cancel()
             job.body.close()
+
+
+def _pace(services: Services) -> Pace:
+    server = services.settings.server
+    return Pace(head_s=server.stream_head_s, hold_s=server.stream_hold_s)
 
 
 async def _watch(receive: Receive, presence: Presence) -> None:

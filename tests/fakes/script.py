@@ -101,6 +101,34 @@ def reply(
     return Script(name=f"reply {status}", steps=(*first, Send(data=whole, slice=slice)))
 
 
+def stream(
+    *pieces: bytes | float,
+    slice: int = 0,  # noqa: A002 - the word of the trade
+    finished: bool = True,
+    stalls: bool = False,
+    ending: Ending = Ending.KEEP,
+    headers: Mapping[str, str] | None = None,
+) -> Script:
+    """Answer with a stream of events: bytes are sent, each piece an HTTP chunk (or chunks of ``slice`` bytes), numbers
+    are seconds of silence. ``finished``: the last chunk comes; ``stalls``: nothing comes any more, and no end."""
+    framing = {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked", **(headers or {})}
+    steps: list[Step] = [Send(data=head(200, {"x-request-id": "up_1", **framing}))]
+    for piece in pieces:
+        if isinstance(piece, float):
+            steps.append(Wait(seconds=piece))
+            continue
+        step = slice or max(len(piece), 1)
+        cut = [piece[at : at + step] for at in range(0, len(piece), step)]
+        steps.append(Send(data=b"".join(_chunk(part) for part in cut), slice=slice and slice + 6))
+    if finished:
+        steps.append(Send(data=b"0\r\n\r\n"))
+    elif ending is Ending.RESET:
+        steps.append(Wait(seconds=0.05))
+    if stalls:
+        steps.append(Wait(seconds=FOREVER_S))
+    return Script(name="stream", steps=tuple(steps), ending=ending)
+
+
 def until_close(status: int = 200, body: JsonObject | bytes = b"{}", *, reset: bool = False) -> Script:
     """Answer without a length: the end of the connection is the end of the body."""
     wire = head(status, _headers_of(None, {"connection": "close"})) + _body_of(body)

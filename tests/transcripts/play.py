@@ -21,7 +21,12 @@ Then, for each request::
     == asked A 1, B 1                       how often each upstream was asked: the truth about money
 
 What an upstream does: ``image``, ``response``, ``response text``, ``error CODE``, ``STATUS [JSON]``, ``closed``, or a
-fault by its name in tests/fakes/script.py.
+fault by its name in tests/fakes/script.py. ``events WORD, WORD ...; OPTION`` is a stream (tests/fakes/events.py). Of a
+streamed answer::
+
+    == events image_generation.partial_image, image_generation.completed     the events that came, in order
+    == events.-1.error.code: upstream_unknown_outcome                        a field of one of them
+    == sound                                                                 each event is known to every client
 """
 
 import json
@@ -34,7 +39,7 @@ from typing import Any
 import httpx2
 import yaml
 
-from tests.fakes import answers, script
+from tests.fakes import answers, events, script
 from tests.fakes.gateway import RunningGateway, running_gateway
 from tests.fakes.script import Script
 from tests.fakes.upstream import FakeUpstream
@@ -92,6 +97,8 @@ def read(text: str) -> Transcript:
 def act(text: str) -> Script:
     """Give the script that a ``<<`` line names."""
     word, _, rest = text.partition(" ")
+    if word == "events":
+        return events.told(rest)
     if word == "image":
         return script.reply(200, answers.image_answer(**(json.loads(rest) if rest else {})))
     if word == "response":
@@ -114,7 +121,7 @@ def act(text: str) -> Script:
 
 def routes_file(settings: dict[str, Any], upstreams: dict[str, FakeUpstream]) -> str:
     """Write the routes file of a transcript: channels A, B, C; route ``pic`` for pictures, ``chat`` for turns."""
-    route = {key: value for key, value in settings.items() if key not in NAMES}
+    route = {key: value for key, value in settings.items() if key not in (*NAMES, "server")}
     targets = [name.strip() for name in route.pop("route", "A, B").split(",")]
     channels = {
         name: {
@@ -132,7 +139,7 @@ def routes_file(settings: dict[str, Any], upstreams: dict[str, FakeUpstream]) ->
         for name, upstream in upstreams.items()
     }
     routes = {name: {"targets": targets, **route} for name in ("pic", "chat")}
-    return yaml.safe_dump({"version": 1, "channels": channels, "routes": routes})
+    return yaml.safe_dump({"version": 1, "server": settings.get("server", {}), "channels": channels, "routes": routes})
 
 
 async def play(transcript: Transcript, directory: Path) -> None:
@@ -181,6 +188,14 @@ def check(expected: str, answer: httpx2.Response, record: dict[str, Any], asked:
         if answer.status_code != int(rest):
             yield f"status is {answer.status_code}, not {rest}"
         return
+    if word == "events":
+        found_names = ", ".join(str(one.get("type")) for one in events_of(answer))
+        if found_names != rest:
+            yield f"events are {found_names}, not {rest}"
+        return
+    if word == "sound":
+        yield from faults_of(answer)
+        return
     if word == "asked":
         wanted = dict(re.findall(r"(\w+) (\d+)", rest))
         if {name: str(asked[name]) for name in wanted} != wanted:
@@ -196,6 +211,27 @@ def check(expected: str, answer: httpx2.Response, record: dict[str, Any], asked:
         yield f"{name} is {found!r}, not {wanted_value!r}"
 
 
+def events_of(answer: httpx2.Response) -> list[dict[str, Any]]:
+    """Give the data of each event of a stream."""
+    text = answer.text.replace("\r\n", "\n").replace("\r", "\n")
+    blocks = [[line for line in block.split("\n") if not line.startswith(":")] for block in text.split("\n\n")]
+    data = ["\n".join(line.removeprefix("data:").strip() for line in block if line[:4] == "data") for block in blocks]
+    return [json.loads(one) for one in data if one]
+
+
+def faults_of(answer: httpx2.Response) -> Iterator[str]:
+    """Say what of a stream some client could trip over: numbers that are not in a row, names that are not types."""
+    numbers = [one["sequence_number"] for one in events_of(answer) if "sequence_number" in one]
+    if numbers != list(range(len(numbers))):
+        yield f"the numbers are {numbers}"
+    if answer.headers["content-type"] != "text/event-stream; charset=utf-8":
+        yield f"the content type is {answer.headers['content-type']}"
+    if not answer.content.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
+        yield "the last event is not ended"
+    if b"[DONE]" in answer.content:
+        yield "there is an end mark of another surface"
+
+
 def pattern(text: str) -> str:
     """Give the regular expression of an expected value, in which ``*`` stands for anything."""
     return ".*".join(re.escape(piece) for piece in text.split("*"))
@@ -204,12 +240,12 @@ def pattern(text: str) -> str:
 def look(name: str, answer: httpx2.Response, record: dict[str, Any]) -> object:
     """Find ``record.a.b``, ``body.a.b`` or a response header."""
     where, _, path = name.partition(".")
-    if where not in {"record", "body"}:
+    if where not in {"record", "body", "events"}:
         return answer.headers.get(name)
-    found: Any = record if where == "record" else answer.json()
+    found: Any = record if where == "record" else events_of(answer) if where == "events" else answer.json()
     for step in path.split("."):
         if isinstance(found, list):
-            found = found[int(step)] if int(step) < len(found) else None
+            found = found[int(step)] if -len(found) <= int(step) < len(found) else None
         else:
             found = found.get(step) if isinstance(found, dict) else None
     return found
