@@ -65,17 +65,21 @@ def node_modules() -> Path:
 
 
 async def node(directory: Path, house: House, *words: str) -> dict[str, Any]:
+    return await node_run(directory, "act.mjs", house.gateway, *words)
+
+
+async def node_run(directory: Path, script: str, gateway: RunningGateway, *words: str) -> dict[str, Any]:
+    """Run a script of the Node tests against the gateway; gives the one line it prints."""
     if not (directory / "node_modules").is_dir():
-        installing = await asyncio.create_subprocess_exec(
-            "npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=directory
-        )
+        words_of_npm = ("npm", "ci", "--silent", "--no-audit", "--no-fund")
+        installing = await asyncio.create_subprocess_exec(*words_of_npm, cwd=directory)
         assert await installing.wait() == 0
     running = await asyncio.create_subprocess_exec(
-        "node", "act.mjs", f"{house.gateway.url}/v1", *words, cwd=directory, stdout=asyncio.subprocess.PIPE
+        "node", script, f"{gateway.url}/v1", *words, cwd=directory, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await running.communicate()
     assert running.returncode == 0
-    said: dict[str, Any] = json.loads(out)
+    said: dict[str, Any] = json.loads(out.splitlines()[-1])
     return said
 
 
