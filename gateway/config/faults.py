@@ -63,6 +63,8 @@ def _said(fault: ErrorDetails, root: Node, schema: Mapping[str, Any]) -> Mistake
     if isinstance(found.node, Scalar) and found.node.broken:
         return None
     kind = fault["type"]
+    if isinstance(found.node, Scalar) and not found.whole and not is_null(found.node):
+        found = find(root, path := path[:-1])  # one word that stands for a block
     if kind == "extra_forbidden":
         known = _known_keys(schema, path[:-1])
         return mistake(found.key_mark, path, f"is not a key here{suggestion(str(path[-1]), known)}")

@@ -12,7 +12,6 @@ from gateway.config.forms import VARIABLE, Count, Strict, described
 from gateway.core.limits import Rate
 from gateway.core.table import Limits
 from gateway.core.types import Surface
-from gateway.core.when import FLAGS, NUMBERS, TAG
 
 HEAVIEST = 1_000_000
 MOST_REPEATS = 10
@@ -73,7 +72,7 @@ class ActionBlock(Strict):
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A bare word is the action."""
         block = handler.resolve_ref_schema(handler(schema))
-        return {"description": block["description"], "anyOf": [{"enum": ["next", "stop"]}, block]}
+        return {"description": block["description"], "anyOf": [block, {"enum": ["next", "stop"]}]}
 
 
 class LimitsBlock(Strict):
@@ -117,28 +116,42 @@ def _conditions(value: object) -> dict[str, Any]:
     return value
 
 
-def _any_of(one: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+def _any_of(what: str, *forms: dict[str, Any]) -> dict[str, Any]:
+    """Give the schema of a condition: one of the forms, or a list of the first."""
+    return {"description": what, "anyOf": [*forms, {"type": "array", "items": forms[0], "minItems": 1}]}
 
 
 _WORD = {"type": ["string", "number"]}
-_END = {"type": "integer"}
+_FLAG = {"type": "boolean"}
+_WHOLE = {"type": "integer"}
 _SPAN = {
     "type": "object",
-    "properties": {"gte": _END, "lte": _END},
+    "properties": {
+        "gte": {"type": "integer", "description": "At least this."},
+        "lte": {"type": "integer", "description": "At most this."},
+    },
     "additionalProperties": False,
     "minProperties": 1,
 }
+_SURFACE = {"enum": [surface.value for surface in Surface]}
 _IF = {
     "type": "object",
     "minProperties": 1,
     "properties": {
-        "surface": _any_of({"enum": [surface.value for surface in Surface]}),
-        **{name: _any_of(_WORD) for name in ("size", "quality", "background", "output_format")},
-        **{name: {"anyOf": [{"type": "boolean"}, VARIABLE]} for name in sorted(FLAGS)},
-        **{name: {"anyOf": [*_any_of({"type": "integer"})["anyOf"], _SPAN, VARIABLE]} for name in NUMBERS},
+        "surface": _any_of("Where the request came in.", _SURFACE, VARIABLE),
+        "size": _any_of("The size asked for.", _WORD),
+        "quality": _any_of("The quality asked for.", _WORD),
+        "background": _any_of("The background asked for.", _WORD),
+        "output_format": _any_of("The format asked for.", _WORD),
+        "n": _any_of("How many pictures; 1 when the request does not say.", _WHOLE, _SPAN, VARIABLE),
+        "pixels": _any_of("Width times height of the size asked for.", _WHOLE, _SPAN, VARIABLE),
+        "partial_images": _any_of("Previews asked for.", _WHOLE, _SPAN, VARIABLE),
+        "input_images": _any_of("How many pictures were given, the mask aside.", _WHOLE, _SPAN, VARIABLE),
+        "prompt_chars": _any_of("Length of the prompt.", _WHOLE, _SPAN, VARIABLE),
+        "stream": _any_of("Whether a stream was asked for.", _FLAG, VARIABLE),
+        "has_mask": _any_of("Whether a mask was given.", _FLAG, VARIABLE),
     },
-    "patternProperties": {f"^{TAG[:-1]}\\..+": _any_of(_WORD)},
+    "patternProperties": {r"^tag\..+": _any_of("A tag of x-request-tags.", _WORD)},
     "additionalProperties": False,
 }
 

@@ -101,11 +101,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
         only=_words("downgrade"),
     ),
     Unbuilt(
-        path="routes.*.on_failure.*.action",
-        sentence="the 'action' downgrade is not built in this version: a failure leads to next, stop or same",
-        only=_words("downgrade"),
-    ),
-    Unbuilt(
         path="routes.*.on_failure.cut",
         sentence="a choice for 'cut' is not built in this version: part of the answer is with the client by then",
     ),

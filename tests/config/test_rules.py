@@ -1,0 +1,128 @@
+"""Policies, weights, substitutes, rules, repeats and limits as the routes file says them."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.core.limits import Rate
+from gateway.core.table import Limits, Policy, Route
+from gateway.core.types import Action, FailureClass
+from gateway.core.when import Condition, Span, Use, WhenRule
+from tests.config.files import GOOD, good, lines, with_channel, with_route
+
+PATH = "routes.gpt-image-2"
+
+
+def when(rule: str) -> str:
+    return with_route(f"when: [{rule}]")
+
+
+def targets(text: str, *extra: str) -> str:
+    return "\n".join([GOOD.replace("[direct, sandbox]", text).rstrip("\n"), *(f"    {line}" for line in extra), ""])
+
+
+def route(tmp_path: Path, text: str) -> Route:
+    return good(tmp_path, text).table.routes["gpt-image-2"]
+
+
+def test_without_a_word_nothing_is_chosen_narrowed_repeated_or_limited(tmp_path: Path) -> None:
+    plain = route(tmp_path, GOOD)
+    assert (plain.policy, plain.when, plain.repeats) == (Policy.PRIORITY, (), {})
+    assert [(one.weight, one.substitute) for one in plain.targets] == [(1, False), (1, False)]
+    assert good(tmp_path, GOOD).table.channels["direct"].limits == Limits()
+
+
+def test_limits_are_rates(tmp_path: Path) -> None:
+    limits = good(tmp_path, with_channel("limits: {rpm: 500, ipm: 250}")).table.channels["direct"].limits
+    assert limits == Limits(requests=Rate(per_minute=500), images=Rate(per_minute=250))
+    assert lines(tmp_path, with_channel("limits: {rpm: 0}")) == [
+        "routes.yaml:5:19: channels.direct.limits.rpm: must be between 1 and 1000000"
+    ]
+
+
+def test_weights_and_substitutes(tmp_path: Path) -> None:
+    text = targets("[{channel: direct, weight: 0}, {channel: sandbox, weight: 3}]", "policy: weighted")
+    assert [(one.weight, one.substitute) for one in route(tmp_path, text).targets] == [(0, False), (3, False)]
+    text = targets("[direct, {channel: sandbox, substitute: true}]", "policy: least_busy")
+    assert [one.substitute for one in route(tmp_path, text).targets] == [False, True]
+
+
+@pytest.mark.parametrize("second", ["{channel: sandbox, weight: 0}", "{channel: sandbox, substitute: true}"])
+def test_weights_that_are_all_zero_are_a_mistake(tmp_path: Path, second: str) -> None:
+    text = targets(f"[{{channel: direct, weight: 0}}, {second}]", "policy: weighted")
+    assert lines(tmp_path, text) == [
+        f"routes.yaml:17:15: {PATH}.targets: every weight is zero, so there is nothing to choose by"
+    ]
+
+
+@pytest.mark.parametrize("policy", ["priority", "fastest", "least_busy"])
+def test_a_weight_without_its_policy_is_a_mistake(tmp_path: Path, policy: str) -> None:
+    (line,) = lines(tmp_path, targets("[{channel: direct, weight: 2}, sandbox]", f"policy: {policy}"))
+    assert line.endswith(f"'weight' counts under the policy weighted only; this route's policy is {policy}")
+    (line,) = lines(tmp_path, targets("[{channel: direct, weight: -1}, sandbox]", "policy: weighted"))
+    assert line.endswith(".targets[0].weight: must be between 0 and 1000000")
+
+
+def test_an_action_may_be_a_number_of_repeats(tmp_path: Path) -> None:
+    made = route(tmp_path, with_route("on_failure: {timeout: next, overloaded: {action: same, times: 2}}"))
+    assert made.on_failure == {FailureClass.TIMEOUT: Action.NEXT}
+    assert made.repeats == {FailureClass.OVERLOADED: 2}
+    made = route(tmp_path, with_route("on_failure: {timeout: {action: stop}}"))
+    assert made.on_failure == {FailureClass.TIMEOUT: Action.STOP}
+
+
+def test_rules(tmp_path: Path) -> None:
+    rule = "{if: {quality: [high, auto], pixels: {gte: 4000000}, tag.app: 7, stream: false}, use: [direct]}"
+    other = "{if: {n: 2}, use: [{channel: sandbox, row: gpt-image-2}]}"
+    assert route(tmp_path, when(f"{rule}, {other}")).when == (
+        WhenRule(
+            conditions=(
+                Condition(key="quality", words=("high", "auto")),
+                Condition(key="pixels", span=Span(gte=4_000_000)),
+                Condition(key="tag.app", words=("7",)),
+                Condition(key="stream", words=(False,)),
+            ),
+            use=(Use(channel="direct"),),
+        ),
+        WhenRule(conditions=(Condition(key="n", words=(2,)),), use=(Use(channel="sandbox", row="gpt-image-2"),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("{if: {}, use: [direct]}", ":17: {p}.if: must have at least one entry"),
+        ("{if: [n], use: [direct]}", ":17: {p}.if: must be a block of keys"),
+        ("{if: {n: 2}, use: []}", ":30: {p}.use: must have at least one entry"),
+        ("{if: {n: 2}}", ":12: {p}.use: is missing"),
+        ("{use: [direct]}", ":12: {p}.if: is missing"),
+        ("{if: {sise: 1x1}, use: [direct]}", ":18: {p}.if.sise: is not something a rule can ask; did you mean 'size'?"),
+        ("{if: {tag.: 1}, use: [direct]}", ":24: {p}.if.tag.: is not something a rule can ask"),
+        (
+            "{if: {n: many}, use: [direct]}",
+            ":21: {p}.if.n: must be a whole number, a list of them, or {{gte: N, lte: N}}",
+        ),
+        (
+            "{if: {n: {gt: 1}}, use: [direct]}",
+            ":21: {p}.if.n: a span is written {{gte: N, lte: N}}, with whole numbers, one of the two at least",
+        ),
+        ("{if: {stream: maybe}, use: [direct]}", ":26: {p}.if.stream: must be true or false"),
+        ("{if: {size: {gte: 1}}, use: [direct]}", ":24: {p}.if.size: must be a word, or a list of words"),
+        (
+            "{if: {size: []}, use: [direct]}",
+            ":24: {p}.if.size: the list is empty, so nothing can match: leave the condition out, or name a value",
+        ),
+        (
+            "{if: {surface: edits}, use: [direct]}",
+            ":27: {p}.if.surface: there is no surface of that name: use images/generations, images/edits, responses",
+        ),
+        (
+            "{if: {n: 2}, use: [direkt]}",
+            ":31: {p}.use[0]: 'direkt' is not a target of this route; did you mean 'direct'?",
+        ),
+        ("{if: {n: 2}, use: [{channel: direct, row: x}]}", ":31: {p}.use[0]: 'direct/x' is not a target of this route"),
+        ("{if: {n: 2}, use: [7]}", ":31: {p}.use[0]: must be a channel's name, or {{channel: NAME, row: NAME}}"),
+    ],
+)
+def test_each_mistake_in_a_rule_is_said_where_it_stands(tmp_path: Path, rule: str, expected: str) -> None:
+    assert lines(tmp_path, when(rule)) == [f"routes.yaml:18{expected.format(p=PATH + '.when[0]')}"]
