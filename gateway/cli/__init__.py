@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "check": "gateway.cli.check",
         "explain": "gateway.cli.explain",
         "logs": "gateway.cli.logs",
+        "usage": "gateway.cli.usage",
         "schema": "gateway.cli.schema",
         "health": "gateway.cli.health",
     }

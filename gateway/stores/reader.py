@@ -101,7 +101,7 @@ class Reader:
             return []
         try:
             with self._engine.begin() as connection:
-                return _rows(connection, statement) if _has_ledger(connection) else []
+                return _rows(connection, statement) if has_ledger(connection) else []
         except DBAPIError as error:
             raise LedgerRefused(f"the ledger {self._path} cannot be read: {error.orig}") from error
 
@@ -111,7 +111,8 @@ def open_reader(database_url: str) -> Reader:
     return Reader(database_path(database_url))
 
 
-def _has_ledger(connection: Connection) -> bool:
+def has_ledger(connection: Connection) -> bool:
+    """Whether an open database holds a ledger of this version. Raises ``LedgerRefused`` for another version's."""
     revision = stored_revision(connection)
     refuse_newer(revision)
     if revision not in {None, HEAD}:

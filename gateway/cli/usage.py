@@ -1,0 +1,97 @@
+"""``waybill usage``: what was spent, by owner, channel, model or day; from the ledger, beside a running server or not.
+
+Sums of two currencies, two units or two states stand below each other. ``about`` marks what is estimated, and
+``may not be owed`` the part of it that belongs to calls whose outcome is unknown. Exit 0 also when nothing was asked
+yet, 2 when the ledger cannot be read or an option cannot.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from gateway.cli import terminal
+from gateway.cli.options import Config, DataDir, Json
+from gateway.cli.setting import setting
+from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
+from gateway.core.money import CostState, decimal
+from gateway.core.spend import Dimension, Sum, Usage
+from gateway.stores.refusals import LedgerRefused
+from gateway.stores.usage import UsageQuery, read_usage
+
+
+def usage(
+    *,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    by: Annotated[
+        str, typer.Option("--by", "-b", help="owner, channel, model or day; several with commas.", metavar="WORDS")
+    ] = "owner",
+    since: Annotated[str | None, typer.Option("--since", help="From this day on (UTC).", metavar="DAY")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Up to this day, without it.", metavar="DAY")] = None,
+) -> None:
+    """Sum up what was asked for, delivered and spent."""
+    wanted = setting(config=config, data_dir=data_dir)
+    dimensions = _dimensions(by)
+    query = UsageQuery(by=dimensions, since=_day(since, "--since"), until=_day(until, "--until"))
+    try:
+        rows = read_usage(wanted.routes().settings.database, query)
+    except LedgerRefused as error:
+        terminal.stop(str(error))
+    if as_json:
+        terminal.print_json({"data": [row.as_json(dimensions) for row in rows]})
+        return
+    screen = terminal.console(wanted.env)
+    if not rows:
+        screen.print(words("The ledger holds no requests of that time.", DIM))
+        return
+    shown = terminal.table(*dimensions, ">requests", ">pictures", ">failed", "cost", "of it wasted", ">unknown")
+    for row in rows:
+        shown.add_row(*_cells(row))
+    screen.print(shown)
+
+
+def _dimensions(text: str) -> tuple[Dimension, ...]:
+    found = [word.strip() for word in text.split(",")]
+    known = [one.value for one in Dimension]
+    if len(set(found)) != len(found) or not set(found) <= set(known):
+        terminal.stop(f"--by takes each of {', '.join(known)} at most once, with commas between them")
+    return tuple(Dimension(word) for word in found)
+
+
+def _day(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return terminal.stop(f"{option} takes a day, written like 2026-11-20")
+
+
+def _cells(row: Usage) -> list[Text]:
+    group = [words(word, BOLD) if word is not None else words("-", DIM) for word in row.group]
+    return [
+        *group,
+        words(str(row.requests)),
+        words(str(row.images)),
+        words(str(row.failed), WARN if row.failed else DIM),
+        stacked(*(_sum(one) for one in row.cost)) if row.cost else words("-", DIM),
+        _waste(row),
+        words(str(row.missing), WARN if row.missing else DIM),
+    ]
+
+
+def _sum(one: Sum) -> Text:
+    about = "about " if one.state is CostState.ESTIMATED else ""
+    said = words(f"{about}{decimal(one.amount_micro)} {one.currency}").append_text(words(f"  {one.unit}", DIM))
+    if one.exposure_micro:
+        said.append_text(words(f", {decimal(one.exposure_micro)} may not be owed", DIM))
+    return said
+
+
+def _waste(row: Usage) -> Text:
+    wasted: Sequence[str] = [f"{decimal(micro)} {currency}" for currency, micro in row.waste.items() if micro]
+    return stacked(*(words(one, WARN) for one in wasted)) if wasted else words("-", DIM)

@@ -1,0 +1,173 @@
+"""What was spent, by owner, channel, model or day: counts and sums of the ledger, brought together.
+
+Pure: the ledger's own groups go in (requests on one side, attempts on the other), one row for each group comes out.
+Money belongs to whom an attempt was sent to, requests to who served them at last. Rules: amounts of two currencies, two
+units or two states stand beside each other and are never added; what an attempt that delivered nothing cost is
+``waste``; an attempt whose cost is missing is counted as such and never as zero.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.core.money import NO_UNIT, CostState
+from gateway.core.types import JsonObject, Outcome
+
+Group = tuple[str | None, ...]
+
+_FREE = frozenset({Outcome.NOT_SENT.value, Outcome.REFUSED.value})
+
+
+class Dimension(StrEnum):
+    """What usage may be grouped by; the value is the name of the flat key in a row."""
+
+    OWNER = "owner"
+    CHANNEL = "channel"
+    MODEL = "model"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Requests of one group, as the ledger counts them. ``delivered``: ended with a status below 400."""
+
+    group: Group
+    requests: int
+    delivered: int
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Attempts of one group that are alike. ``state`` absent: the ledger holds no cost of them."""
+
+    group: Group
+    attempts: int
+    requests: int  # how many requests they belong to
+    outcome: str
+    unit: str | None
+    currency: str | None
+    state: str | None
+    amount_micro: int
+    exposure_micro: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """Money of one unit, currency and state. ``exposure_micro`` is the part of it that may not be owed."""
+
+    unit: str
+    currency: str
+    state: CostState
+    amount_micro: int
+    exposure_micro: int
+
+    def as_json(self) -> JsonObject:
+        """Give the sum with the interface's names."""
+        return {
+            "unit": self.unit,
+            "currency": self.currency,
+            "amount_micro": self.amount_micro,
+            "state": self.state.value,
+            "exposure_micro": self.exposure_micro,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One group. ``waste`` is by currency; ``missing`` counts requests with an attempt whose cost is not known."""
+
+    group: Group
+    requests: int
+    delivered: int
+    images: int
+    attempts: int
+    cost: tuple[Sum, ...]
+    waste: Mapping[str, int]
+    missing: int
+
+    @property
+    def failed(self) -> int:
+        """Requests that did not end well."""
+        return self.requests - self.delivered
+
+    def as_json(self, by: Sequence[Dimension]) -> JsonObject:
+        """Give the row with flat group keys. ``waste_micro`` is absent when it is of two currencies."""
+        waste: JsonObject = {"waste_micro": sum(self.waste.values())} if len(self.waste) < 2 else {}
+        return {
+            **dict(zip((one.value for one in by), self.group, strict=True)),
+            "requests": self.requests,
+            "images": self.images,
+            "delivered": self.delivered,
+            "failed": self.failed,
+            "attempts": self.attempts,
+            "cost": [one.as_json() for one in self.cost],
+            **waste,
+            "missing_price_requests": self.missing,
+        }
+
+
+@dataclass(slots=True)
+class _Tally:
+    requests: int = 0
+    delivered: int = 0
+    images: int = 0
+    attempts: int = 0
+    missing: int = 0
+    sums: dict[tuple[str, str, CostState], tuple[int, int]] = field(default_factory=dict)
+    waste: dict[str, int] = field(default_factory=dict)
+
+    def pay(self, spent: Spent) -> None:
+        """Take attempts in."""
+        self.attempts += spent.attempts
+        state = CostState(spent.state) if spent.state is not None else _unwritten(spent)
+        if state is CostState.MISSING:
+            self.missing += spent.requests
+            return
+        if not spent.amount_micro and spent.unit in {None, NO_UNIT}:
+            return  # refused or never sent
+        currency = spent.currency or ""
+        key = (spent.unit or NO_UNIT, currency, state)
+        amount, exposure = self.sums.get(key, (0, 0))
+        self.sums[key] = (amount + spent.amount_micro, exposure + spent.exposure_micro)
+        if spent.outcome != Outcome.DELIVERED:
+            self.waste[currency] = self.waste.get(currency, 0) + spent.amount_micro
+
+
+def usage(served: Iterable[Served], spent: Iterable[Spent]) -> list[Usage]:
+    """Bring both sides together; groups in order, what belongs to none (``None``) last."""
+    tallies: dict[Group, _Tally] = {}
+    for one in served:
+        tally = tallies.setdefault(one.group, _Tally())
+        tally.requests += one.requests
+        tally.delivered += one.delivered
+        tally.images += one.images
+    for each in spent:
+        tallies.setdefault(each.group, _Tally()).pay(each)
+    return [_row(group, tallies[group]) for group in sorted(tallies, key=_order)]
+
+
+def _unwritten(spent: Spent) -> CostState:
+    """Judge attempts without a written cost: those of a ledger older than costs, and of a server that was killed."""
+    return CostState.EXACT if spent.outcome in _FREE else CostState.MISSING
+
+
+def _row(group: Group, tally: _Tally) -> Usage:
+    sums = tuple(
+        Sum(unit=unit, currency=currency, state=state, amount_micro=amount, exposure_micro=exposure)
+        for (unit, currency, state), (amount, exposure) in sorted(tally.sums.items())
+    )
+    return Usage(
+        group=group,
+        requests=tally.requests,
+        delivered=tally.delivered,
+        images=tally.images,
+        attempts=tally.attempts,
+        cost=sums,
+        waste=tally.waste,
+        missing=tally.missing,
+    )
+
+
+def _order(group: Group) -> list[tuple[bool, str]]:
+    return [(word is None, word or "") for word in group]
