@@ -29,7 +29,7 @@ from gateway.core.table import (
     Settings,
     Timeouts,
 )
-from gateway.core.types import Action
+from gateway.core.types import Action, Surface
 from gateway.core.when import Condition, Use, WhenRule
 
 NO_CREDENTIALS = "no_credentials"
@@ -67,7 +67,26 @@ def table(file: RoutesFile, root: Block, shipped: Shipped, *, version: str, sand
     routes = {
         name: _route(name, block, channels, sandbox_allowed=sandbox_allowed) for name, block in file.routes.items()
     }
-    return RouteTable(version=version, channels=channels, routes=routes, patience=shipped.patience, codes=shipped.codes)
+    return RouteTable(
+        version=version,
+        channels=channels,
+        routes=routes,
+        patience=shipped.patience,
+        codes=shipped.codes,
+        unknown_ids_to=_unknown_ids_to(file, channels),
+    )
+
+
+def _unknown_ids_to(file: RoutesFile, channels: Mapping[str, Channel]) -> str | None:
+    """Give the one channel that keeps Responses, when ids that nobody knows are to go there."""
+    if file.state.unknown_ids == "refuse":
+        return None
+    keeps = (name for name, channel in channels.items() if channel.kind is not ChannelKind.SANDBOX and _turns(channel))
+    return next(keeps, None)
+
+
+def _turns(channel: Channel) -> bool:
+    return any(Surface.RESPONSES in row.serves for row in channel.rows.values())
 
 
 def _absent_keys(root: Block) -> Mapping[str, str]:

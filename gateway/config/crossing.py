@@ -36,6 +36,7 @@ def _all(root: Block) -> Iterator[Mistake]:
         for name, entry in routes.entries.items():
             yield from _route(name, entry, channels)
         yield from _default_for_twice(routes)
+    yield from _nowhere_to_forward(root, channels)
 
 
 def _channel(name: str, entry: Entry) -> Iterator[Mistake]:
@@ -55,6 +56,26 @@ def _channel(name: str, entry: Entry) -> Iterator[Mistake]:
         elif kind in _NEEDY and given is None and not _is_misspelt(node, key):
             yield mistake(entry.mark, (*path, key), f"is missing: {what}")
     yield from _api_key(node, path)
+
+
+def _nowhere_to_forward(root: Block, channels: Block | None) -> Iterator[Mistake]:
+    state = block_at(root.get("state"))
+    node = None if state is None else state.get("unknown_ids")
+    if node is None or word(node) != "forward" or channels is None:
+        return
+    keeps = [name for name, entry in channels.entries.items() if _keeps_responses(block_at(entry.node))]
+    if len(keeps) != 1:
+        who = " and ".join(quoted(name) for name in keeps[:2]) or "none"
+        said = f"forward needs exactly one channel that serves responses, the sandbox aside: here it is {who}"
+        yield mistake(node.mark, ("state", "unknown_ids"), said)
+
+
+def _keeps_responses(channel: Block | None) -> bool:
+    rows = None if channel is None else block_at(channel.get("rows"))
+    if channel is None or rows is None or _SANDBOX in {word(channel.get("kind")), word(channel.get("api"))}:
+        return False
+    blocks = [row for entry in rows.entries.values() if (row := block_at(entry.node)) is not None]
+    return any(word(one) == Surface.RESPONSES for row in blocks for one in items_at(row.get("serves")))
 
 
 def _probable(node: Block, key: str, known: Iterable[str]) -> str | None:

@@ -246,6 +246,15 @@ class RouteBlock(Strict):
     )
 
 
+class StateBlock(Strict):
+    """How requests are treated that refer to earlier ones."""
+
+    unknown_ids: Literal["refuse", "forward"] = Field(
+        default="refuse",
+        description="Ids that this gateway never gave: refuse, or forward to the one channel that serves responses.",
+    )
+
+
 class RoutesFile(Strict):
     """The routes file of Waybill: channels (upstream accounts) and routes (models that clients may ask for)."""
 
@@ -256,6 +265,9 @@ class RoutesFile(Strict):
     )
     privacy: PrivacyBlock = Field(
         default=PrivacyBlock(), description="What the record may say of people's words.", json_schema_extra=_EMPTY
+    )
+    state: StateBlock = Field(
+        default=StateBlock(), description="What upstreams keep between requests.", json_schema_extra=_EMPTY
     )
     channels: dict[ChannelName, ChannelBlock] = Field(min_length=1, description="The upstream accounts, by name.")
     routes: dict[ModelName, RouteBlock] = Field(min_length=1, description="The models clients may ask for, by name.")

@@ -108,7 +108,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
         path="routes.*.on_failure.client_gone",
         sentence="a choice for 'client_gone' is not built in this version: a call that was sent is finished",
     ),
-    Unbuilt(path="state", sentence="'state' needs bound follow-ups, which this version does not build"),
     Unbuilt(path="keys", sentence="'keys' are not built in this version: leave the list empty", empty_is_fine=True),
     Unbuilt(path="alerts", sentence="'alerts' are not built in this version"),
 )

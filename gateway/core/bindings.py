@@ -75,7 +75,7 @@ def destination(
         if binding is None:
             return not_found(reference.param)
         if chosen is not None and binding != chosen:
-            return bad_value(reference.param, "what one request refers to must come from one and the same channel.")
+            return bad_value(reference.param or "id", "what one request refers to must come from one channel.")
         chosen = binding
     if chosen is not None:
         return _holder(chosen, table)

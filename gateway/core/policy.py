@@ -39,7 +39,7 @@ NOT_READY_RETRY_S = 1.0
 class Target:
     """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds).
 
-    ``is_kept``: strikes would have it out, but no other target is well.
+    ``is_kept``: strikes would have it out, but no other target is well. ``is_bound``: it alone keeps what is asked for.
     """
 
     channel: Channel
@@ -49,6 +49,7 @@ class Target:
     patience_s: float
     substitute: bool = False
     is_kept: bool = False
+    is_bound: bool = False
 
     @property
     def name(self) -> str:
@@ -136,7 +137,7 @@ def plan(
 def rests(target: Target, view: View) -> Resting | None:
     """Say why and for how long a target is not asked at this moment, the panic rule aside; ``None``: it is."""
     brake = view.brake(target.channel.name)
-    if brake is not None:
+    if brake is not None and not (target.is_bound and brake.state is BrakeState.DRAINED):
         back_in_s = BRAKE_RETRY_S if brake.until is None else (brake.until - view.wall).total_seconds()
         reason = CHANNEL_DRAINED if brake.state is BrakeState.DRAINED else CHANNEL_OFF
         return Resting(target=target.name, reason=reason, back_in_s=back_in_s)
@@ -237,6 +238,7 @@ def _target(written: RouteTarget, asked: _Question) -> Target | Excluded:
         tool_sent_model=tool_model,
         patience_s=min(patience_s, asked.route.deadline_s),
         substitute=written.substitute,
+        is_bound=asked.bound_to is not None,
     )
 
 

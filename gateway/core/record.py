@@ -31,12 +31,12 @@ class AttemptRecord:
     attempt_id: AttemptId
     channel: str
     owner: str
-    row: str
     surface: str
-    sent_model: str
     started_ms: float
     duration_ms: float
     outcome: Outcome
+    row: str | None = None  # like the model, absent when a stored Response was asked for
+    sent_model: str | None = None
     region: str | None = None
     first_byte_ms: float | None = None
     status: int | None = None
@@ -106,8 +106,8 @@ class Owner:
 
     route_owner: str
     channel: str
-    row: str
     base_url_host: str
+    row: str | None = None
     billing: str | None = None
     output_rights: str | None = None
 

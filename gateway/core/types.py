@@ -157,14 +157,14 @@ class ToolFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Something an upstream keeps, named by its id. ``param`` says where it stands in the request.
+    """Something an upstream keeps, named by its id. ``param`` says where it stands in the body, if it does.
 
     ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of
     which a part can be read only by the account that wrote it (reasoning, a compaction).
     """
 
     id: str
-    param: str
+    param: str | None = None
     bare: bool = True
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.core.policy import Plan
 from gateway.core.redact import redact
+from gateway.core.table import Channel
 from gateway.core.types import ErrorBody, Failure, FailureClass, Fault
 from gateway.core.walk import Tried
 
@@ -61,7 +62,12 @@ def public_error(plan: Plan, history: Sequence[Tried]) -> PublicError:
 
 def error_of(plan: Plan, failure: Failure) -> PublicError:
     """Give the error for one failure, as when its target is the only one the client will hear of."""
-    keys = [target.channel.api_key.reveal() for target in plan.targets if target.channel.api_key is not None]
+    return error_from(failure, [target.channel for target in plan.targets])
+
+
+def error_from(failure: Failure, channels: Sequence[Channel]) -> PublicError:
+    """Give the error for one failure; the keys of ``channels`` are taken out of an upstream's words."""
+    keys = [channel.api_key.reveal() for channel in channels if channel.api_key is not None]
     status = failure.status or 502
     has_words = failure.error is not None and (status >= 400 or failure.kind is FailureClass.CUT)
     if failure.kind in _OURS and not has_words:

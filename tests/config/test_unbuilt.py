@@ -28,7 +28,6 @@ REFUSED = {
     "routes.*.on_failure.*": with_route("on_failure: {timeout: downgrade}"),
     "routes.*.on_failure.cut": with_route("on_failure: {cut: stop}"),
     "routes.*.on_failure.client_gone": with_route("on_failure: {client_gone: stop}"),
-    "state": with_top("state: {unknown_ids: refuse}"),
     "keys": with_top("keys: [{name: app}]"),
     "alerts": with_top("alerts: {url: 'https://x'}"),
 }
