@@ -67,6 +67,7 @@ class ClassifyContext:
     has_image_tool: bool = False
     tool_forced: bool = False
     must_stream: bool = False  # the client takes nothing but a stream of events
+    flat_price: bool = False  # an answer without a picture costs what one with it does
 
 
 def _row(outcome: Outcome, action: Action, fault: Fault) -> Consequence:
@@ -160,7 +161,7 @@ def classify(
 
 def _action(kind: FailureClass, heard: Reading, context: ClassifyContext) -> Action:
     if kind is FailureClass.EMPTY_RESULT:
-        return Action.STOP if (heard.output_tokens or 0) > 0 else Action.NEXT
+        return Action.STOP if (heard.output_tokens or 0) > 0 or context.flat_price else Action.NEXT
     if kind in _CHEAP_TO_LOSE and context.surface is Surface.RESPONSES and not context.has_image_tool:
         return Action.NEXT
     return CONSEQUENCES[kind].action

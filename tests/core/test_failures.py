@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -369,3 +370,13 @@ def test_classify_is_total_and_never_calls_a_lost_purchase_refused(
         assert failure.outcome is Outcome.NOT_SENT
     elif seen.phase is not Phase.DONE:
         assert failure.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("tokens", [None, 0])
+@pytest.mark.parametrize(("flat_price", "action"), [(False, Action.NEXT), (True, Action.STOP)])
+def test_an_answer_without_a_picture_is_not_bought_again_at_a_flat_price(
+    flat_price: bool, action: Action, tokens: int | None
+) -> None:
+    failure = good(Reading(shaped=True, output_tokens=tokens), replace(IMAGES, flat_price=flat_price))
+    assert failure is not None
+    assert (named(failure), failure.action) == ("empty_result:no_picture", action)
