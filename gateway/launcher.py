@@ -6,6 +6,7 @@ option that this version refuses.
 """
 
 import asyncio
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -16,17 +17,24 @@ from gateway import __version__
 from gateway.config import Loaded, find_routes, load
 from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
-from gateway.main import Gateway, SystemClock, build
+from gateway.core.table import Secret
+from gateway.main import Gateway, Operator, SystemClock, build
+from gateway.reload import Read
 from gateway.stores.refusals import LedgerRefused
-from gateway.web.server import build_server, new_event_loop
+from gateway.web.server import Drain, build_server, new_event_loop
 
 EXIT_UNAVAILABLE = 1
 EXIT_REFUSED = 2
+DEFAULT_GRACE_S = 600.0  # a little more than the longest a request may take by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What ``waybill serve`` was told; ``env`` is the process's environment."""
+    """What ``waybill serve`` was told; ``env`` is the process's environment.
+
+    ``lead_s``: how long connections are still taken once readiness is off; ``grace_s``: how long what has begun may
+    take from then on.
+    """
 
     host: str
     port: int
@@ -34,6 +42,9 @@ class ServeOptions:
     data_dir: Path
     sandbox: bool
     env: Mapping[str, str]
+    admin_key: Secret | None = None
+    lead_s: float = 0.0
+    grace_s: float = DEFAULT_GRACE_S
 
 
 def serve(options: ServeOptions) -> int:
@@ -44,12 +55,8 @@ def serve(options: ServeOptions) -> int:
             "and this version does not build keys yet. Bind 127.0.0.1 and put a proxy that authenticates in front."
         )
         return EXIT_REFUSED
-    loaded = load(
-        find_routes(options.config),
-        env=options.env,
-        data_dir=options.data_dir,
-        sandbox_allowed=options.sandbox or is_loopback(options.host),
-    )
+    read = _reader(options)
+    loaded = read()
     if isinstance(loaded, list):
         for mistake in loaded:
             _say(str(mistake))
@@ -60,12 +67,24 @@ def serve(options: ServeOptions) -> int:
         _say(f"waybill: cannot listen on {options.host}:{options.port}: {error.strerror or error}")
         return EXIT_UNAVAILABLE
     with listener:
-        return _serve(loaded, options, listener)
+        operator = Operator(read=read, key=options.admin_key, is_local=is_loopback(options.host))
+        return _serve(loaded, operator, options, listener)
 
 
-def _serve(loaded: Loaded, options: ServeOptions, listener: socket.socket) -> int:
+def _reader(options: ServeOptions) -> Read:
+    """Give what reads the routes file, now and whenever it is read again: the same file, in the same environment."""
+    path = find_routes(options.config)
+    return lambda: load(
+        path,
+        env=options.env,
+        data_dir=options.data_dir,
+        sandbox_allowed=options.sandbox or is_loopback(options.host),
+    )
+
+
+def _serve(loaded: Loaded, operator: Operator, options: ServeOptions, listener: socket.socket) -> int:
     try:
-        gateway = build(loaded, options.data_dir, sys.stdout.buffer)
+        gateway = build(loaded, options.data_dir, sys.stdout.buffer, operator=operator)
     except LedgerRefused as refused:
         _say(f"waybill: {refused}")
         return EXIT_UNAVAILABLE
@@ -75,10 +94,10 @@ def _serve(loaded: Loaded, options: ServeOptions, listener: socket.socket) -> in
     url = _url(listener)
     _banner(gateway, options, url)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_run(gateway, listener, url))
+        return runner.run(_run(gateway, options, listener, url))
 
 
-async def _run(gateway: Gateway, listener: socket.socket, url: str) -> int:
+async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket, url: str) -> int:
     await gateway.start()
 
     def ready() -> None:
@@ -93,10 +112,14 @@ async def _run(gateway: Gateway, listener: socket.socket, url: str) -> int:
             }
         )
 
-    server = build_server(gateway.app, on_ready=ready)
+    drain = Drain(lead_s=options.lead_s, grace_s=options.grace_s, begin=gateway.leave, cut=gateway.cut)
+    server = build_server(gateway.app, on_ready=ready, drain=drain)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.config.nudge)
+    watching = asyncio.ensure_future(gateway.config.watch())
     try:
         await server.serve(sockets=[listener])
     finally:
+        watching.cancel()
         unwritten = await gateway.stop()
     return EXIT_UNAVAILABLE if unwritten else 0
 

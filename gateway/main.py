@@ -9,31 +9,38 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.billing import Billing
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded
+from gateway.core.held_back import held_back
 from gateway.core.ids import RANDOM_BYTES, new_id
-from gateway.core.table import Api
+from gateway.core.record import timestamp
+from gateway.core.table import Api, Secret
 from gateway.core.types import AttemptId, RequestId
 from gateway.custody import Custody
 from gateway.exchange import Wires
 from gateway.gates import Gates
 from gateway.intake import Intake
+from gateway.metrics import Gauges, Metrics
 from gateway.ports import Clock
 from gateway.relay import Means, Relay
+from gateway.reload import Read, Reloader
 from gateway.roster import Roster, RosterMeans
 from gateway.sandbox import Sandbox
-from gateway.spool import Spool
+from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.shared_local import SharedLocal
 from gateway.upstream import Upstream
+from gateway.web.admin import Control
 from gateway.web.app import build_app
-from gateway.web.services import Services
+from gateway.web.door import Door
+from gateway.web.health import State
+from gateway.web.services import Load, Services
 
 PROMPT_KEY_BYTES = 32
 
@@ -55,7 +62,8 @@ class Gateway:
     """A wired gateway. ``start`` and ``stop`` run on the event loop that serves it."""
 
     app: ASGIApp
-    loaded: Loaded
+    config: Reloader
+    load: Load
     ledger: SqlLedger
     brakes: SqlBrakes
     roster: Roster
@@ -64,16 +72,41 @@ class Gateway:
     sandbox: Sandbox
     spool: Spool
     interrupted: int  # requests of earlier runs that were open when those ended
-    accepting: bool = False
+
+    @property
+    def loaded(self) -> Loaded:
+        """The routes file in force."""
+        return self.config.status.loaded
 
     async def start(self) -> None:
         """Open what needs a running loop; from here on requests are taken."""
         await self.upstream.start()
-        self.accepting = True
+
+    def leave(self) -> None:
+        """Say that no more requests should come: the process is on its way out."""
+        self.load.draining = True
+        self.events.emit(
+            {
+                "event": "server.draining",
+                "time": timestamp(SystemClock().now()),
+                "requests_in_flight": self.load.in_flight,
+            }
+        )
+
+    async def cut(self) -> None:
+        """Wait for no upstream any more: what is under way ends as interrupted, and is settled so."""
+        self.events.emit(
+            {
+                "event": "server.cut",
+                "time": timestamp(SystemClock().now()),
+                "requests_in_flight": self.load.in_flight,
+            }
+        )
+        await self.upstream.cut()
 
     async def stop(self) -> int:
         """Close everything, the ledger last but one and the log last; how many settlements stay unwritten."""
-        self.accepting = False
+        self.load.draining = True
         await self.upstream.close()
         self.sandbox.close()
         self.brakes.close()
@@ -84,68 +117,133 @@ class Gateway:
         return unwritten
 
 
-def build(loaded: Loaded, data_dir: Path, out: BinaryIO, upstream: Upstream | None = None) -> Gateway:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """How the process is run. ``read`` reads the routes file anew; ``key``: the operator's."""
+
+    read: Read
+    key: Secret | None = None
+    is_local: bool = True  # it listens on a loopback address only
+
+
+def build(
+    loaded: Loaded,
+    data_dir: Path,
+    out: BinaryIO,
+    *,
+    upstream: Upstream | None = None,
+    operator: Operator | None = None,
+) -> Gateway:
     """Wire a gateway over ``data_dir``, logging JSON lines to ``out``.
 
-    Raises ``stores.refusals.LedgerRefused`` with a sentence for the operator when the ledger cannot be opened.
+    Without ``operator`` the routes file is never read again. Raises ``stores.refusals.LedgerRefused`` with a sentence
+    for the operator when the ledger cannot be opened.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    operator = operator or Operator(read=lambda: loaded)
     clock = SystemClock()
     ledger = open_ledger(loaded.settings.database, serve=True)
     interrupted = ledger.recover()
-    events = JsonLines(out)
-    spool = Spool(data_dir / "spool")
-    upstream, sandbox, codec = upstream or Upstream(), Sandbox(), OpenAICodec()
-    wires = Wires(
-        codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
-        senders={Api.OPENAI: upstream, Api.SANDBOX: sandbox},
-        spool=spool,
-        clock=clock,
-    )
-    brakes = open_brakes(loaded.settings.database)
-    roster = _roster(loaded, clock, brakes, events)
-    means = Means(
-        table=lambda: loaded.table,
-        wires=wires,
-        billing=Billing(ledger, events),
-        custody=Custody(open_bindings(loaded.settings.database, ledger.write), clock, events),
-        clock=clock,
-        roster=roster,
-        new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
-    )
-    services = Services(
-        relay=Relay(means),
-        intake=Intake(spool, loaded.settings, _prompt_key(data_dir / "prompt.key")),
-        table=lambda: loaded.table,
-        settings=loaded.settings,
-        clock=clock,
-        new_request_id=lambda: RequestId(_new_id("req", clock)),
-        events=events,
-        ready=lambda: gateway.accepting,
-    )
+    events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
+    config = Reloader(loaded, operator.read, events, clock)
+    gates = Gates()
     gateway = Gateway(
-        app=build_app(services),
-        loaded=loaded,
+        app=_nothing_yet,
+        config=config,
+        load=Load(),
         ledger=ledger,
         brakes=brakes,
-        roster=roster,
+        roster=_roster(config, gates, clock, brakes, events),
         events=events,
-        upstream=upstream,
-        sandbox=sandbox,
-        spool=spool,
+        upstream=upstream or Upstream(),
+        sandbox=Sandbox(),
+        spool=Spool(data_dir / "spool"),
         interrupted=interrupted,
+    )
+    metrics = Metrics(config.table, _gauges(gateway, gates))
+    gateway.app = build_app(
+        _services(gateway, Billing(ledger, events, metrics.count), clock, _prompt_key(data_dir / "prompt.key")),
+        Control(
+            door=Door(key=operator.key, is_local=operator.is_local),
+            config=config,
+            brakes=gateway.roster,
+            clock=clock,
+            metrics=metrics.exposition,
+        ),
     )
     return gateway
 
 
-def _roster(loaded: Loaded, clock: Clock, brakes: SqlBrakes, events: JsonLines) -> Roster:
+async def _nothing_yet(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Stand where the application will be once it is wired."""
+    raise RuntimeError("the gateway is not wired yet")
+
+
+def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: bytes) -> Services:
+    settings, events = gateway.loaded.settings, gateway.events
+    codec = OpenAICodec()
+    wires = Wires(
+        codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
+        senders={Api.OPENAI: gateway.upstream, Api.SANDBOX: gateway.sandbox},
+        spool=gateway.spool,
+        clock=clock,
+    )
+    means = Means(
+        table=gateway.config.table,
+        wires=wires,
+        billing=billing,
+        custody=Custody(open_bindings(settings.database, gateway.ledger.write), clock, events),
+        clock=clock,
+        roster=gateway.roster,
+        new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
+    )
+
+    async def state() -> State:
+        return State(
+            draining=gateway.load.draining,
+            ledger_fault=await gateway.ledger.fault(),
+            rejected=gateway.config.status.rejected,
+            channels=held_back(gateway.config.table(), gateway.roster.view()),
+        )
+
+    return Services(
+        relay=Relay(means),
+        intake=Intake(gateway.spool, settings, prompt_key),
+        table=gateway.config.table,
+        settings=settings,
+        clock=clock,
+        new_request_id=lambda: RequestId(_new_id("req", clock)),
+        events=events,
+        books=billing,
+        state=state,
+        load=gateway.load,
+    )
+
+
+def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
+    ledger, events, spool = gateway.ledger, gateway.events, gateway.spool
+    return Gauges(
+        in_flight=lambda: gateway.load.in_flight,
+        channel_in_flight=gates.inside,
+        held_back=lambda: held_back(gateway.config.table(), gateway.roster.view()),
+        ledger_queue=lambda: ledger.queued,
+        ledger_unwritten=lambda: ledger.unwritten,
+        log_queue=lambda: events.queued,
+        log_dropped=lambda: events.dropped,
+        spool_memory=lambda: MEMORY_TOTAL - spool.memory_left,
+        spool_disk=lambda: DISK_CAP - spool.disk_left,
+        config=lambda: gateway.config.status,
+    )
+
+
+def _roster(config: Reloader, gates: Gates, clock: Clock, brakes: SqlBrakes, events: JsonLines) -> Roster:
     return Roster(
         RosterMeans(
-            table=lambda: loaded.table,
+            table=config.table,
             clock=clock,
             roll=random.SystemRandom().random,
-            shared=SharedLocal(loaded.table.health),
-            gates=Gates(),
+            shared=SharedLocal(config.table().health),
+            gates=gates,
             brakes=brakes,
             events=events,
         )

@@ -26,15 +26,16 @@ _CLOSE = (b"connection", b"close")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A JSON answer that fits in memory."""
+    """An answer that fits in memory; JSON unless it says otherwise."""
 
     status: int
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    content_type: bytes = JSON
 
     def head(self) -> Headers:
         """Give its headers with type and length."""
-        return [(b"content-type", JSON), (b"content-length", b"%d" % len(self.body)), *self.headers]
+        return [(b"content-type", self.content_type), (b"content-length", b"%d" % len(self.body)), *self.headers]
 
 
 async def respond(send: Send, answer: Answer) -> None:

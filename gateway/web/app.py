@@ -1,11 +1,12 @@
 """Which path is answered by what.
 
-Rules: the three POSTs are found by their exact path before any router runs. Everything else is a small JSON answer made
-from what is in memory. A path is known or it is not: no redirects, no guessing at slashes. What the API has and this
-version has not answers 404 with a sentence that says so, and names the right surface where there is one.
+Rules: the three POSTs are found by their exact path before any router runs. Everything else is a small answer made from
+what is in memory, and what is said of a request of the API is settled before it is said. A path is known or it is not:
+no redirects, no guessing at slashes. What the API has and this version has not answers 404 with a sentence that says
+so, and names the right surface where there is one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -15,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.core.types import JsonObject, Surface
+from gateway.web.admin import Control, operator_pages
 from gateway.web.answer import Answer, respond_early
-from gateway.web.edge import Edge
+from gateway.web.edge import Edge, settle_here
 from gateway.web.errors import MethodNotAllowed, ModelNotFound, NotOffered, UnknownUrl
 from gateway.web.health import alive, readiness
 from gateway.web.models import model_json, model_list
@@ -26,10 +28,11 @@ from gateway.web.services import Services
 __all__ = ["Lifespan", "Services", "build_app"]
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
-Page = Callable[[Scope], Answer]
+Page = Callable[[Scope], Awaitable[Answer]]
 
 POSTS: Mapping[str, Surface] = {f"/v1/{surface.value}": surface for surface in Surface}
 READS = ("GET", "HEAD")
+METRICS = b"text/plain; version=1.0.0; charset=utf-8"
 
 _CHAT = (
     "Chat completions are not offered here. Use POST /v1/responses for text and turns that draw, or "
@@ -68,12 +71,15 @@ _NO_WEBSOCKET = "WebSocket connections are not offered by this version of the ga
 class _Reads:
     """An address that can be read: GET and HEAD, nothing else."""
 
+    services: Services
     page: Page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in READS:
             raise MethodNotAllowed(READS)
-        await respond_early(scope, receive, send, self.page(scope))
+        answer = await self.page(scope)
+        await settle_here(self.services, scope, answer.status)
+        await respond_early(scope, receive, send, answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +101,31 @@ class _Dispatch:
             raise MethodNotAllowed(("POST",))
 
 
-def build_app(services: Services, lifespan: Lifespan | None = None) -> ASGIApp:
-    """Build the application. ``lifespan`` is entered before the first request and left after the last one."""
+def build_app(services: Services, control: Control | None = None, lifespan: Lifespan | None = None) -> ASGIApp:
+    """Build the application; without ``control`` there is no operator.
+
+    ``lifespan`` is entered before the first request and left after the last one.
+    """
+    reads = {**_pages(services), **({} if control is None else {"/metrics": _metrics(control)})}
+    routes = [Route(path, _Reads(services=services, page=page), methods=None) for path, page in reads.items()]
+    if control is not None:
+        routes += [Route(path, page, methods=None) for path, page in operator_pages(control).items()]
+    router = Router(
+        routes=routes,
+        redirect_slashes=False,
+        default=_unknown,
+        lifespan=None if lifespan is None else lambda _app: lifespan(),
+    )
+    return Edge(services, _Dispatch(services=services, router=router))
+
+
+def _pages(services: Services) -> Mapping[str, Page]:
     table = services.table
 
-    def models(_scope: Scope) -> Answer:
+    async def models(_scope: Scope) -> Answer:
         return _json(model_list(table()))
 
-    def model(scope: Scope) -> Answer:
+    async def model(scope: Scope) -> Answer:
         now = table()
         route = now.routes.get(scope["path_params"]["name"])
         shown = model_json(now, route) if route is not None else None
@@ -110,24 +133,28 @@ def build_app(services: Services, lifespan: Lifespan | None = None) -> ASGIApp:
             raise ModelNotFound
         return _json(shown)
 
-    def ready(_scope: Scope) -> Answer:
-        is_ready = services.ready()
-        return _json(readiness(table(), ready=is_ready), 200 if is_ready else 503)
+    async def ready(_scope: Scope) -> Answer:
+        state = await services.state()
+        return _json(readiness(table(), state), 200 if state.is_ready else 503)
 
-    pages: Mapping[str, Page] = {
+    async def live(_scope: Scope) -> Answer:
+        return _json(alive())
+
+    return {
         "/": _welcome,
-        "/healthz": lambda _scope: _json(alive()),
+        "/healthz": live,
         "/readyz": ready,
         "/v1/models": models,
         "/v1/models/{name:path}": model,
     }
-    router = Router(
-        routes=[Route(path, _Reads(page=page), methods=None) for path, page in pages.items()],
-        redirect_slashes=False,
-        default=_unknown,
-        lifespan=None if lifespan is None else lambda _app: lifespan(),
-    )
-    return Edge(services, _Dispatch(services=services, router=router))
+
+
+def _metrics(control: Control) -> Page:
+    async def metrics(scope: Scope) -> Answer:
+        control.door.check_reader(scope)
+        return Answer(status=200, body=control.metrics(), content_type=METRICS)
+
+    return metrics
 
 
 async def _unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -149,7 +176,7 @@ def _asks_for_websocket(scope: Scope) -> bool:
     return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
 
 
-def _welcome(_scope: Scope) -> Answer:
+async def _welcome(_scope: Scope) -> Answer:
     return _json(
         {
             "name": "waybill",
@@ -158,6 +185,7 @@ def _welcome(_scope: Scope) -> Answer:
             "models": "/v1/models",
             "health": "/healthz",
             "ready": "/readyz",
+            "metrics": "/metrics",
         }
     )
 

@@ -2,11 +2,13 @@
 
 Rules: each answer carries ``x-request-id``. A head that two readers could understand differently (no Host, two Hosts, a
 Host that is none, two lengths, a length and a coding) is refused before anything looks at it; nothing it says is
-repeated. What is asked for is decided from ``scope["path"]`` alone, never from the raw target or the Host. Health is
-answered under any load. A request of the API that ends here, and was not settled by the relay, is one log line and no
-ledger row: it bought nothing, and anybody can send a million of them.
+repeated. What is asked for is decided from ``scope["path"]`` alone, never from the raw target or the Host. Health,
+figures and the operator are answered under any load. A request of the API that ends here, and was not settled by the
+relay, is settled before its answer goes out, like any other; but one that is shed is a log line and no row, since
+shedding must not wait for the ledger. On the way out every answer is the last one on its connection.
 """
 
+import asyncio
 import re
 import traceback
 from collections.abc import Iterable
@@ -15,20 +17,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.core.record import Record, ResultRecord
 from gateway.core.types import JsonObject, Surface
+from gateway.story import CLIENT_CLOSED_REQUEST
 from gateway.web.answer import Answer, respond_early
-from gateway.web.arrival import Visit, begin_visit
-from gateway.web.errors import BadHead, InternalError, Overloaded, WebError, envelope
-from gateway.web.services import Services
+from gateway.web.arrival import Visit, begin_visit, visit_of
+from gateway.web.errors import BadHead, InternalError, Overloaded, Stopped, WebError, envelope, problem
+from gateway.web.services import Load, Services
 from gateway.web.stamps import retry_advice
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
-ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz"})
+ALWAYS_ANSWERED = frozenset({"/healthz", "/readyz", "/metrics"})
 API = "/v1/"
+OPERATOR = "/api/"
+PROBLEM = b"application/problem+json"
 
 # Of the grammar of a registered name only what host names are made of: this text may become part of a URL.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _FRAMES = 6
+_CLOSE = (b"connection", b"close")
 _SURFACES = frozenset(surface.value for surface in Surface)
 
 
@@ -38,7 +44,6 @@ class Edge:
     def __init__(self, services: Services, app: ASGIApp) -> None:
         self._services = services
         self._app = app
-        self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; other scopes are the application's start and end."""
@@ -56,64 +61,86 @@ class Edge:
             request_id=services.new_request_id(), time=services.clock.now(), started=services.clock.monotonic()
         )
         begin_visit(scope, visit)
-        out = _Outgoing(send, visit.request_id.encode())
-        code: str | None = None
+        out = _Outgoing(send, visit.request_id.encode(), services.load)
         try:
             check_head(scope["headers"])
             await self._admit(scope, receive, out)
         except WebError as refusal:
-            code = refusal.error.code
-            await respond_early(scope, receive, out, _answer(refusal))
+            await self._refuse(refusal, scope, receive, out)
+        except asyncio.CancelledError:
+            # The process ends: this task ends here either way, and raised further it would be reported as a bug.
+            await self._refuse(Stopped(), scope, receive, out)
         except Exception as bug:  # noqa: BLE001 - the last place that can still answer; the bug is logged, not shown
             services.events.emit(bug_event(visit, bug))
-            failure = InternalError()
-            code = failure.error.code
-            if out.status is None:  # else the server closes a connection whose answer was not finished
-                await respond_early(scope, receive, out, _answer(failure))
-        finally:
-            if not visit.settled and scope["path"].startswith(API):
-                self._log(scope["path"], visit, out.status, code)
+            await self._refuse(InternalError(), scope, receive, out)
+        else:
+            await settle_here(services, scope, out.status or CLIENT_CLOSED_REQUEST)
+
+    async def _refuse(self, refusal: WebError, scope: Scope, receive: Receive, out: "_Outgoing") -> None:
+        """Settle a request that ends here, and answer it unless an answer has begun: then its connection closes."""
+        status, code = out.status or refusal.error.status, refusal.error.code
+        if not isinstance(refusal, Overloaded):
+            await settle_here(self._services, scope, status, code)
+        elif scope["path"].startswith(API):
+            self._services.books.note(edge_record(self._services, scope, status, code))
+        if out.status is None:
+            await respond_early(scope, receive, out, _answer(refusal, scope["path"]))
 
     async def _admit(self, scope: Scope, receive: Receive, out: "_Outgoing") -> None:
-        if scope["path"] in ALWAYS_ANSWERED:
+        path, load = scope["path"], self._services.load
+        if path in ALWAYS_ANSWERED or path.startswith(OPERATOR):
             await self._app(scope, receive, out)
             return
-        if self._in_flight >= self._services.settings.server.max_in_flight:
+        if load.in_flight >= self._services.settings.server.max_in_flight:
             raise Overloaded
-        self._in_flight += 1
+        load.in_flight += 1
         try:
             await self._app(scope, receive, out)
         finally:
-            self._in_flight -= 1
+            load.in_flight -= 1
 
-    def _log(self, path: str, visit: Visit, status: int | None, code: str | None) -> None:
-        """Write the record of a request that never reached the relay."""
-        elapsed_s = self._services.clock.monotonic() - visit.started
-        record = Record(
-            time=visit.time,
-            request_id=visit.request_id,
-            endpoint=_endpoint(path),
-            stream=False,
-            result=ResultRecord(status=status or 499, code=code),
-            latency_ms=max(0, round(elapsed_s * 1000)),
-        )
-        self._services.events.emit({"event": "request.finished", **record.as_json()})
+
+async def settle_here(services: Services, scope: Scope, status: int, code: str | None = None) -> None:
+    """Settle a request of the API that nobody else settles, once; other paths leave no record."""
+    visit = visit_of(scope)
+    if visit.settled or not scope["path"].startswith(API):
+        return
+    visit.settled = True
+    await services.books.settle(edge_record(services, scope, status, code))
+
+
+def edge_record(services: Services, scope: Scope, status: int, code: str | None) -> Record:
+    """Give the record of a request that never reached the relay."""
+    visit = visit_of(scope)
+    elapsed_s = services.clock.monotonic() - visit.started
+    return Record(
+        time=visit.time,
+        request_id=visit.request_id,
+        endpoint=endpoint_of(scope["path"]),
+        stream=False,
+        config_version=services.table().version,
+        result=ResultRecord(status=status, code=code),
+        latency_ms=max(0.0, round(elapsed_s * 1000, 1)),
+    )
 
 
 class _Outgoing:
     """The way out: puts the request's id on the head, and remembers what status went out."""
 
-    __slots__ = ("_request_id", "_send", "status")
+    __slots__ = ("_load", "_request_id", "_send", "status")
 
-    def __init__(self, send: Send, request_id: bytes) -> None:
+    def __init__(self, send: Send, request_id: bytes, load: Load) -> None:
         self._send = send
         self._request_id = (b"x-request-id", request_id)
+        self._load = load
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [self._request_id, *message.get("headers", ())]
+            if self._load.draining and _CLOSE not in message["headers"]:
+                message["headers"].append(_CLOSE)
         await self._send(message)
 
 
@@ -158,12 +185,14 @@ def _module(filename: str) -> str:
     return "/".join(filename.rsplit("/", 2)[-2:])
 
 
-def _answer(refusal: WebError) -> Answer:
-    headers = [*refusal.headers, *retry_advice(refusal.retry_after_s)]
-    return Answer(status=refusal.error.status, body=envelope(refusal.error), headers=tuple(headers))
+def _answer(refusal: WebError, path: str) -> Answer:
+    status, headers = refusal.error.status, (*refusal.headers, *retry_advice(refusal.retry_after_s))
+    if path.startswith(OPERATOR):
+        return Answer(status=status, body=problem(refusal), headers=headers, content_type=PROBLEM)
+    return Answer(status=status, body=envelope(refusal.error), headers=headers)
 
 
-def _endpoint(path: str) -> str:
+def endpoint_of(path: str) -> str:
     """Name what was asked for in the record's words; an unknown path is not repeated."""
     below = path.removeprefix(API)
     if below in _SURFACES:

@@ -23,13 +23,16 @@ from gateway.core.types import RequestId
 from gateway.core.verdict import PublicError
 from gateway.web.arrival import known_visit
 from gateway.web.errors import envelope, ours
+from gateway.web.stamps import retry_advice
 
 BACKLOG = 2048
+RETRY_AFTER_S = 1.0
 _VERSIONS = ("1.1", "1.0")
 
 _BAD_BYTES = ours(400, "invalid_value", "This is not an HTTP/1.1 request the gateway can read.", "headers")
 _HEAD_TOO_LARGE = ours(400, "invalid_value", "The headers of the request are too large.", "headers")
 _HEAD_TOO_SLOW = ours(408, None, "The headers of the request did not arrive in time.")
+_STOPPING = ours(503, "gateway_overloaded", "The gateway is stopping. Nothing was started for this request.")
 _BODY_TOO_SLOW = ours(408, None, "The body of the request stopped coming.")
 
 
@@ -128,6 +131,11 @@ class Protocol(HttpToolsProtocol):
         self._is_leaving = True
         if self._phase is not _Phase.HEAD:
             super().shutdown()
+
+    def cut(self) -> None:
+        """Wait for no more of a request: whoever still sends one is told to come back."""
+        if self._phase in (_Phase.HEAD, _Phase.BODY):
+            self._give_up(_STOPPING)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser within the bounds."""
@@ -288,7 +296,7 @@ class Protocol(HttpToolsProtocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
-            (b"x-should-retry", b"false"),
+            *retry_advice(RETRY_AFTER_S if fault is _STOPPING else None),
             (b"connection", b"close"),
         ]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]

@@ -23,7 +23,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.types import RequestId
-from gateway.web.protocol import DEFAULT_RECEIPT, Receipt, ServerConfig
+from gateway.web.protocol import DEFAULT_RECEIPT, Protocol, Receipt, ServerConfig
 
 HURRY_S = 1.0  # what is left of the grace once the server is told to end again
 LAST_LOOK_S = 0.05
@@ -96,15 +96,31 @@ class Server(uvicorn.Server):
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         await asyncio.sleep(LAST_LOOK_S)  # who connected in time may have its request on the way
-        for connection in list(self.server_state.connections):
+        for connection in self._connections():
             connection.shutdown()
         self._cut_at = min(self._cut_at, now() + self._drain.grace_s)
         if not await self._finished():
-            await self._drain.cut()
-            self._cut_at = now() + self._drain.settle_s
-            await self._finished()
+            await self._cut()
         await self._abandon()
         await self.lifespan.shutdown()
+
+    async def _cut(self) -> None:
+        """End the calls under way, the requests on their way in, and after a moment the answers nobody reads."""
+        await self._drain.cut()
+        for connection in self._connections():
+            connection.cut()
+        now, settle_s = asyncio.get_running_loop().time(), self._drain.settle_s
+        self._cut_at = now + min(HURRY_S, settle_s)
+        if await self._finished():
+            return
+        for connection in self._connections():
+            if connection.flow.write_paused:
+                connection.transport.abort()
+        self._cut_at = now + settle_s
+        await self._finished()
+
+    def _connections(self) -> list[Protocol]:
+        return [one for one in self.server_state.connections if isinstance(one, Protocol)]
 
     async def _finished(self) -> bool:
         """Wait until nothing is under way; ``False`` when the time to cut came first."""
@@ -121,7 +137,7 @@ class Server(uvicorn.Server):
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=self._drain.settle_s)
-        for connection in list(self.server_state.connections):
+        for connection in self._connections():
             connection.transport.abort()
 
     @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What the web layer works with; the composition root fills it in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.core.record import Record
@@ -9,8 +9,9 @@ from gateway.core.table import RouteTable, Settings
 from gateway.core.types import Refusal, RequestId
 from gateway.exchange import Presence
 from gateway.intake import Incoming
-from gateway.ports import Clock, Events, Job
+from gateway.ports import Clock, Events, Job, Outlet
 from gateway.relay import Refused, Result
+from gateway.web.health import State
 
 
 class JobReader(Protocol):
@@ -24,8 +25,8 @@ class JobReader(Protocol):
 class JobServer(Protocol):
     """Serves jobs to their end."""
 
-    async def run(self, job: Job, presence: Presence) -> Result:
-        """Serve one job; expected failures are in the result."""
+    async def run(self, job: Job, presence: Presence, outlet: Outlet | None = None) -> Result:
+        """Serve one job, through ``outlet`` when it is a stream; expected failures are in the result."""
         ...
 
     async def refuse(self, refused: Refused) -> Record:
@@ -33,12 +34,31 @@ class JobServer(Protocol):
         ...
 
 
+class Books(Protocol):
+    """Where the records of requests go that end at the edge."""
+
+    async def settle(self, record: Record) -> None:
+        """Commit the record, count it and log it."""
+        ...
+
+    def note(self, record: Record) -> None:
+        """Count and log a record without a row in the ledger: never waits."""
+        ...
+
+
+@dataclass(slots=True)
+class Load:
+    """What the process is at: requests under way, and whether it is on its way out."""
+
+    in_flight: int = 0
+    draining: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """One set serves all requests of the process.
 
-    ``table`` gives the table of this moment; a request takes it once. ``ready`` is whether new requests can be taken:
-    the ledger is open and the process is not on its way out.
+    ``table`` gives the table of this moment; a request takes it once. ``state`` looks whether requests can be taken.
     """
 
     relay: JobServer
@@ -48,4 +68,6 @@ class Services:
     clock: Clock
     new_request_id: Callable[[], RequestId]
     events: Events
-    ready: Callable[[], bool]
+    books: Books
+    state: Callable[[], Awaitable[State]]
+    load: Load = field(default_factory=Load)

@@ -38,12 +38,14 @@ from gateway.core.types import (
 )
 from gateway.exchange import Presence
 from gateway.intake.incoming import Incoming
-from gateway.ports import Job
+from gateway.ports import Job, Outlet
 from gateway.relay import Refused, Result
+from gateway.web.admin import Control
 from gateway.web.app import build_app
+from gateway.web.health import State
 from gateway.web.protocol import DEFAULT_RECEIPT, Receipt
 from gateway.web.server import Drain, build_server
-from gateway.web.services import Services
+from gateway.web.services import Load, Services
 
 MOMENT = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 CAP = 1_000_000
@@ -168,7 +170,7 @@ class Line:
     presences: list[Presence] = field(default_factory=list)
     refusals: list[Refused] = field(default_factory=list)
 
-    async def run(self, job: Job, presence: Presence) -> Result:
+    async def run(self, job: Job, presence: Presence, outlet: Outlet | None = None) -> Result:
         self.jobs.append(job)
         self.presences.append(presence)
         return await self.serve(job, presence)
@@ -184,6 +186,21 @@ class Log:
 
     def emit(self, event: JsonObject) -> None:
         self.lines.append(event)
+
+
+@dataclass
+class Books:
+    """Keeps the records that end at the edge: ``rows`` would be in the ledger, ``notes`` only in the log."""
+
+    rows: list[Record] = field(default_factory=list)
+    notes: list[Record] = field(default_factory=list)
+
+    async def settle(self, record: Record) -> None:
+        await asyncio.sleep(0)
+        self.rows.append(record)
+
+    def note(self, record: Record) -> None:
+        self.notes.append(record)
 
 
 def channel(name: str, unready: str | None = None, *serves: Surface) -> Channel:
@@ -219,12 +236,18 @@ class House:
     log: Log = field(default_factory=Log)
     table: RouteTable = field(default_factory=table_of)
     max_in_flight: int = 100
-    ready: bool = True
+    state: State = field(default_factory=State)
+    books: Books = field(default_factory=Books)
+    load: Load = field(default_factory=Load)
+    control: Control | None = None
     ids: int = 0
 
     def new_id(self) -> RequestId:
         self.ids += 1
         return RequestId(f"req_{self.ids:032x}")
+
+    async def look(self) -> State:
+        return self.state
 
     def app(self) -> ASGIApp:
         return build_app(
@@ -236,8 +259,11 @@ class House:
                 clock=Ticking(),
                 new_request_id=self.new_id,
                 events=self.log,
-                ready=lambda: self.ready,
-            )
+                books=self.books,
+                state=self.look,
+                load=self.load,
+            ),
+            self.control,
         )
 
 

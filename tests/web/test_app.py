@@ -3,8 +3,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.core.table import Route, RouteTarget
-from gateway.core.types import JsonObject, Surface
-from tests.web.house import House, ask, channel, get, post, serving, table_of
+from gateway.core.types import Surface
+from gateway.reload import Rejected, Why
+from gateway.web.health import State
+from tests.web.house import MOMENT, House, ask, channel, get, post, serving, table_of
 
 
 @pytest.fixture
@@ -66,13 +68,42 @@ async def test_health_and_readiness(house: House, port: int) -> None:
         {
             "status": "ok",
             "config_version": "v1",
+            "config": {"state": "ok"},
+            "ledger": "ok",
             "routes_ready": 1,
             "channels": {"openai": "ready", "azure": "AZURE_KEY is not set"},
         },
     )
-    house.ready = False
+    house.state = State(ledger_fault="the ledger is closed")
     unready = await ask(port, get("/readyz"))
-    assert (unready.status, unready.json["status"]) == (503, "unavailable")
+    assert (unready.status, unready.json["status"], unready.json["ledger"]) == (
+        503,
+        "unavailable",
+        "the ledger is closed",
+    )
+    assert (await ask(port, get("/healthz"))).status == 200
+
+
+async def test_a_process_on_its_way_out_says_so_and_closes_its_connections(house: House, port: int) -> None:
+    house.state, house.load.draining = State(draining=True), True
+    leaving = await ask(port, get("/readyz"))
+    assert (leaving.status, leaving.json["status"], leaving["connection"]) == (503, "draining", "close")
+    answered = await ask(port, post("/v1/images/generations"))
+    assert (answered.status, answered["connection"]) == (200, "close")
+
+
+async def test_a_routes_file_that_was_not_taken_shows_and_is_no_reason_to_be_unready(house: House, port: int) -> None:
+    rejected = Rejected(time=MOMENT, why=Why.FILE, count=3, mistakes=("routes.yaml:3:1: (file): not YAML",))
+    house.state = State(rejected=rejected, channels={"openai": "drained", "azure": "ejected"})
+    reply = await ask(port, get("/readyz"))
+    assert (reply.status, reply.json["status"]) == (200, "ok")
+    assert reply.json["config"] == {
+        "state": "reload_failed",
+        "time": "2026-11-20T12:00:00.000Z",
+        "mistakes": 3,
+        "first": "routes.yaml:3:1: (file): not YAML",
+    }
+    assert reply.json["channels"] == {"openai": "drained", "azure": "AZURE_KEY is not set"}
 
 
 async def test_no_usable_route_is_shown_but_is_not_unready(house: House, port: int) -> None:
@@ -97,12 +128,6 @@ async def test_the_root_says_what_this_is(port: int) -> None:
 async def test_a_page_asked_with_a_body_answers_and_closes(port: int) -> None:
     reply = await ask(port, get("/healthz", "Content-Length: 2") + b"{}")
     assert (reply.status, reply["connection"]) == (200, "close")
-
-
-def outcome(line: JsonObject) -> tuple[object, object]:
-    result = line["result"]
-    assert isinstance(result, dict)
-    return result["status"], result.get("code")
 
 
 REFUSED = [
@@ -178,15 +203,21 @@ async def test_no_path_is_tidied_up(house: House, port: int, target: str) -> Non
     assert house.line.jobs == []
 
 
-async def test_requests_that_never_reach_the_relay_are_logged_once(house: House, port: int) -> None:
+async def test_requests_that_never_reach_the_relay_are_settled_once_before_their_answer(
+    house: House, port: int
+) -> None:
     await ask(port, get("/v1/models"))
+    assert len(house.books.rows) == 1
     await ask(port, get("/v1/secret-word"))
     await ask(port, get("/v1/images/edits"))
     await ask(port, get("/healthz"))
-    shown = [(line["event"], line["endpoint"], outcome(line)) for line in house.log.lines]
+    await ask(port, get("/nothing"))
+    shown = [(record.endpoint, record.result.status, record.result.code) for record in house.books.rows]
     assert shown == [
-        ("request.finished", "models", (200, None)),
-        ("request.finished", "unknown", (404, "unknown_url")),
-        ("request.finished", "images/edits", (405, "method_not_allowed")),
+        ("models", 200, None),
+        ("unknown", 404, "unknown_url"),
+        ("images/edits", 405, "method_not_allowed"),
     ]
-    assert house.log.lines[0]["request_id"] == "req_" + "1".rjust(32, "0")
+    assert house.books.rows[0].request_id == "req_" + "1".rjust(32, "0")
+    assert house.books.rows[0].config_version == "v1"
+    assert house.books.notes == []

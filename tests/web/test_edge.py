@@ -106,9 +106,12 @@ async def test_over_the_limit_is_answered_at_once_and_health_goes_on(house: Hous
         release.set()
         assert (await held).status == 200
         assert (await ask(narrow, post("/v1/images/generations"))).status == 200
-    assert [line["result"] for line in house.log.lines if line["endpoint"] == "images/generations"] == [
-        {"status": 503, "delivery": "none", "code": "gateway_overloaded", "images": []}
+        assert (await ask(narrow, get("/nothing"))).status == 404
+    assert [(record.endpoint, record.result.code) for record in house.books.notes] == [
+        ("images/generations", "gateway_overloaded"),
+        ("models", "gateway_overloaded"),
     ]
+    assert house.books.rows == []
 
 
 async def test_a_bug_is_a_500_that_tells_nothing_and_a_log_line_that_does(house: House, port: int) -> None:
@@ -119,12 +122,13 @@ async def test_a_bug_is_a_500_that_tells_nothing_and_a_log_line_that_does(house:
     reply = await ask(port, post("/v1/images/generations"))
     assert (reply.status, reply.error["code"], reply.error["type"]) == (500, "internal_error", "server_error")
     assert reply["x-should-retry"] == "false"
-    bug, finished = house.log.lines
+    (bug,) = house.log.lines
+    (finished,) = house.books.rows
     assert (bug["event"], bug["error"], bug["request_id"]) == ("gateway.bug", "KeyError", reply["x-request-id"])
     assert isinstance(bug["at"], list)
     assert bug["at"][0].startswith("web/test_edge.py:")
     assert "secret" not in repr(bug)
-    assert finished["result"] == {"status": 500, "delivery": "none", "code": "internal_error", "images": []}
+    assert (finished.result.status, finished.result.code) == (500, "internal_error")
     assert house.desk.spooled[0].closed == 1
 
 

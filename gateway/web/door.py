@@ -1,0 +1,81 @@
+"""Who may act as the operator: ``/api/*`` and, from elsewhere than this machine, ``/metrics``.
+
+With a key set, whoever shows it. Without one, only this machine: a loopback peer that names a loopback host (a page of
+the web that had its own name resolved to 127.0.0.1 does not), that is not a browser acting for another site, and that
+no proxy has forwarded. A gateway that others can reach and that has no key lets nobody in.
+
+Must never tell a wrong key from none, by its answer or by its time.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from gateway.core.netguard import is_loopback
+from gateway.core.table import Secret
+from gateway.web.arrival import headers_of
+from gateway.web.errors import OperatorError
+
+_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_OWN_FETCHES = (None, "same-origin", "none")
+
+_NO_KEY = "This call needs the operator's key: Authorization: Bearer and the value of WAYBILL_ADMIN_KEY."
+_CLOSED = "This gateway has no operator's key, so it takes such calls from its own machine only. Set WAYBILL_ADMIN_KEY."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """``key``: the operator's. ``is_local``: the gateway listens on a loopback address only."""
+
+    key: Secret | None
+    is_local: bool
+
+    def check_operator(self, scope: Scope) -> None:
+        """Let the operator in. Raises ``OperatorError``."""
+        headers = headers_of(scope)
+        if self.key is not None:
+            if not _shows(headers.get("authorization", ""), self.key):
+                raise OperatorError(401, _NO_KEY, headers=((b"www-authenticate", b"Bearer"),))
+        elif not (self.is_local and _is_from_here(scope, headers)):
+            raise OperatorError(403, _CLOSED)
+
+    def check_reader(self, scope: Scope) -> None:
+        """Let in whoever reads figures: this machine, key or not, or the operator. Raises ``OperatorError``."""
+        if not _is_from_here(scope, headers_of(scope)):
+            self.check_operator(scope)
+
+
+def _shows(authorization: str, key: Secret) -> bool:
+    """Compare in constant time: digests, so that not even the length tells."""
+    match = _BEARER.fullmatch(authorization.strip())
+    shown = match[1] if match is not None else ""
+    return hmac.compare_digest(_digest(shown), _digest(key.reveal())) and match is not None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _is_from_here(scope: Scope, headers: Mapping[str, str]) -> bool:
+    client = scope.get("client")
+    host = headers.get("host", "")
+    return (
+        client is not None
+        and is_loopback(client[0])
+        and is_loopback(_name_of(host))
+        and not any(name in headers for name in _FORWARDED)
+        and headers.get("sec-fetch-site") in _OWN_FETCHES
+        and headers.get("origin") in (None, f"http://{host}", f"https://{host}")
+    )
+
+
+def _name_of(host: str) -> str:
+    """Give a Host header's name without its port and brackets; the edge has checked its form."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
