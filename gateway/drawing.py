@@ -33,6 +33,7 @@ PALETTES: tuple[tuple[str, ...], ...] = (
     ("40112a", "e2574c", "ffc15e", "a3304b", "7a2145", "52193c", "2c0f2a"),
     ("b8c9f0", "fdeef0", "ff7f8e", "96a3dd", "6c76c0", "494d95", "2b2c62"),
 )
+COARSEST = 12  # tiles across the first preview; each further one has twice as many
 SMALL_EDGE = 160  # below this a label cannot be read: only the badge is drawn
 LETTERS = frozenset(map(chr, range(32, 127))) | frozenset("\u2018\u2019\u201c\u201d\u2026")  # that Pillow's font has
 PAPER: Rgb = (252, 250, 245)
@@ -69,6 +70,21 @@ def draw(poster: Poster) -> bytes:
     if poster.shape.format == "svg":
         return _svg(poster).encode()
     return _encoded(_picture(poster), poster.shape)
+
+
+def draw_with_previews(poster: Poster, count: int) -> tuple[bytes, tuple[bytes, ...]]:
+    """Draw, and give ``count`` previews too, from coarse to fine; an SVG has none."""
+    if poster.shape.format == "svg":
+        return draw(poster), ()
+    canvas = _picture(poster)
+    coarse = (_coarse(canvas, COARSEST << step) for step in range(count))
+    return _encoded(canvas, poster.shape), tuple(_encoded(preview, poster.shape) for preview in coarse)
+
+
+def _coarse(canvas: Image.Image, tiles: int) -> Image.Image:
+    """Show a picture as tiles, so many across."""
+    small = (max(1, min(tiles, canvas.width)), max(1, round(tiles * canvas.height / canvas.width)))
+    return canvas.resize(small, Image.Resampling.BOX).resize(canvas.size, Image.Resampling.NEAREST)
 
 
 def _picture(poster: Poster) -> Image.Image:

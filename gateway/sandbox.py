@@ -1,23 +1,27 @@
 """An upstream inside the process: answers as the OpenAI API does, costs nothing, fails on request.
 
 A ``Sender`` for channels of ``api: sandbox``. It acts on the prompt's directives (``core/sandbox.py``), draws in its
-own bounded threads, and hands back an exchange whose body is already whole. Like a real upstream it is subject to the
-call's ``give_up_at``. It must never reach the network, touch a disk, or know the relay.
+own bounded threads, and hands back an exchange whose body is already whole, or a stream that is told event by event.
+Like a real upstream it is subject to the call's ``give_up_at``. It must never reach the network, touch a disk, or know
+the relay.
 """
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import orjson
 
 from gateway.codecs import sandbox as answers
+from gateway.codecs import sandbox_events as events
+from gateway.codecs.sandbox_events import Moment
 from gateway.core.sandbox import Mishap, Script, Shape, script, shape
-from gateway.core.types import Cause, ImageFacts, InputFacts, Phase
-from gateway.drawing import Poster, draw
-from gateway.ports import Broken, Call
+from gateway.core.types import Cause, ErrorBody, Facts, ImageFacts, InputFacts, JsonObject, Phase
+from gateway.drawing import Poster, draw_with_previews
+from gateway.ports import Broken, Call, ExchangeBroken
 
 CHUNK = 64 * 1024
 
@@ -28,31 +32,37 @@ class Sandbox:
     def __init__(self, drawers: int = 2) -> None:
         self._threads = ThreadPoolExecutor(max_workers=drawers, thread_name_prefix="sandbox")
 
-    async def send(self, call: Call) -> "SandboxExchange | Broken":
+    async def send(self, call: Call) -> "SandboxExchange | SandboxStream | Broken":
         """Wait, fail or draw as the prompt says. Past ``give_up_at`` the call is broken by its ``overdue`` cause."""
         begun = time.monotonic()
         told = script(call.job.prompt)
         try:
             async with asyncio.timeout_at(call.give_up_at):
-                await asyncio.sleep(told.delay_s)
+                if not call.job.facts.stream or told.fail not in (None, Mishap.CUT):
+                    await asyncio.sleep(told.delay_s)
                 if told.fail is Mishap.HANG:
                     await asyncio.Event().wait()
                 if told.fail is Mishap.DROP:
                     return Broken(phase=Phase.SENT, cause=Cause.DROPPED)
-                answer = await self._answer(call, told)
+                made = await self._make(call, told)
         except TimeoutError:
             return Broken(phase=Phase.SENT, cause=call.overdue)
-        return SandboxExchange(answer, processing_ms=round(1000 * (time.monotonic() - begun)))
+        processing_ms = round(1000 * (time.monotonic() - begun))
+        is_cut = told.fail is Mishap.CUT
+        moments = _moments(made, call.job.facts, told.fail, _turn(call, told.prompt))
+        if moments is None:
+            return SandboxExchange(made.answer, processing_ms, is_cut=is_cut)
+        return SandboxStream(moments, told.delay_s, call, processing_ms, is_cut=is_cut)
 
-    async def _answer(self, call: Call, told: Script) -> answers.Answer:
+    async def _make(self, call: Call, told: Script) -> "Made":
         facts, turn = call.job.facts, _turn(call, told.prompt)
-        if told.fail is not None:
-            return answers.failure(told.fail, turn)
+        if told.fail is not None and told.fail is not Mishap.CUT:
+            return Made(answer=answers.failure(told.fail, turn))
         if not facts.surface.is_images and facts.tool is None:
-            return answers.text_response(turn)
+            return Made(answer=answers.text_response(turn))
         asked = shape(facts)
         if not isinstance(asked, Shape):
-            return answers.error(400, asked)
+            return Made(answer=answers.error(400, asked))
         return await asyncio.get_running_loop().run_in_executor(self._threads, _drawn, asked, turn)
 
     def close(self) -> None:
@@ -63,14 +73,13 @@ class Sandbox:
 class SandboxExchange:
     """A whole answer, read like one that comes over a socket."""
 
-    def __init__(self, answer: answers.Answer, processing_ms: int) -> None:
+    def __init__(self, answer: answers.Answer, processing_ms: int, *, is_cut: bool = False) -> None:
         self._answer = answer
+        self._is_cut = is_cut
         self._headers = {
             "content-type": answer.content_type,
             "content-length": str(len(answer.body)),
-            "x-request-id": f"req_{secrets.token_hex(16)}",
-            "openai-version": "2020-10-01",
-            "openai-processing-ms": str(processing_ms),
+            **_own_headers(processing_ms),
         }
         if answer.retry_after_s is not None:
             self._headers["retry-after"] = str(answer.retry_after_s)
@@ -88,12 +97,80 @@ class SandboxExchange:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body in pieces of 64 KiB, giving way to others between two pieces."""
         body = self._answer.body
-        for start in range(0, len(body), CHUNK):
+        for start in range(0, len(body) // 2 if self._is_cut else len(body), CHUNK):
             yield body[start : start + CHUNK]
             await asyncio.sleep(0)
+        if self._is_cut:
+            raise ExchangeBroken(Cause.TRUNCATED)
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A whole answer, and previews of each of its pictures."""
+
+    answer: answers.Answer
+    previews: tuple[tuple[bytes, ...], ...] = ()
+
+
+class SandboxStream:
+    """An answer told in events, with the delay spread over what is worth waiting for."""
+
+    status = 200
+
+    def __init__(
+        self, moments: Sequence[Moment], delay_s: float, call: Call, processing_ms: int, *, is_cut: bool
+    ) -> None:
+        self._moments = moments
+        self._pause_s = delay_s / max(1, sum(moment.is_step for moment in moments))
+        self._call = call
+        self._is_cut = is_cut
+        self.headers: Mapping[str, str] = {
+            "content-type": "text/event-stream; charset=utf-8",
+            **_own_headers(processing_ms),
+        }
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield one event at a time. Raises ``ExchangeBroken`` when the call's time is over, or as it was told to."""
+        for moment in self._moments:
+            try:
+                async with asyncio.timeout_at(self._call.give_up_at):
+                    await asyncio.sleep(self._pause_s if moment.is_step else 0)
+            except TimeoutError:
+                raise ExchangeBroken(self._call.overdue) from None
+            yield moment.data
+        if self._is_cut:
+            raise ExchangeBroken(Cause.TRUNCATED)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _own_headers(processing_ms: int) -> Mapping[str, str]:
+    return {
+        "x-request-id": f"req_{secrets.token_hex(16)}",
+        "openai-version": "2020-10-01",
+        "openai-processing-ms": str(processing_ms),
+    }
+
+
+def _moments(made: Made, facts: Facts, fail: int | Mishap | None, turn: answers.Turn) -> list[Moment] | None:
+    """Tell an answer in events; nothing when it is one that comes whole, also to a stream."""
+    if not facts.stream:
+        return None
+    if fail is Mishap.QUOTA and not facts.surface.is_images:
+        begun: JsonObject = orjson.loads(answers.text_response(turn).body)
+        return events.refused_response(begun, ErrorBody(**orjson.loads(made.answer.body)["error"]))
+    if made.answer.status != 200 or made.answer.content_type != "application/json":
+        return None
+    document: JsonObject = orjson.loads(made.answer.body)
+    if facts.surface.is_images:
+        told = events.images(facts.surface, document, made.previews)
+    else:
+        told = events.response(document, made.previews[0] if made.previews else ())
+    return events.cut(told) if fail is Mishap.CUT else told
 
 
 def _turn(call: Call, prompt: str) -> answers.Turn:
@@ -116,18 +193,20 @@ def _tool_model(call: Call) -> str | None:
     return tool.asked_model if tool is not None else None
 
 
-def _drawn(asked: Shape, turn: answers.Turn) -> answers.Answer:
+def _drawn(asked: Shape, turn: answers.Turn) -> Made:
     """Draw every picture and build the answer around them; runs in a thread."""
     facts = turn.facts
     notes = [_note(f"image {place}", one) for place, one in enumerate(facts.inputs, start=1)]
     notes += [_note(one.role.value, one) for one in (facts.mask, facts.markup) if one is not None]
     count = asked.n if facts.surface.is_images else 1
-    pictures = [
-        draw(Poster(shape=asked, prompt=turn.prompt, index=index, notes=tuple(notes))) for index in range(count)
-    ]
+    shown = (facts.partial_images or 0) if facts.stream else 0
+    posters = [Poster(shape=asked, prompt=turn.prompt, index=index, notes=tuple(notes)) for index in range(count)]
+    drawn = [draw_with_previews(poster, shown) for poster in posters]
     if facts.surface.is_images:
-        return answers.images(pictures, asked, turn)
-    return answers.picture_response(pictures[0], asked, turn)
+        answer = answers.images([picture for picture, _ in drawn], asked, turn)
+    else:
+        answer = answers.picture_response(drawn[0][0], asked, turn)
+    return Made(answer=answer, previews=tuple(previews for _, previews in drawn))
 
 
 def _note(name: str, given: InputFacts) -> str:

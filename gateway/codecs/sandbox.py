@@ -52,7 +52,7 @@ def error(status: int, words: ErrorBody, retry_after_s: int | None = None) -> An
 
 
 def failure(fail: int | Mishap, turn: Turn) -> Answer:
-    """Answer as an upstream that fails in this way. ``drop`` and ``hang`` have no answer: ValueError."""
+    """Answer as an upstream that fails in this way. ``drop``, ``cut`` and ``hang`` have none: ValueError."""
     if isinstance(fail, int):
         return error(fail, _status_words(fail, turn.sent_model), retry_after_s=1 if fail == 429 else None)
     match fail:
@@ -71,7 +71,7 @@ def failure(fail: int | Mishap, turn: Turn) -> Answer:
         case Mishap.HTML:
             page = b"<!doctype html><html><head><title>Sandbox</title></head><body>Sandbox [fail html]</body></html>\n"
             return Answer(status=200, body=page, content_type="text/html; charset=utf-8")
-        case Mishap.DROP | Mishap.HANG:
+        case Mishap.DROP | Mishap.CUT | Mishap.HANG:
             raise ValueError(fail)
 
 

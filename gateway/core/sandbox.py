@@ -34,6 +34,7 @@ class Mishap(StrEnum):
     POLICY = "policy"
     EMPTY = "empty"
     HTML = "html"
+    CUT = "cut"
     DROP = "drop"
     HANG = "hang"
 
