@@ -14,6 +14,7 @@ from gateway.core.types import ErrorBody, JsonObject, JsonValue, Surface
 
 _IMAGE_CALL = "image_generation_call"
 _DELTA_WORDS = 8
+_Told = tuple[str, dict[str, JsonValue]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def images(surface: Surface, document: JsonObject, previews: Sequence[Sequence[b
 
 def response(document: JsonObject, previews: Sequence[bytes]) -> list[Moment]:
     """Tell a whole Response: it begins, makes its items one by one, and ends."""
-    told = [*_opening(document)]
+    told: list[_Told] = [*_opening(document)]
     for place, item in enumerate(_objects(document.get("output"))):
         told += _call(item, place, previews) if item.get("type") == _IMAGE_CALL else _message(item, place)
     told.append((f"response.{document.get('status')}", {"response": document}))
@@ -53,16 +54,13 @@ def response(document: JsonObject, previews: Sequence[bytes]) -> list[Moment]:
 def refused_response(document: JsonObject, words: ErrorBody) -> list[Moment]:
     """Tell a Response that begins and then meets an error, as an account without credit does."""
     error: JsonObject = {"message": words.message, "type": words.type, "param": words.param, "code": words.code}
-    told = [*_opening(document), ("error", {"error": error})]
+    told: list[_Told] = [*_opening(document), ("error", {"error": error})]
     return [_moment(kind, {**fields, "sequence_number": number}) for number, (kind, fields) in enumerate(told)]
 
 
 def cut(moments: Iterable[Moment]) -> list[Moment]:
     """Leave out the end, as a connection that breaks does."""
     return [moment for moment in moments if not moment.is_end]
-
-
-_Told = tuple[str, dict[str, JsonValue]]
 
 
 def _opening(document: JsonObject) -> Iterator[_Told]:
