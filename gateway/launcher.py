@@ -25,7 +25,6 @@ from gateway.web.server import Drain, build_server, new_event_loop
 
 EXIT_UNAVAILABLE = 1
 EXIT_REFUSED = 2
-DEFAULT_GRACE_S = 600.0  # a little more than the longest a request may take by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +41,9 @@ class ServeOptions:
     data_dir: Path
     sandbox: bool
     env: Mapping[str, str]
-    admin_key: Secret | None = None
-    lead_s: float = 0.0
-    grace_s: float = DEFAULT_GRACE_S
+    admin_key: Secret | None
+    lead_s: float
+    grace_s: float
 
 
 def serve(options: ServeOptions) -> int:

@@ -7,6 +7,7 @@ import typer
 from gateway.cli import terminal
 from gateway.cli.options import AllowSandbox, Config, DataDir, Host
 from gateway.cli.setting import setting
+from gateway.config.units import stretch
 from gateway.launcher import ServeOptions
 from gateway.launcher import serve as launch
 
@@ -20,6 +21,20 @@ def serve(
     config: Config = None,
     data_dir: DataDir = None,
     sandbox: AllowSandbox = False,
+    lead: Annotated[
+        str | None,
+        typer.Option(
+            "--lead",
+            help="When told to end: take connections this much longer, readiness off. \\[default: 0s]",
+            metavar="TIME",
+        ),
+    ] = None,
+    grace: Annotated[
+        str | None,
+        typer.Option(
+            "--grace", help="When told to end: finish what has begun within. \\[default: 600s]", metavar="TIME"
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes. Only 1 until stores are shared.")] = 1,
 ) -> None:
     """Run the gateway."""
@@ -35,6 +50,17 @@ def serve(
             data_dir=process.data_dir,
             sandbox=process.sandbox,
             env=wanted.env,
+            admin_key=process.admin_key,
+            lead_s=_stretch("--lead", lead, process.lead_s),
+            grace_s=_stretch("--grace", grace, process.grace_s),
         )
     )
     raise typer.Exit(code)
+
+
+def _stretch(option: str, given: str | None, else_s: float) -> float:
+    """Read a duration from the command line, as seconds; one that is none ends the command."""
+    try:
+        return else_s if given is None else stretch(given)
+    except ValueError as error:
+        terminal.stop(f"{option} {error}")

@@ -2,6 +2,8 @@
 
 ``current`` is the one place, beside the launcher, that looks at the process's environment; everyone else is given a
 mapping. A variable set to the empty string counts as unset. ``WAYBILL_API_KEY_FILE`` names a file that holds the key.
+A file that should hold the operator's key and is empty is a mistake: it would leave a door open that was meant to be
+locked.
 """
 
 import os
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.config.mistake import Mistake
-from gateway.config.units import http_url
+from gateway.config.units import http_url, stretch
 from gateway.config.variables import Variables
 from gateway.core.table import Secret
 
@@ -23,7 +25,8 @@ class ProcessSettings:
     """What the environment says, else the defaults; a command's flags stand above these.
 
     ``config``: the routes file asked for; ``None`` leaves it to ``find_routes``. ``url`` and ``api_key`` are for
-    commands that talk to a running gateway.
+    commands that talk to a running gateway. ``admin_key`` is the operator's. ``lead_s`` and ``grace_s``: how a server
+    ends (``launcher.ServeOptions``).
     """
 
     host: str = "127.0.0.1"
@@ -32,7 +35,10 @@ class ProcessSettings:
     config: Path | None = None
     url: str = "http://127.0.0.1:8484"
     api_key: Secret | None = None
+    admin_key: Secret | None = None
     sandbox: bool = False
+    lead_s: float = 0.0
+    grace_s: float = 600.0  # a little more than the longest a request may take by default
 
 
 def current() -> Mapping[str, str]:
@@ -51,7 +57,10 @@ def settings_env(env: Mapping[str, str]) -> ProcessSettings | list[Mistake]:
         config=reader.path("WAYBILL_CONFIG"),
         url=reader.url("WAYBILL_URL", default.url),
         api_key=reader.secret("WAYBILL_API_KEY"),
+        admin_key=reader.lock("WAYBILL_ADMIN_KEY"),
         sandbox=reader.flag("WAYBILL_SANDBOX"),
+        lead_s=reader.stretch("WAYBILL_LEAD", default.lead_s),
+        grace_s=reader.stretch("WAYBILL_GRACE", default.grace_s),
     )
     return reader.mistakes or settings
 
@@ -89,6 +98,20 @@ class _Reader:
             self._wrong(f"{name}_FILE", str(error))
             return None
         return None if text is None else Secret(text)
+
+    def lock(self, name: str) -> Secret | None:
+        found = self.secret(name)
+        if found is None and not self.mistakes and self.variables.get(f"{name}_FILE") is not None:
+            self._wrong(f"{name}_FILE", "the file that it names is empty")
+        return found
+
+    def stretch(self, name: str, default: float) -> float:
+        text = self.variables.get(name)
+        try:
+            return default if text is None else stretch(text)
+        except ValueError as error:
+            self._wrong(name, str(error))
+            return default
 
     def flag(self, name: str) -> bool:
         text = (self.variables.get(name) or "0").lower()

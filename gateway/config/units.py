@@ -12,6 +12,7 @@ from gateway.config.mistake import suggestion
 
 _NUMBER = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)\s?([A-Za-z]*)")
 _NO_TIME = re.compile(r"0{1,9}(?:\.0{1,6})?\s?(?:ms|s|m|h|d)")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL_TEXT = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
@@ -39,6 +40,13 @@ def seconds(value: object) -> float:
 def wait(value: object) -> float:
     """Read a duration that may also be no time at all (``0s``)."""
     return 0.0 if isinstance(value, str) and _NO_TIME.fullmatch(value) else seconds(value)
+
+
+def stretch(value: str) -> float:
+    """Read how long something may take as seconds: a duration, or a bare number of seconds; zero is one too."""
+    if _SECONDS.fullmatch(value):
+        return seconds(f"{value}s") if float(value) else 0.0
+    return seconds(value)
 
 
 def octets(value: object) -> int:

@@ -20,11 +20,16 @@ NAMES = (
     "WAYBILL_API_KEY",
     "WAYBILL_API_KEY_FILE",
     "WAYBILL_SANDBOX",
+    "WAYBILL_ADMIN_KEY",
+    "WAYBILL_ADMIN_KEY_FILE",
+    "WAYBILL_LEAD",
+    "WAYBILL_GRACE",
 )
 
 
 def test_every_variable_is_read() -> None:
-    env = dict(zip(NAMES, ["::1", "0", "/data", "/etc/r.yaml", "http://gw:1/", "wb-1", "", "yes"], strict=True))
+    given = ["::1", "0", "/data", "/etc/r.yaml", "http://gw:1/", "wb-1", "", "yes", "op-1", "", "5", "2m"]
+    env = dict(zip(NAMES, given, strict=True))
     assert settings_env(env) == ProcessSettings(
         host="::1",
         port=0,
@@ -33,7 +38,36 @@ def test_every_variable_is_read() -> None:
         url="http://gw:1",
         api_key=Secret("wb-1"),
         sandbox=True,
+        admin_key=Secret("op-1"),
+        lead_s=5.0,
+        grace_s=120.0,
     )
+
+
+def test_an_empty_file_is_no_lock_for_the_operators_door(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(" \n")
+    found = settings_env({"WAYBILL_ADMIN_KEY_FILE": str(tmp_path / "key")})
+    assert isinstance(found, list)
+    assert [str(mistake) for mistake in found] == [
+        "environment: WAYBILL_ADMIN_KEY_FILE: the file that it names is empty"
+    ]
+    named = settings_env({"WAYBILL_ADMIN_KEY_FILE": str(tmp_path / "none")})
+    assert isinstance(named, list)
+    assert len(named) == 1
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0", 0.0), ("1.5", 1.5), ("90s", 90.0), ("10m", 600.0)])
+def test_how_long_the_end_may_take(text: str, expected: float) -> None:
+    found = settings_env({"WAYBILL_GRACE": text})
+    assert isinstance(found, ProcessSettings)
+    assert found.grace_s == expected
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1 year", "1e9", "99999999999"])
+def test_what_is_no_time_is_a_mistake(text: str) -> None:
+    found = settings_env({"WAYBILL_GRACE": text})
+    assert isinstance(found, list)
+    assert found[0].path == "WAYBILL_GRACE"
 
 
 def test_the_key_may_be_in_a_file(tmp_path: Path) -> None:
