@@ -101,6 +101,7 @@ def settlement(record: Record, document: JsonObject) -> Settlement:
         failure=failed.kind if failed else record.result.code,
         record=document,
         attempts=tuple(result(attempt) for attempt in record.attempts),
+        images=len(record.result.images),
     )
 
 
@@ -114,4 +115,5 @@ def result(attempt: AttemptRecord) -> AttemptResult:
         detail=failure.detail if failure else None,
         status=attempt.status,
         duration_ms=round(attempt.duration_ms),
+        cost=attempt.cost,
     )

@@ -29,6 +29,8 @@ from gateway.config.unbuilt import UNBUILT
 from gateway.core import fields as request_fields
 from gateway.core import jsonbody, jsontext, policy
 from gateway.core.failures import CONSEQUENCES
+from gateway.core.money import Cost, CostState, Line
+from gateway.core.prices import Item
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
 from gateway.core.types import (
     AttemptId,
@@ -295,6 +297,15 @@ FACTS = Facts(
     tool=ToolFacts(asked_model="t", forced=True),
     references=(Reference(id="resp_1", param="previous_response_id"),),
 )
+COST = Cost(
+    state=CostState.ESTIMATED,
+    unit="per_image",
+    amount_micro=1,
+    currency="USD",
+    exposure_micro=1,
+    price_id="p",
+    lines=(Line(item=Item.IMAGE, quantity=1, amount_micro=1, currency="USD", price_id="p", attempt=1),),
+)
 ATTEMPT = AttemptRecord(
     n=1,
     attempt_id=AttemptId("att_0"),
@@ -313,6 +324,7 @@ ATTEMPT = AttemptRecord(
     action="next",
     upstream_request_id="req",
     usage={"input_tokens": 1},
+    cost=COST,
 )
 FULL = Record(
     time=datetime(2026, 1, 1, tzinfo=UTC),

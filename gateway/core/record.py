@@ -8,6 +8,7 @@ chose ``privacy.prompts: text``, a prompt.
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.core.money import Cost, total
 from gateway.core.types import (
     AttemptId,
     Excluded,
@@ -44,6 +45,7 @@ class AttemptRecord:
     action: str | None = None  # what the walk did next; absent on a delivery
     upstream_request_id: str | None = None
     usage: JsonObject | None = None
+    cost: Cost | None = None
 
     @property
     def reason(self) -> str | None:
@@ -73,6 +75,8 @@ class AttemptRecord:
                 "action": self.action,
                 "upstream_request_id": self.upstream_request_id,
                 "usage": self.usage,
+                "cost_micro": self.cost.amount_micro if self.cost else None,
+                "exposure_micro": self.cost.exposure_micro if self.cost else None,
             }
         )
 
@@ -114,7 +118,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRecord:
-    """What the client got. ``delivery``: b64_json, url, stream or none. Previews are counted on streams only."""
+    """What the client got. ``delivery``: b64_json, url, stream or none. Previews are counted on streams only.
+
+    ``warnings``: what differs between the request and what was sent or came, in the words of ``x-route-warnings``.
+    """
 
     status: int
     delivery: str = "none"
@@ -123,6 +130,7 @@ class ResultRecord:
     partial_images_received: int | None = None
     partial_images_sent: int | None = None
     code: str | None = None  # our error code, on a failure
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         """Give the result as the record shows it."""
@@ -135,6 +143,7 @@ class ResultRecord:
                 "images": [image_json(image) for image in self.images],
                 "partial_images_received": self.partial_images_received,
                 "partial_images_sent": self.partial_images_sent,
+                "warnings": list(self.warnings) or None,
             }
         )
 
@@ -171,6 +180,12 @@ class Record:
         return self.attempts[-2].reason if len(self.attempts) > 1 else None
 
     @property
+    def cost(self) -> Cost | None:
+        """What all attempts cost; ``None`` when none was started, or nobody worked it out."""
+        costs = [attempt.cost for attempt in self.attempts if attempt.cost is not None]
+        return total(costs) if len(costs) == len(self.attempts) else None
+
+    @property
     def failure(self) -> Failure | None:
         """The last attempt's failure; ``None`` when it delivered or nothing was started."""
         return self.attempts[-1].failure if self.attempts else None
@@ -200,6 +215,9 @@ class Record:
         head["config_version"] = self.config_version
         head["result"] = self.result.as_json()
         head["usage"] = self.usage
+        cost = self.cost
+        head["cost"] = cost.as_json() if cost else None
+        head["exposure_micro"] = cost.exposure_micro if cost else None
         head["fault"] = self.fault
         if self.attempts:
             head["attempts"] = [attempt.as_json() for attempt in self.attempts]

@@ -39,6 +39,8 @@ def stamps(record: Record) -> Headers:
     found += [
         ("x-route-attempts", str(len(record.attempts))),
         ("x-retry-reason", record.retry_reason),
+        ("x-route-warnings", _warnings(record.result.warnings)),
+        ("x-cost", _cost(record)),
         ("server-timing", _timing(record)),
     ]
     return _encoded(found)
@@ -81,6 +83,21 @@ def mapping_value(mapping: Mapping3) -> str:
 
 def _joined(parts: list[tuple[str, str]]) -> str:
     return "; ".join(f"{label}={word}" for label, word in parts)
+
+
+def _cost(record: Record) -> str | None:
+    """Give the cost of all attempts; the head of a stream goes out before it is known."""
+    cost = None if record.stream else record.cost
+    return None if cost is None else cost.stamp
+
+
+def _warnings(words: Iterable[str]) -> str | None:
+    """List the warnings, as many whole words as a header holds."""
+    said = ""
+    for word in words:
+        longer = f"{said}, {word}" if said else word
+        said = longer if len(longer) <= HEADER_BYTES else said
+    return said or None
 
 
 def _timing(record: Record) -> str:

@@ -1,9 +1,12 @@
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.money import MISSING, billed, line, nothing
+from gateway.core.prices import Item
 from gateway.core.record import Mapping3, Record
 from gateway.core.types import Action, Failure, FailureClass, Fault, Outcome
 from gateway.web.stamps import Headers, advice, mapping_value, retry_advice, stamps, travelled
@@ -39,6 +42,15 @@ def test_a_delivery_at_the_second_target() -> None:
 
 def test_a_request_that_started_nothing_says_zero_and_no_more() -> None:
     assert text(stamps(record_of(status=400))) == {"x-route-attempts": "0", "server-timing": "gateway;dur=12"}
+
+
+def test_the_cost_of_all_attempts_is_stamped_but_on_streams() -> None:
+    bill = billed([line(Item.IMAGE_OUT, 1756, Fraction(30), "USD", "p")], unit="tokens", exact=True)
+    record = record_of(attempts=(replace(attempt_of(), cost=nothing()), replace(attempt_of(2), cost=bill)))
+    assert text(stamps(record))["x-cost"] == "0.052680 USD; state=exact; unit=tokens"
+    assert "x-cost" not in text(stamps(replace(record, stream=True)))
+    missing = record_of(attempts=(replace(attempt_of(), cost=MISSING),))
+    assert text(stamps(missing))["x-cost"] == "unknown; state=missing; unit=none"
 
 
 def test_an_upstream_without_a_request_id_leaves_the_header_out() -> None:
