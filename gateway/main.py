@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.billing import Billing
 from gateway.codecs.openai import OpenAICodec
-from gateway.config import Loaded
+from gateway.config import Loaded, trouble_rules
 from gateway.core.held_back import held_back
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.record import timestamp
@@ -242,7 +242,7 @@ def _roster(config: Reloader, gates: Gates, clock: Clock, brakes: SqlBrakes, eve
             table=config.table,
             clock=clock,
             roll=random.SystemRandom().random,
-            shared=SharedLocal(config.table().health),
+            shared=SharedLocal(trouble_rules()),
             gates=gates,
             brakes=brakes,
             events=events,

@@ -8,6 +8,7 @@ from gateway.config.environment import ProcessSettings, current, settings_env
 from gateway.config.load import Loaded, find_routes, load
 from gateway.config.mistake import Mistake
 from gateway.config.model import json_schema
+from gateway.config.troubles import trouble_rules
 
 __all__ = [
     "Loaded",
@@ -18,4 +19,5 @@ __all__ = [
     "json_schema",
     "load",
     "settings_env",
+    "trouble_rules",
 ]

@@ -28,7 +28,9 @@ class CatalogBroken(Exception):
         self.mistakes = tuple(mistakes)
 
 
-class _Dated(Strict):
+class Dated(Strict):
+    """A data file: the day it was gathered, and from where."""
+
     as_of: str = Field(pattern=r"^20[0-9]{2}-[0-9]{2}-[0-9]{2}$", description="The day the data was gathered.")
     sources: list[str] = Field(min_length=1, description="Where the data is from.")
 
@@ -38,7 +40,7 @@ class _PhraseBlock(Strict):
     kind: FailureClass = Field(alias="class", description="The class it decides.")
 
 
-class _FailuresFile(_Dated):
+class _FailuresFile(Dated):
     codes: dict[str, FailureClass] = Field(description="An error's code -> class.")
     code_prefixes: dict[str, FailureClass] = Field(default={}, description="How a code begins -> class.")
     types: dict[str, FailureClass] = Field(description="An error's type -> class.")
@@ -52,7 +54,7 @@ class _HeavyBlock(Strict):
     inputs: Count = Field(description="Over this many given pictures a request is heavy.")
 
 
-class _PatienceFile(_Dated):
+class _PatienceFile(Dated):
     by_quality: dict[str, Duration] = Field(min_length=1, description="Quality -> how long to wait.")
     default: Duration = Field(description="For every other quality, and none.")
     heavy: _HeavyBlock = Field(description="Requests that take longer.")

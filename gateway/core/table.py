@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.core.health import RULES, Rule, Trouble
 from gateway.core.limits import Rate
 from gateway.core.types import Action, FailureClass, Surface
 from gateway.core.when import WhenRule
@@ -198,7 +197,6 @@ class RouteTable:
     patience: Patience
     codes: FailureCodes
     unknown_ids_to: str | None = None  # the channel that gets ids this gateway never bound; absent: they are refused
-    health: Mapping[Trouble, Rule] = field(default_factory=lambda: RULES)
 
     def default_route(self, surface: Surface) -> Route | None:
         """Give the route that serves requests of ``surface`` that name no model."""
