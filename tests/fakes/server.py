@@ -41,6 +41,14 @@ class ServerProcess:
             self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Tell it something."""
+        self.process.send_signal(number)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every line logged so far."""
+        return [json.loads(line) for line in (self.directory / "log.jsonl").read_text("utf-8").splitlines()]
+
     def rss_bytes(self) -> int:
         """Give its resident memory."""
         statm = Path(f"/proc/{self.process.pid}/statm")
@@ -56,15 +64,15 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def server_process(routes: str, directory: Path) -> AsyncIterator[ServerProcess]:
+async def server_process(routes: str, directory: Path, *arguments: str, **env: str) -> AsyncIterator[ServerProcess]:
     """Run ``serve`` over ``directory``, which outlives it; it is killed at the end unless it has ended."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "routes.yaml").write_text(routes, "utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "gateway", "serve", "--port", "0", *arguments]
     with (directory / "log.jsonl").open("ab") as out, (directory / "stderr.txt").open("ab") as err:
         before = out.tell()
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=directory, env=environment(directory), stdout=out, stderr=err
+            *command, cwd=directory, env={**environment(directory), **env}, stdout=out, stderr=err
         )
         try:
             ready = await first_line(process, directory, before)

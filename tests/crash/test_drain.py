@@ -1,0 +1,151 @@
+"""SIGTERM: what has begun is finished, streams too; what cannot be is settled as interrupted; the exit code is 0."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from gateway.ports import LogQuery
+from gateway.stores.reader import LogRow, open_reader
+from tests.fakes.answers import image_answer
+from tests.fakes.events import event, picture_event, response_events
+from tests.fakes.pair import DRAWING, GENERATION, routes_file
+from tests.fakes.script import Script, hang, reply, stream
+from tests.fakes.seen import SeenRequest
+from tests.fakes.server import ServerProcess, server_process
+from tests.fakes.upstream import FakeUpstream
+
+IN_FLIGHT = 20
+SLOW_S = 1.5
+
+
+@dataclass
+class House:
+    server: ServerProcess
+    upstream: FakeUpstream
+    client: httpx2.AsyncClient
+
+    async def ask(self, path: str, body: object) -> httpx2.Response:
+        return await self.client.post(f"{self.server.url}/v1/{path}", json=body)
+
+    async def ended(self, within_s: float) -> int:
+        async with asyncio.timeout(within_s):
+            return await self.server.process.wait()
+
+    def ledger(self) -> list[LogRow]:
+        database = self.server.directory / "data" / "waybill.db"
+        return open_reader(f"sqlite:///{database}").page(LogQuery(limit=100))
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.server.events() if line["event"] == event]
+
+
+@asynccontextmanager
+async def house(directory: Path, upstream: FakeUpstream, *arguments: str) -> AsyncIterator[House]:
+    limits = httpx2.Limits(max_connections=None)
+    async with (
+        upstream,
+        server_process(routes_file({"A": upstream.url}), directory, *arguments) as server,
+        httpx2.AsyncClient(timeout=30, trust_env=False, limits=limits) as client,
+    ):
+        yield House(server, upstream, client)
+
+
+def slowly(seen: SeenRequest) -> Script:
+    """Answer after a while; a stream begins at once and goes on after a while."""
+    if b'"stream"' in seen.body and seen.path.endswith("/responses"):
+        first, *rest = [event(one) for one in response_events()]
+        return stream(first, SLOW_S, *rest)
+    if b'"stream"' in seen.body:
+        return stream(event(picture_event("partial_image", 0)), SLOW_S, event(picture_event("completed")))
+    return reply(200, image_answer(), delay_s=SLOW_S)
+
+
+async def test_twenty_in_flight_are_finished_and_settled(tmp_path: Path) -> None:
+    async with house(tmp_path, FakeUpstream(key="sk-A", choose=slowly), "--lead", "0.3s") as all_:
+        asked = [asyncio.ensure_future(all_.ask("images/generations", GENERATION)) for _ in range(IN_FLIGHT - 6)]
+        asked += [
+            asyncio.ensure_future(all_.ask("images/generations", {**GENERATION, "stream": True, "partial_images": 1}))
+            for _ in range(3)
+        ]
+        asked += [asyncio.ensure_future(all_.ask("responses", {**DRAWING, "stream": True})) for _ in range(3)]
+        await all_.upstream.counted(IN_FLIGHT)
+        all_.server.signal(signal.SIGTERM)
+        await asyncio.sleep(0.15)
+        ready = await all_.client.get(f"{all_.server.url}/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "draining")
+        answers = await asyncio.gather(*asked)
+        assert await all_.ended(5) == 0
+    assert [answer.status_code for answer in answers] == [200] * IN_FLIGHT
+    assert all(answer.json()["data"][0]["b64_json"] for answer in answers[: IN_FLIGHT - 6])
+    assert all("image_generation.completed" in answer.text for answer in answers[IN_FLIGHT - 6 : IN_FLIGHT - 3])
+    assert all("response.completed" in answer.text for answer in answers[IN_FLIGHT - 3 :])
+    assert all_.upstream.count == IN_FLIGHT
+    rows = [row for row in all_.ledger() if row.endpoint != "unknown"]
+    assert len(rows) == IN_FLIGHT
+    assert {(row.state.value, row.status, row.attempts[0].outcome) for row in rows} == {("done", 200, "delivered")}
+    assert len(all_.named("request.finished")) == IN_FLIGHT
+    assert all_.named("server.cut") == []
+    assert all_.server.events()[-1] == {"event": "server.stopped", "unwritten_settlements": 0}
+
+
+async def test_a_stuck_upstream_is_waited_for_as_long_as_the_grace_and_then_settled(tmp_path: Path) -> None:
+    async with house(tmp_path, FakeUpstream(default=hang(), key="sk-A"), "--grace", "1s") as all_:
+        asked = [asyncio.ensure_future(all_.ask("images/generations", GENERATION)) for _ in range(5)]
+        await all_.upstream.counted(5)
+        told = time.monotonic()
+        all_.server.signal(signal.SIGTERM)
+        assert await all_.ended(5) == 0
+        took = time.monotonic() - told
+        answers = await asyncio.gather(*asked)
+    assert 1.0 <= took < 2.0 + 1.0  # the grace, a second to settle, and a busy machine
+    for answer in answers:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unknown_outcome")
+        assert answer.headers["x-should-retry"] == "false"
+    rows = all_.ledger()
+    assert [(row.state.value, row.status) for row in rows] == [("done", 502)] * 5
+    assert {(row.attempts[0].outcome, row.attempts[0].failure, row.attempts[0].detail) for row in rows} == {
+        ("unknown", "connection_lost", "interrupted")
+    }
+    assert all_.upstream.count == 5
+
+
+async def test_a_second_signal_is_faster(tmp_path: Path) -> None:
+    async with house(tmp_path, FakeUpstream(default=hang(), key="sk-A")) as all_:
+        asked = asyncio.ensure_future(all_.ask("images/generations", GENERATION))
+        await all_.upstream.counted(1)
+        all_.server.signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert not asked.done()
+        told = time.monotonic()
+        all_.server.signal(signal.SIGTERM)
+        assert await all_.ended(5) == 0
+        assert time.monotonic() - told < 3.0
+        assert (await asked).status_code == 502
+    [row] = all_.ledger()
+    assert (row.state.value, row.attempts[0].detail) == ("done", "interrupted")
+    assert len(all_.named("server.cut")) == 1
+
+
+async def test_who_still_uploads_is_told_to_come_back(tmp_path: Path) -> None:
+    async with house(tmp_path, FakeUpstream(key="sk-A"), "--grace", "0") as all_:
+        reader, writer = await asyncio.open_connection("127.0.0.1", all_.server.port)
+        writer.write(
+            b"POST /v1/images/generations HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
+            b'content-length: 1000\r\n\r\n{"model"'
+        )
+        await asyncio.sleep(0.3)
+        all_.server.signal(signal.SIGTERM)
+        answer = (await reader.read()).decode()
+        writer.close()
+        assert answer.startswith("HTTP/1.1 503")
+        assert "x-should-retry: true" in answer
+        assert await all_.ended(5) == 0
+    [row] = all_.ledger()
+    assert (row.status, row.attempts) == (499, ())
