@@ -9,12 +9,13 @@ never send anything, and never wait longer than ``limits.WAIT_S`` for a place an
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.core.brake import Brake, BrakeState
+from gateway.core.channel_report import channel_report
 from gateway.core.health import PROBE_RETRY_S, Change, News, Trouble, standing
 from gateway.core.latency import size_class
 from gateway.core.limits import WAIT_S, busyness
@@ -22,7 +23,7 @@ from gateway.core.policy import Target, rests
 from gateway.core.record import present, timestamp
 from gateway.core.resting import CHANNEL_LIMIT, Resting
 from gateway.core.table import Channel, RouteTable
-from gateway.core.types import Facts, Failure, FailureClass
+from gateway.core.types import Facts, Failure, FailureClass, JsonObject
 from gateway.core.view import View
 from gateway.core.walk import Road, Try
 from gateway.exchange import Presence
@@ -171,11 +172,9 @@ class Roster:
         self._means.events.emit({"event": "channel.braked", "time": timestamp(now), **present({**said})})
         return brake
 
-    def brakes(self) -> Mapping[str, Brake]:
-        """Give the hand brake of every channel at this moment, in the order of the routes file."""
-        view = self.view()
-        on = Brake(state=BrakeState.ON)
-        return {name: view.brake(name) or on for name in self._means.table().channels}
+    def report(self) -> JsonObject:
+        """Say how every channel stands at this moment, in the order of the routes file."""
+        return channel_report(self._means.table(), self.view(), self._means.gates.load())
 
     def _now(self) -> float:
         return self._means.clock.monotonic()

@@ -472,7 +472,9 @@ def test_every_command_is_described_with_its_options(name: str) -> None:
     section = re.search(rf"^## waybill {name}$(.*?)(?=^## |\Z)", page("docs/cli.md"), re.MULTILINE | re.DOTALL)
     assert section is not None
     described = {word.split()[0] for word in first_cells(section[1]) if word.startswith("-")}
-    options = {text for one in commands()[name].params for text in [*one.opts, *one.secondary_opts]}
+    command = commands()[name]
+    params = [*command.params, *(one for below in getattr(command, "commands", {}).values() for one in below.params)]
+    options = {text for one in params for text in [*one.opts, *one.secondary_opts] if text.startswith("-")}
     assert described == options - {"--help", "-h"}
 
 

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "explain": "gateway.cli.explain",
         "logs": "gateway.cli.logs",
         "usage": "gateway.cli.usage",
+        "channels": "gateway.cli.channels",
         "schema": "gateway.cli.schema",
         "health": "gateway.cli.health",
     }

@@ -33,9 +33,22 @@ class Unreached:
 
 def get(url: str, api_key: Secret | None = None, *, timeout_s: float = TIMEOUT_S) -> Reply | Unreached:
     """Fetch one address. Redirects are not followed."""
+    return _ask("GET", url, None, api_key, timeout_s)
+
+
+def post(
+    url: str, document: JsonObject, api_key: Secret | None = None, *, timeout_s: float = TIMEOUT_S
+) -> Reply | Unreached:
+    """Send one JSON object to an address. Redirects are not followed."""
+    return _ask("POST", url, orjson.dumps(document), api_key, timeout_s)
+
+
+def _ask(method: str, url: str, body: bytes | None, api_key: Secret | None, timeout_s: float) -> Reply | Unreached:
     headers = {} if api_key is None else {"authorization": f"Bearer {api_key.reveal()}"}
+    if body is not None:
+        headers["content-type"] = "application/json"
     try:
-        answer = httpx2.get(url, headers=headers, timeout=timeout_s, trust_env=False)
+        answer = httpx2.request(method, url, content=body, headers=headers, timeout=timeout_s, trust_env=False)
     except httpx2.TimeoutException:
         return Unreached(why=f"no answer within {timeout_s:g} s")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:

@@ -4,14 +4,13 @@ import typer
 
 from gateway.cli import client, terminal
 from gateway.cli.options import Json, Url
-from gateway.cli.setting import Setting, setting
-from gateway.config import ProcessSettings
+from gateway.cli.setting import base_url, setting
 from gateway.core.types import JsonObject
 
 
 def health(*, url: Url = None, as_json: Json = False) -> None:
     """Ask a running gateway whether it is ready."""
-    base = (url or _base(setting())).rstrip("/")
+    base = base_url(url, setting())
     reply = client.get(f"{base}/readyz")
     if isinstance(reply, client.Unreached):
         _end(base, {"ready": False, "url": base, "error": reply.why}, f"not reachable: {reply.why}", as_json=as_json)
@@ -19,15 +18,6 @@ def health(*, url: Url = None, as_json: Json = False) -> None:
     ready = reply.status == 200
     document: JsonObject = {"ready": ready, "url": base, "status": reply.status, "answer": reply.document}
     _end(base, document, "ready" if ready else f"not ready: it answered {reply.status}", as_json=as_json)
-
-
-def _base(found: Setting) -> str:
-    """Give ``WAYBILL_URL``, else the address that ``serve`` would listen on with the same environment."""
-    process, default = found.process, ProcessSettings()
-    if process.url != default.url:
-        return process.url
-    host = default.host if process.host in {"0.0.0.0", "::", "localhost"} else process.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{process.port}"
 
 
 def _end(base: str, document: JsonObject, sentence: str, *, as_json: bool) -> None:

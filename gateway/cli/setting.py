@@ -40,6 +40,15 @@ class Setting:
         return stop_for(loaded) if isinstance(loaded, list) else loaded
 
 
+def base_url(url: str | None, found: Setting) -> str:
+    """Give ``--url``, ``WAYBILL_URL``, or the address that ``serve`` would listen on with the same environment."""
+    process, default = found.process, ProcessSettings()
+    if url is not None or process.url != default.url:
+        return (url or process.url).rstrip("/")
+    host = default.host if process.host in {"0.0.0.0", "::", "localhost"} else process.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{process.port}"
+
+
 def setting(*, config: Path | None = None, data_dir: Path | None = None, sandbox: bool = False) -> Setting:
     """Lay the flags over the environment, or end the command with the environment's mistakes."""
     env = current()

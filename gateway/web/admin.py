@@ -38,6 +38,10 @@ class ChannelBrakes(Protocol):
         """Set one; ``None``: no such channel. Raises ``LedgerUnavailable``."""
         ...
 
+    def report(self) -> JsonObject:
+        """Say how every channel stands."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
@@ -73,6 +77,7 @@ def operator_pages(control: Control) -> Mapping[str, OperatorPage]:
     return {
         "/api/config": OperatorPage(control=control, pages={"GET": show_config}),
         "/api/config/reload": OperatorPage(control=control, pages={"POST": reload_config}),
+        "/api/channels": OperatorPage(control=control, pages={"GET": show_channels}),
         "/api/channels/{name}": OperatorPage(control=control, pages={"POST": set_brake}),
         "/api/{rest:path}": OperatorPage(control=control, pages=None),
     }
@@ -94,6 +99,11 @@ async def reload_config(control: Control, _scope: Scope, _receive: Receive) -> A
             extra={"version": status.version, "count": rejected.count, "mistakes": rejected.mistakes},
         )
     return _json(config_json(status))
+
+
+async def show_channels(control: Control, _scope: Scope, _receive: Receive) -> Answer:
+    """Say how every channel stands: its hand brake, what is under way, which rows rest."""
+    return _json(control.brakes.report())
 
 
 async def set_brake(control: Control, scope: Scope, receive: Receive) -> Answer:
