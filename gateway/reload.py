@@ -79,11 +79,14 @@ class ConfigStatus:
 class Reloader:
     """Holds the reference that a reload swaps. ``read`` reads the file anew; it runs in a thread."""
 
-    def __init__(self, first: Loaded, read: Read, events: Events, clock: Clock) -> None:
+    def __init__(
+        self, first: Loaded, read: Read, events: Events, clock: Clock, *, look_every_s: float = LOOK_EVERY_S
+    ) -> None:
         self._running = first.settings
         self._read = read
         self._events = events
         self._clock = clock
+        self._look_every_s = look_every_s
         self._status = ConfigStatus(loaded=first, since=clock.now())
         self._turn = asyncio.Lock()
         self._nudged = asyncio.Event()
@@ -129,7 +132,7 @@ class Reloader:
     async def _pause(self) -> bool:
         """Wait for the next look; whether a nudge came instead."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S):
+            async with asyncio.timeout(self._look_every_s):
                 await self._nudged.wait()
         nudged = self._nudged.is_set()
         self._nudged.clear()
