@@ -207,8 +207,9 @@ class Roster:
         return Resting(target=target.name, reason=Trouble.EJECTED, back_in_s=PROBE_RETRY_S)
 
     def _tell(self, change: Change) -> None:
+        kind = {"event": "target.barred"} if change.is_barred else {"event": "target.restored"}
         event = {
-            "event": "target.barred" if change.is_barred else "target.restored",
+            **kind,
             "time": timestamp(self._means.clock.now()),
             "channel": change.channel,
             "row": change.row,

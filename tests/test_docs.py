@@ -27,8 +27,9 @@ from gateway.config import Loaded, build, load
 from gateway.config.model import RoutesFile
 from gateway.config.unbuilt import UNBUILT
 from gateway.core import fields as request_fields
-from gateway.core import jsonbody, jsontext, policy
+from gateway.core import jsonbody, jsontext, policy, resting
 from gateway.core.failures import CONSEQUENCES
+from gateway.core.health import Trouble
 from gateway.core.money import Cost, CostState, Line
 from gateway.core.prices import Item
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
@@ -396,6 +397,12 @@ def test_every_reason_of_exclusion_is_described() -> None:
         policy.TOOL_MODEL_UNAVAILABLE,
         build.NO_CREDENTIALS,
         build.SANDBOX_ASLEEP,
+        policy.BOUND_ELSEWHERE,
+        policy.RULED_OUT,
+        resting.CHANNEL_LIMIT,
+        resting.CHANNEL_DRAINED,
+        resting.CHANNEL_OFF,
+        *Trouble,
     }
     assert reasons <= words(page("docs/record.md"))
 

@@ -19,7 +19,9 @@ CHANNEL_OFF: Final = "channel_off"
 SOONEST_S: Final = 1.0
 BRAKE_RETRY_S: Final = 60.0  # a brake that names no end
 
-_ASKED_TOO_MUCH: Final = frozenset({CHANNEL_LIMIT, Trouble.RATE_LIMITED.value})
+_RATES: Final = frozenset({CHANNEL_LIMIT, Trouble.RATE_LIMITED.value})
+_TOO_MUCH: Final = (429, "rate_limit_exceeded", "is asked as much as it may be")
+_NOT_WELL: Final = (503, "no_healthy_target", "rests")
 _FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         CHANNEL_LIMIT: Fault.ACCOUNT,
@@ -50,11 +52,11 @@ def refusal(resting: Sequence[Resting], excluded: Iterable[Excluded]) -> Refusal
     """Refuse a request whose every target rests; ``resting`` has at least one."""
     soonest = min(resting, key=lambda one: one.back_in_s)
     reasons = "; ".join(f"{one.target}: {one.reason}" for one in resting)
-    is_rate = soonest.reason in _ASKED_TOO_MUCH
+    status, code, does = _TOO_MUCH if soonest.reason in _RATES else _NOT_WELL
     return Refusal(
-        status=429 if is_rate else 503,
-        code="rate_limit_exceeded" if is_rate else "no_healthy_target",
-        message=f"No target of this route can be asked right now ({reasons}). Nothing was sent; try again later.",
+        status=status,
+        code=code,
+        message=f"Every target that could serve this request {does} ({reasons}). Nothing was sent; try again later.",
         fault=_FAULTS.get(soonest.reason, Fault.ROUTING),
         excluded=tuple(excluded),
         retry_after_s=max(SOONEST_S, soonest.back_in_s),
