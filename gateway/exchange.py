@@ -7,13 +7,27 @@ waited for even when the client has left; a plain Responses turn is cut short th
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 
 from gateway.answer import AnswerSpool
+from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.table import Channel, FailureCodes
-from gateway.core.types import AnswerFacts, Cause, Facts, Failure, Observation, Phase, Reading
+from gateway.core.types import (
+    Action,
+    AnswerFacts,
+    Cause,
+    Facts,
+    Failure,
+    FailureClass,
+    Fault,
+    Observation,
+    Outcome,
+    Phase,
+    Reading,
+    Splice,
+)
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
 from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Outlet, Senders
@@ -62,6 +76,7 @@ class Answered:
 
     def close(self) -> None:
         """Give the answer's memory and files back."""
+    differences: tuple[str, ...] = ()  # between what was asked and what came
         if self.answer is not None:
             self.answer.close()
         for event in self.events:
@@ -135,8 +150,9 @@ async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None
     started = wires.clock.monotonic()
     call = Call(
         channel=channel,
+    job = replace(job, facts=step.target.facts or job.facts)
         wire=wire,
-        body=spliced(job.body, wire.splices),
+        body=spliced(job.body, (*wire.splices, *translations(job, step.target))),
         job=job,
         sent_model=step.target.sent_model,
         connect_s=channel.timeouts.connect_s,
@@ -162,6 +178,29 @@ async def _follow(wires: Wires, sent: Exchange, started: float, follower: Follow
     """Pass a stream on while it comes."""
     first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
     seen = await observe(follower, sent, wires.clock, started)
+def translations(job: Job, target: Target) -> tuple[Splice, ...]:
+    """Give the changes to the caller's body that the target's contract asks for; in the tool's object, if there is."""
+    tool = job.facts.tool
+    return edits(job.body_map, target.changes, "" if tool is None else f"tools[{tool.index}].")
+
+
+def compare(ended: Answered, facts: Facts, target: Target, intolerable: Collection[str]) -> None:
+    """Note how a delivered answer differs from what was asked; one of the ``intolerable`` differences is a failure."""
+    if ended.failure is not None or ended.reading is None:
+        return
+    ended.differences = differences(sent_to(target, facts), ended.reading)
+    worst = next((word for word in ended.differences if word in intolerable), None)
+    if worst is not None:
+        ended.failure = Failure(
+            kind=FailureClass.MALFORMED,
+            detail=worst,
+            outcome=Outcome.DELIVERED,
+            fault=Fault.UPSTREAM,
+            action=Action.STOP,
+            status=ended.seen.status,
+        )
+
+
     return Answered(seen=seen, reading=follower.tally.reading(), stream=follower, first_byte_ms=first_byte_ms)
 
 

@@ -21,7 +21,7 @@ from gateway.core.verdict import PublicError
 from gateway.core.walk import GiveUp, Tried, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
-from gateway.exchange import Answered, Presence, Wires, exchange, follower_for, judge
+from gateway.exchange import Answered, Presence, Wires, compare, exchange, follower_for, judge
 from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable, Outlet
 from gateway.roster import Admission, Roster
 from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
@@ -195,6 +195,7 @@ class Relay:
                 story.attempts.append(story.row(attempt, ended))
         return ended
 
+            compare(ended, story.job.facts, step.target, story.intolerable)
     async def _send(self, story: Story, step: Try, attempt: Attempt) -> Answered:
         if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
             return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))

@@ -4,7 +4,7 @@ Rules: it lives as long as its request and belongs to the attempt loop, which is
 nothing about routing; it knows which failure the client is told of. Must never wait and never send.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core.policy import Plan, Target
@@ -64,6 +64,11 @@ class Story:
         return self.is_committed or (self.kept is not None and bool(self.kept.events))
 
     @property
+    @property
+    def intolerable(self) -> Collection[str]:
+        """The differences that make a result a failure: none once a part of it is with the client."""
+        return () if self.is_committed else self.plan.route.intolerable
+
     def must_stream(self) -> bool:
         """Whether an answer that is no stream cannot be given away: the head of one is out, or JSON is not taken."""
         asks = self.outlet is not None and not self.job.directives.takes_json
@@ -81,6 +86,8 @@ class Story:
         if step.pause_s is not None:
             self.attempts[-1] = replace(self.attempts[-1], action=SAME)
 
+        elif self.attempts and self.attempts[-1].action == Action.STOP:  # an option that the next one's contract states
+            self.attempts[-1] = replace(self.attempts[-1], action=Action.NEXT)
     def keep(self, ended: Answered) -> None:
         """Keep an answer for the client instead of the one before."""
         if self.kept is not None:
@@ -130,7 +137,7 @@ class Story:
             started_ms=as_ms(attempt.started - self.job.started),
             first_byte_ms=ended.first_byte_ms,
             duration_ms=as_ms(self.clock.monotonic() - attempt.started),
-            outcome=failure.outcome if failure else Outcome.DELIVERED,
+            outcome=outcome,
             status=seen.status,
             failure=failure,
             action=action_after(self.plan.route, failure) if failure else None,
@@ -174,6 +181,7 @@ class Story:
 
     @property
     def header(self) -> Header:
+            differences=kept.differences if kept else (),
         """Give what the record says before anything was decided."""
         return header_of(self.job, self.table)
 

@@ -35,6 +35,7 @@ from gateway.ports import Job
 
 _EMPTY_OBJECT_TAIL = 5  # after its opening brace the shortest object with a member has five more bytes: "":1}
 _IMAGE_CALL = "image_generation_call"
+_IMAGE_TOOL = "image_generation"
 _BODILESS: Mapping[Errand, str] = MappingProxyType(
     {Errand.RETRIEVE: "GET", Errand.DELETE: "DELETE", Errand.INPUT_ITEMS: "GET"}
 )
@@ -134,6 +135,10 @@ def _read_images(document: JsonObject, answer: AnswerFacts) -> Reading:
         usage=usage or None,
         output_tokens=_output_tokens(usage),
         served_model=_text(document.get("model")),
+        size=_text(document.get("size")),
+        quality=_text(document.get("quality")),
+        output_format=_text(document.get("output_format")),
+        image_tokens=_image_tokens(usage),
     )
 
 
@@ -145,6 +150,8 @@ def _read_response(document: JsonObject, answer: AnswerFacts) -> Reading:
     usage, tool_usage = _object(document.get("usage")), _object(document.get("tool_usage"))
     tokens = [_output_tokens(usage), _output_tokens(_object(tool_usage.get("image_gen")))]
     reported = [count for count in tokens if count is not None]
+    made = next((call for call in calls if call.get("result")), {})
+    tools = [tool for tool in _objects(document.get("tools")) if tool.get("type") == _IMAGE_TOOL]
     return Reading(
         shaped=document.get("object") == "response" and (_is_list(document.get("output")) or status == "failed"),
         error=_error(document),
@@ -156,6 +163,11 @@ def _read_response(document: JsonObject, answer: AnswerFacts) -> Reading:
         response_id=_text(document.get("id")),
         response_status=status,
         ids=_ids(document, "output"),
+        size=_text(made.get("size")),
+        quality=_text(made.get("quality")),
+        output_format=_text(made.get("output_format")),
+        tool_model=next((_text(tool.get("model")) for tool in tools), None),
+        image_tokens=_image_tokens(_object(tool_usage.get("image_gen"))),
     )
 
 
@@ -259,6 +271,12 @@ def _objects(value: JsonValue) -> Sequence[JsonObject]:
 
 def _is_list(value: JsonValue) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _image_tokens(usage: JsonObject) -> int | None:
+    """Give the output tokens of the pictures: those told apart, else all."""
+    count = _object(usage.get("output_tokens_details")).get("image_tokens")
+    return count if isinstance(count, int) and not isinstance(count, bool) else _output_tokens(usage)
 
 
 def _output_tokens(usage: JsonObject) -> int | None:

@@ -5,14 +5,19 @@ can only while it is allowed and no other target of the same route has credentia
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.config.model import ChannelBlock, RouteBlock, RoutesFile
+from gateway.config.contract_blocks import Verdict
+from gateway.config.contracts import Contracts
+from gateway.config.model import ChannelBlock, RouteBlock, RoutesFile, RowBlock
 from gateway.config.nodes import Block, Scalar, block_at
+from gateway.config.prices import Prices
 from gateway.config.route_blocks import WhenBlock
 from gateway.config.units import host_of
 from gateway.core import when
+from gateway.core.legacy import Legacy
+from gateway.core.result_check import DIFFERENCES
 from gateway.core.table import (
     Api,
     BodyLimits,
@@ -29,6 +34,7 @@ from gateway.core.table import (
     Settings,
     Timeouts,
 )
+from gateway.core.terms import OPEN_CONTRACT
 from gateway.core.types import Action, Surface
 from gateway.core.when import Condition, Use, WhenRule
 
@@ -42,6 +48,9 @@ class Shipped:
 
     patience: Patience
     codes: FailureCodes
+    contracts: Contracts
+    legacy: Legacy
+    prices: Prices
 
 
 def settings(file: RoutesFile, data_dir: Path) -> Settings:
@@ -63,7 +72,7 @@ def settings(file: RoutesFile, data_dir: Path) -> Settings:
 def table(file: RoutesFile, root: Block, shipped: Shipped, *, version: str, sandbox_allowed: bool) -> RouteTable:
     """Build the route table. ``root`` tells why a secret is absent."""
     absent = _absent_keys(root)
-    channels = {name: _channel(name, block, absent.get(name)) for name, block in file.channels.items()}
+    channels = {name: _channel(name, block, absent.get(name), shipped) for name, block in file.channels.items()}
     routes = {
         name: _route(name, block, channels, sandbox_allowed=sandbox_allowed) for name, block in file.routes.items()
     }
@@ -73,6 +82,7 @@ def table(file: RoutesFile, root: Block, shipped: Shipped, *, version: str, sand
         routes=routes,
         patience=shipped.patience,
         codes=shipped.codes,
+        legacy=shipped.legacy,
         unknown_ids_to=_unknown_ids_to(file, channels),
     )
 
@@ -99,13 +109,17 @@ def _absent_keys(root: Block) -> Mapping[str, str]:
     return reasons
 
 
-def _channel(name: str, block: ChannelBlock, absent: str | None) -> Channel:
+def _channel(name: str, block: ChannelBlock, absent: str | None, shipped: Shipped) -> Channel:
     is_sandbox = block.kind is ChannelKind.SANDBOX
     key = (block.api_key or "").strip()
     unready = None if is_sandbox or key else absent or "api_key is empty"
     url = block.base_url or ""
     rows = {
-        row: Row(name=row, model=held.model or row, serves=frozenset(held.serves)) for row, held in block.rows.items()
+        row: replace(
+            _row(row, held, shipped.contracts, is_sandbox=is_sandbox),
+            price=shipped.prices.of_row(f"{name}/{row}", held.price),
+        )
+        for row, held in block.rows.items()
     }
     return Channel(
         name=name,
@@ -125,6 +139,17 @@ def _channel(name: str, block: ChannelBlock, absent: str | None) -> Channel:
         ),
         max_in_flight=block.max_in_flight,
         limits=block.limits.frozen(),
+    )
+
+
+def _row(name: str, block: RowBlock, contracts: Contracts, *, is_sandbox: bool) -> Row:
+    contract = contracts.of_row(name, block.model, block.contract) or OPEN_CONTRACT  # a name that is none was reported
+    return Row(
+        name=name,
+        model=block.model or name,
+        serves=contract.surfaces if block.serves is None else frozenset(block.serves),
+        # The sandbox counts tokens in its own way, and its models never die.
+        contract=replace(contract, tokens=None, retired_on=None) if is_sandbox else contract,
     )
 
 
@@ -161,6 +186,7 @@ def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, san
         policy=block.policy,
         when=tuple(_rule(rule) for rule in block.when),
         repeats={kind: one.times for kind, one in actions.items() if one.times is not None},
+        intolerable=frozenset(word for word in DIFFERENCES if getattr(block.result, word) is Verdict.FAIL),
     )
 
 

@@ -5,6 +5,7 @@ Each field is optional, since one that is not stated is not checked, or is that 
 
 import re
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
@@ -172,12 +173,33 @@ class ContractBlock(ContractFields):
         return {"description": "What a row accepts.", "anyOf": [{"type": "string"}, block]}
 
 
+class Verdict(StrEnum):
+    """What a difference between a result and its request leads to."""
+
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class ResultBlock(Strict):
+    """What is done about a result that is not what was asked for: warn stamps it, fail makes it a failure."""
+
+    size_mismatch: Verdict = Field(default=Verdict.WARN, description="Another size in pixels.")
+    quality_mismatch: Verdict = Field(default=Verdict.WARN, description="Another quality, by the answer's own words.")
+    format_mismatch: Verdict = Field(default=Verdict.WARN, description="Another format.")
+    model_mismatch: Verdict = Field(default=Verdict.WARN, description="Another model, by the answer's own words.")
+    count_mismatch: Verdict = Field(default=Verdict.WARN, description="More or fewer pictures.")
+    alpha_missing: Verdict = Field(default=Verdict.WARN, description="No transparency where it was asked for.")
+    tokens_mismatch: Verdict = Field(default=Verdict.WARN, description="Other output tokens than such pictures take.")
+    not_an_image: Verdict = Field(default=Verdict.WARN, description="Bytes that are no picture.")
+
+
 class CatalogContract(ContractFields):
     """A contract of the catalog. ``source`` names, for each field that is stated, where it is from."""
 
     extends: str | None = Field(default=None, description="Another contract of the catalog.")
     names: list[str] = Field(default=[], description="Other words for the same model.")
     surfaces: list[Surface] = Field(default=[], description="The surfaces it answers on.")
+    token_table: str | None = Field(default=None, description="How many output tokens its pictures take.")
     source: dict[str, list[str]] = Field(default={}, description="Field -> tags of its sources.")
 
 

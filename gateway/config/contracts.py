@@ -5,7 +5,7 @@ a row replace whole fields of the contract it extends. The catalog is part of th
 that extends itself, a field without a source) raises ``CatalogBroken``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.config.catalog import CatalogBroken, read_file, shipped
@@ -20,11 +20,17 @@ from gateway.config.contract_blocks import (
     SizeBlock,
     SpanBlock,
 )
-from gateway.config.mistake import START, KeyPath, Mistake, in_file, mistake, quoted, suggestion
+from gateway.config.mistake import START, KeyPath, Mistake, in_file, mistake, nearest, quoted, suggestion
+from gateway.config.nodes import Block, Entry, block_at, shown, word
 from gateway.core.legacy import Legacy
 from gateway.core.terms import OPEN, OPEN_CONTRACT, Contract, Grid, Inputs, Overlay, Sizes, Span
+from gateway.core.tokens import TokenTable
 
 _WORDS = ("quality", "background", "output_format", "moderation", "complexity", "input_fidelity")
+_NO_SURFACES = (
+    "is missing: name the surfaces, such as [images/generations, images/edits];"
+    " only a contract other than open tells them"
+)
 _OF_THE_CATALOG = frozenset({"extends", "source"})
 
 
@@ -51,9 +57,9 @@ class Contracts:
         return under if block is None else _named(replace(applied(block, under), mode=block.mode), block)
 
 
-def contracts() -> Contracts:
-    """Read the shipped ``contracts.yaml``. Raises ``CatalogBroken``."""
-    return read_contracts(shipped("contracts.yaml"), "contracts.yaml")
+def contracts(tables: Mapping[str, TokenTable]) -> Contracts:
+    """Read the shipped ``contracts.yaml``; ``tables`` are the catalog's token tables. Raises ``CatalogBroken``."""
+    return read_contracts(shipped("contracts.yaml"), "contracts.yaml", tables)
 
 
 def legacy() -> Legacy:
@@ -61,15 +67,15 @@ def legacy() -> Legacy:
     return read_legacy(shipped("legacy.yaml"), "legacy.yaml")
 
 
-def read_contracts(data: bytes, name: str) -> Contracts:
+def read_contracts(data: bytes, name: str, tables: Mapping[str, TokenTable]) -> Contracts:
     """Read a contracts file. Raises ``CatalogBroken``."""
     file = read_file(data, name, ContractsFile)
-    mistakes = [*_loose(file), *_sourceless(file)]
+    mistakes = [*_loose(file), *_sourceless(file), *_tableless(file, tables)]
     if mistakes:
         raise CatalogBroken(in_file(mistakes, name))
     by_name: dict[str, Contract] = {}
     for one in file.contracts:
-        _resolve(one, file, by_name)
+        _resolve(one, file, tables, by_name)
     aliases = {alias: one for one, block in file.contracts.items() for alias in block.names}
     return Contracts(by_name=by_name, aliases=aliases)
 
@@ -118,6 +124,37 @@ def _named(contract: Contract, block: ContractBlock) -> Contract:
     return replace(contract, name="inline") if contract.is_open and has_fields else contract
 
 
+def check(root: Block, catalog: Contracts) -> Iterator[Mistake]:
+    """Find the rows that name no contract, and those whose contract cannot say what they serve."""
+    channels = block_at(root.get("channels"))
+    for channel, entry in {} if channels is None else channels.entries.items():
+        rows = block_at(entry.node.get("rows")) if isinstance(entry.node, Block) else None
+        for row, held in {} if rows is None else rows.entries.items():
+            if isinstance(held.node, Block):
+                yield from _row(row, held, held.node, ("channels", channel, "rows", row), catalog)
+
+
+def _row(row: str, entry: Entry, node: Block, path: KeyPath, catalog: Contracts) -> Iterator[Mistake]:
+    given = node.get("contract")
+    named = block_at(given)
+    at = given if named is None else named.get("extends")
+    text, model = word(at), word(node.get("model"))
+    found = catalog.named(text) if text is not None else catalog.of_row(row, model, None)
+    if found is None and text is not None and at is not None:
+        near = suggestion(text, catalog.by_name)
+        where = path if named is None else (*path, "contract")
+        key = "contract" if named is None else "extends"
+        yield mistake(at.mark, (*where, key), f"there is no contract {shown(at, text)}{near}")
+    elif found is not None and not found.surfaces and node.get("serves") is None and "serves" not in _misspelt(node):
+        yield mistake(entry.mark, (*path, "serves"), _NO_SURFACES)
+
+
+def _misspelt(node: Block) -> set[str | None]:
+    """Give the keys that other keys of a row were probably meant to be."""
+    known = ("model", "serves", "contract", "price")
+    return {nearest(name, known) for name in node.entries if name not in known}
+
+
 def _loose(file: ContractsFile) -> list[Mistake]:
     """Find contracts that extend nothing that is there, or themselves."""
     found: list[Mistake] = []
@@ -154,12 +191,25 @@ def _sourceless(file: ContractsFile) -> list[Mistake]:
     return found
 
 
-def _resolve(name: str, file: ContractsFile, done: dict[str, Contract]) -> Contract:
+def _tableless(file: ContractsFile, tables: Mapping[str, TokenTable]) -> list[Mistake]:
+    return [
+        mistake(START, ("contracts", name, "token_table"), f"there is no token table {quoted(block.token_table)}")
+        for name, block in file.contracts.items()
+        if block.token_table is not None and block.token_table not in tables
+    ]
+
+
+def _resolve(name: str, file: ContractsFile, tables: Mapping[str, TokenTable], done: dict[str, Contract]) -> Contract:
     if name not in done:
         block = file.contracts[name]
-        under = Contract(name=name) if block.extends is None else _resolve(block.extends, file, done)
-        surfaces = frozenset(block.surfaces) or under.surfaces
-        done[name] = OPEN_CONTRACT if name == OPEN else replace(applied(block, under), name=name, surfaces=surfaces)
+        under = Contract(name=name) if block.extends is None else _resolve(block.extends, file, tables, done)
+        own = replace(
+            applied(block, under),
+            name=name,
+            surfaces=frozenset(block.surfaces) or under.surfaces,
+            tokens=under.tokens if block.token_table is None else tables[block.token_table],
+        )
+        done[name] = OPEN_CONTRACT if name == OPEN else own
     return done[name]
 
 

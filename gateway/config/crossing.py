@@ -166,6 +166,8 @@ def _rows(channels: Block, channel: str) -> Block | None:
 def _surfaces(channels: Block, ends: _Ends) -> set[str]:
     rows = _rows(channels, ends.channel)
     node = None if rows is None else block_at(rows.get(ends.row))
+    if node is not None and node.get("serves") is None:
+        return set(Surface)  # its contract tells, or it is a mistake that is told elsewhere
     return set() if node is None else {text for item in items_at(node.get("serves")) if (text := word(item))}
 
 

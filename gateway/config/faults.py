@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.config.contract_blocks import ContractBlock
 from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mistake, listed, mistake, nearest, quoted, suggestion
 from gateway.config.model import TargetBlock
 from gateway.config.nodes import Found, Node, Scalar, find, is_null
@@ -25,15 +26,12 @@ _SENTENCES: Mapping[str, str] = {
 _WORD_OR_BLOCK: Mapping[str, str] = {
     TargetBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
     UseBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
+    ContractBlock.__name__: "must be a contract's name, or {extends: NAME, FIELD: VALUE}",
     ActionBlock.__name__: "must be next or stop, or {action: same, times: N}",
 }
 _MISSING: Mapping[str, str] = {
     "version": ": write 'version: 1'",
     "owner": ": whose contract and bill is it?",
-    "serves": (
-        ": name the surfaces, such as [images/generations, images/edits]; contracts that could tell them come in a"
-        " later version"
-    ),
 }
 
 

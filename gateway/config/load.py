@@ -13,10 +13,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gateway.config import build, catalog, crossing, faults, source, unbuilt, variables
+from gateway.config import build, catalog, contracts, crossing, faults, prices, source, unbuilt, variables
+from gateway.config.contracts import Contracts
 from gateway.config.mistake import MAX_MISTAKES, START, WHOLE_FILE, Mistake, in_file, mistake
 from gateway.config.model import RoutesFile
 from gateway.config.nodes import Block, plain
+from gateway.config.prices import Prices
 from gateway.core.table import RouteTable, Settings
 
 
@@ -50,10 +52,18 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         return in_file([mistake(START, (), f"cannot be read: {why}")], str(path))
-    read = _read(data, env)
+    priced = prices.prices()
+    known = contracts.contracts(priced.tables)
+    read = _read(data, env, known, priced)
     if isinstance(read, list):
         return _shortened(in_file(read, str(path)))
-    shipped = build.Shipped(patience=catalog.patience(), codes=catalog.failure_codes())
+    shipped = build.Shipped(
+        patience=catalog.patience(),
+        codes=catalog.failure_codes(),
+        contracts=known,
+        legacy=contracts.legacy(),
+        prices=priced,
+    )
     checksum = hashlib.sha256(data).hexdigest()
     return Loaded(
         settings=build.settings(read.file, data_dir),
@@ -69,7 +79,7 @@ class _Read:
     root: Block
 
 
-def _read(data: bytes, env: Mapping[str, str]) -> _Read | list[Mistake]:
+def _read(data: bytes, env: Mapping[str, str], known: Contracts, priced: Prices) -> _Read | list[Mistake]:
     parsed = source.parse(data)
     found: list[Mistake] = list(parsed.mistakes)
     if parsed.root is None:
@@ -78,6 +88,7 @@ def _read(data: bytes, env: Mapping[str, str]) -> _Read | list[Mistake]:
     filled = variables.fill(before.root, env)
     after = unbuilt.refuse(filled.root)  # a variable may hold a word that is refused
     found += [*before.mistakes, *filled.mistakes, *after.mistakes, *crossing.check(after.root)]
+    found += [*contracts.check(after.root, known), *priced.check(after.root)]
     try:
         file = RoutesFile.model_validate(plain(after.root))
     except ValidationError as error:

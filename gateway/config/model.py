@@ -12,7 +12,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config import units
+from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
+from gateway.config.price_blocks import PriceBlock
 from gateway.config.route_blocks import ActionBlock, LimitsBlock, Weight, WhenBlock
 from gateway.core.table import Api, ChannelKind, Policy, PromptPrivacy
 from gateway.core.types import FailureClass, Surface
@@ -163,9 +165,15 @@ class RowBlock(Strict):
     model: ModelName | None = Field(
         default=None, description="The model's name on this channel, sent upstream; absent: the row's own name."
     )
-    serves: Surfaces = Field(min_length=1, description="The surfaces this row answers on.")
-    contract: Literal["open"] = Field(
-        default="open", description="What the row accepts. This version knows open: nothing is checked before sending."
+    price: PriceBlock | None = Field(
+        default=None, description="What the upstream charges: a price of the catalog, or one written out."
+    )
+    serves: Surfaces | None = Field(
+        default=None, min_length=1, description="The surfaces this row answers on; absent: those of its contract."
+    )
+    contract: ContractBlock | None = Field(
+        default=None,
+        description="What the row accepts; absent: the catalog's contract named as the model or the row, else open.",
     )
 
 
@@ -240,6 +248,11 @@ class RouteBlock(Strict):
         default={},
         description="What follows a class of failure, where the default is not wanted.",
         json_schema_extra=_CLASSES,
+    )
+    result: ResultBlock = Field(
+        default=ResultBlock(),
+        description="What is done about a result that is not what was asked for: warn or fail.",
+        json_schema_extra=_EMPTY,
     )
     default_for: Surfaces = Field(
         default=[], description="The surfaces on which this route serves requests that name no model."

@@ -70,12 +70,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",
         only=_words("azure", "gemini", "chat_images", "openrouter", "xai"),
     ),
-    Unbuilt(
-        path="channels.*.rows.*.contract",
-        sentence="a 'contract' other than open is not built in this version: write open or leave it out",
-        but=_words("open"),
-    ),
-    Unbuilt(path="channels.*.rows.*.price", sentence="'price' is not built in this version: no cost is worked out yet"),
     Unbuilt(path="channels.*.rows.*.require", sentence="'require' is not built in this version"),
     Unbuilt(
         path="routes.*.policy",
@@ -88,10 +82,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(
         path="routes.*.deliver",
         sentence="'deliver' is not built in this version: pictures come as the channel gives them",
-    ),
-    Unbuilt(
-        path="routes.*.result",
-        sentence="'result' is not built in this version: pictures are not compared with what was asked",
     ),
     Unbuilt(path="routes.*.charge", sentence="'charge' needs keys, which this version does not build"),
     Unbuilt(path="routes.*.max_cost", sentence="'max_cost' needs prices, which this version does not build"),

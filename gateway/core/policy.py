@@ -2,7 +2,8 @@
 
 Rules: a target is out when the caller pinned another channel, when another channel keeps what the request refers to,
 when its row does not serve the surface, when the image tool's model has no name on its channel, when the ``when`` rule
-that speaks of the request names others, or when it was unusable at load. What is left may rest: an operator stopped the
+that speaks of the request names others, when its contract forbids the request (``fit``), or when it was unusable at
+load. A target whose contract only advises comes after the others. What is left may rest: an operator stopped the
 channel, or health bars the target. Resting is asked last: a target that rests lacks nothing else, so with nobody left
 the answer is 429 or 503 and not the caller's fault.
 
@@ -15,13 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.core.brake import BrakeState
+from gateway.core.contracts import Violation
+from gateway.core.fit import fit
 from gateway.core.health import TargetId, standing
+from gateway.core.image_tool import ToolModel, tool_model
+from gateway.core.legacy import successor
 from gateway.core.order import ordered
 from gateway.core.pixels import pixels_of
 from gateway.core.redact import is_plain
 from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_DRAINED, CHANNEL_OFF, Resting
 from gateway.core.resting import refusal as resting_refusal
 from gateway.core.table import Channel, Patience, Route, RouteTable, RouteTarget, Row
+from gateway.core.terms import OPEN_CONTRACT, Contract
+from gateway.core.translation import Change
 from gateway.core.types import Directives, Excluded, Facts, Fault, Refusal, Surface
 from gateway.core.view import CALM, View
 from gateway.core.when import WhenRule, first_match
@@ -40,6 +47,9 @@ class Target:
     """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds).
 
     ``is_kept``: strikes would have it out, but no other target is well. ``is_bound``: it alone keeps what is asked for.
+    ``contract`` is that of the pictures; ``facts`` the request in its words, ``changes`` how they differ from the
+    caller's. ``is_doubtful``: the contract forbids something, and only advises. ``translated_model``: a dead name was
+    asked for, as the model or as the tool's.
     """
 
     channel: Channel
@@ -50,6 +60,11 @@ class Target:
     substitute: bool = False
     is_kept: bool = False
     is_bound: bool = False
+    contract: Contract = OPEN_CONTRACT
+    facts: Facts | None = None
+    changes: tuple[Change, ...] = ()
+    is_doubtful: bool = False
+    translated_model: bool = False
 
     @property
     def name(self) -> str:
@@ -76,8 +91,16 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Unnamed:
-    """The tool's model is known here, but not on this channel."""
+class Misfit:
+    """A target whose contract forbids the request."""
+
+    target: str
+    violations: tuple[Violation, ...]
+
+    @property
+    def excluded(self) -> Excluded:
+        """The target among those that are left out."""
+        return Excluded(target=self.target, reason=f"contract:{self.violations[0].param}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +146,11 @@ def plan(
     targets = [(written, end) for (written, _), end in zip(found, ends, strict=True) if isinstance(end, Target)]
     if not targets:
         return _refused(asked, found, ends)
+    in_order = sorted(ordered(targets, route, facts, view), key=lambda target: (target.substitute, target.is_doubtful))
     return Plan(
         route=route,
         asked_model=facts.asked_model or route.name,
-        targets=tuple(ordered(targets, route, facts, view)),
+        targets=tuple(in_order),
         excluded=_excluded(ends),
         max_attempts=route.max_attempts if directives.fallback else 1,
         deadline_s=route.deadline_s,
@@ -147,14 +171,15 @@ def rests(target: Target, view: View) -> Resting | None:
     return Resting(target=target.name, reason=last.trouble.value, back_in_s=last.until - view.now)
 
 
-_Found = tuple[RouteTarget, Target | Excluded]
+_Found = tuple[RouteTarget, Target | Excluded | Misfit]
+_End = Target | Excluded | Misfit | Resting
 
 
-def _rested(found: Sequence[_Found], view: View) -> Sequence[Target | Excluded | Resting]:
+def _rested(found: Sequence[_Found], view: View) -> Sequence[_End]:
     """Take out the targets that rest, but for the one that the panic rule keeps."""
     resting = {one.name: rests(one, view) for _, one in found if isinstance(one, Target)}
     kept = _kept([one for _, one in found if isinstance(one, Target) and not view.brake(one.channel.name)], view)
-    ends: list[Target | Excluded | Resting] = []
+    ends: list[_End] = []
     for _, one in found:
         if isinstance(one, Target) and one.name == kept:
             ends.append(replace(one, is_kept=True))
@@ -172,19 +197,20 @@ def _kept(targets: Sequence[Target], view: View) -> str | None:
     return max(ejected)[1] if ejected else None
 
 
-def _excluded(ends: Sequence[Target | Excluded | Resting]) -> tuple[Excluded, ...]:
-    return tuple(
-        end.excluded if isinstance(end, Resting) else end for end in ends if isinstance(end, (Excluded, Resting))
-    )
+def _excluded(ends: Sequence[_End]) -> tuple[Excluded, ...]:
+    return tuple(end if isinstance(end, Excluded) else end.excluded for end in ends if not isinstance(end, Target))
 
 
-def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[Target | Excluded | Resting]) -> Refusal:
+def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[_End]) -> Refusal:
     resting = [end for end in ends if isinstance(end, Resting)]
     if resting:
         return resting_refusal(resting, _excluded(ends))
     unready = [written for written, end in found if isinstance(end, Excluded) and end.reason == written.unusable]
     if unready:
         return _not_ready(unready, asked.table, _excluded(ends))
+    misfits = [end for end in ends if isinstance(end, Misfit)]
+    if misfits:
+        return _forbidden(misfits, _excluded(ends))
     return _not_eligible(asked.route, asked.directives, _excluded(ends))
 
 
@@ -197,11 +223,16 @@ def _route(facts: Facts, table: RouteTable) -> Route | Refusal:
             param="model",
         )
     named = f"The model `{facts.asked_model}`" if is_plain(facts.asked_model) else "The requested model"
-    return table.routes.get(facts.asked_model) or Refusal(
-        status=404,
-        code="model_not_found",
-        message=f"{named} does not exist or you do not have access to it.",
-        param="model",
+    now = successor(table.legacy, facts.asked_model, table.routes) or facts.asked_model
+    return (
+        table.routes.get(facts.asked_model)
+        or table.routes.get(now)
+        or Refusal(
+            status=404,
+            code="model_not_found",
+            message=f"{named} does not exist or you do not have access to it.",
+            param="model",
+        )
     )
 
 
@@ -217,17 +248,19 @@ def _is_image_route(route: Route, table: RouteTable) -> bool:
     return bool(rows) and all(surface.is_images for row in rows for surface in row.serves)
 
 
-def _target(written: RouteTarget, asked: _Question) -> Target | Excluded:
+def _target(written: RouteTarget, asked: _Question) -> Target | Excluded | Misfit:
     """Resolve one target, or say why it is out, rest aside."""
     channel = asked.table.channels[written.channel]
-    tool_model = _tool_model(asked.facts, channel, asked.table)
+    tool = tool_model(asked.facts, channel, asked.table)
     out = _obstacle(written, asked)
-    if isinstance(tool_model, _Unnamed):
+    if out is not None or tool.is_unnamed:
         return Excluded(target=written.name, reason=out or TOOL_MODEL_UNAVAILABLE)
-    out = out or written.unusable
-    if out is not None:
-        return Excluded(target=written.name, reason=out)
     row = channel.rows[written.row]
+    fitted = fit(asked.facts, _contract(row, tool), asked.table.legacy)
+    if fitted.is_barred:
+        return Misfit(target=written.name, violations=fitted.violations)
+    if written.unusable is not None:
+        return Excluded(target=written.name, reason=written.unusable)
     patience_s = channel.timeouts.patience_s
     if patience_s is None:
         patience_s = patience_for(asked.facts, asked.table.patience)
@@ -235,11 +268,23 @@ def _target(written: RouteTarget, asked: _Question) -> Target | Excluded:
         channel=channel,
         row=row,
         sent_model=row.model,
-        tool_sent_model=tool_model,
+        tool_sent_model=tool.word,
         patience_s=min(patience_s, asked.route.deadline_s),
         substitute=written.substitute,
         is_bound=asked.bound_to is not None,
+        contract=fitted.contract,
+        facts=fitted.facts,
+        changes=fitted.changes,
+        is_doubtful=bool(fitted.violations),
+        translated_model=tool.is_translated or asked.facts.asked_model not in (None, asked.route.name),
     )
+
+
+def _contract(row: Row, tool: ToolModel) -> Contract:
+    """Give the contract of the pictures: that of the tool's model where one is named, else the row's."""
+    if tool.word is None:
+        return row.contract
+    return tool.row.contract if tool.row is not None else OPEN_CONTRACT
 
 
 def _obstacle(written: RouteTarget, asked: _Question) -> str | None:
@@ -254,20 +299,6 @@ def _obstacle(written: RouteTarget, asked: _Question) -> str | None:
     return None
 
 
-def _tool_model(facts: Facts, channel: Channel, table: RouteTable) -> str | _Unnamed | None:
-    """Give the word for the image tool's model on this channel; absent stays absent, unknown everywhere stays as is."""
-    asked = facts.tool.asked_model if facts.tool is not None else None
-    if asked is None:
-        return None
-    route = table.routes.get(asked)
-    on_route = [target.row for target in route.targets if target.channel == channel.name] if route else []
-    row = channel.rows.get(on_route[0] if on_route else asked)
-    if row is not None:
-        return row.model
-    is_known = route is not None or any(asked in other.rows for other in table.channels.values())
-    return _Unnamed() if is_known else asked
-
-
 def _not_ready(unready: Sequence[RouteTarget], table: RouteTable, excluded: tuple[Excluded, ...]) -> Refusal:
     reasons = "; ".join(f"{one.name}: {table.channels[one.channel].unready or one.unusable}" for one in unready)
     return Refusal(
@@ -278,6 +309,12 @@ def _not_ready(unready: Sequence[RouteTarget], table: RouteTable, excluded: tupl
         excluded=excluded,
         retry_after_s=NOT_READY_RETRY_S,
     )
+
+
+def _forbidden(misfits: Sequence[Misfit], excluded: tuple[Excluded, ...]) -> Refusal:
+    """Tell of the target that comes nearest: the one whose contract forbids least, the first of several."""
+    violation = min(misfits, key=lambda misfit: len(misfit.violations)).violations[0]
+    return Refusal(status=400, code=violation.code, message=violation.message, param=violation.where, excluded=excluded)
 
 
 def _not_eligible(route: Route, directives: Directives, excluded: tuple[Excluded, ...]) -> Refusal:

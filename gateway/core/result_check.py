@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gateway.core.policy import Target
 from gateway.core.size_rules import read_size
 from gateway.core.terms import Contract
+from gateway.core.tokens import Size, TokenTable, formula
 from gateway.core.types import Facts, ImageFacts, Reading
 
 SIZE_MISMATCH = "size_mismatch"
@@ -34,9 +36,12 @@ DIFFERENCES = (
     NOT_AN_IMAGE,
 )
 
+TOKENS_TOLERANCE = 0.05  # of the expected number
+
 _AUTO = "auto"
 _UNKNOWN = "unknown"
 _NO_PIXELS = "svg"
+_MOVING_OR_DRAWN = frozenset({"gif", "svg"})
 _SNAPSHOT = re.compile(r"-20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 
 
@@ -51,6 +56,20 @@ class Sent:
     contract: Contract
     names: frozenset[str]
     tool_names: frozenset[str] = frozenset()
+
+
+def sent_to(target: Target, facts: Facts) -> Sent:
+    """Say what a target was asked. A dated name may call itself by that day only; any other, also as its contract."""
+    own = {target.sent_model}
+    if not _SNAPSHOT.search(target.sent_model):
+        own |= {target.row.name, target.contract.name}
+    tool = target.tool_sent_model
+    return Sent(
+        facts=target.facts or facts,
+        contract=target.contract,
+        names=frozenset(own),
+        tool_names=frozenset() if tool is None else frozenset({tool, target.contract.name}),
+    )
 
 
 def differences(sent: Sent, reading: Reading) -> tuple[str, ...]:
@@ -75,6 +94,8 @@ def _of_pictures(sent: Sent, reading: Reading) -> Iterator[str]:
             yield FORMAT_MISMATCH
         if facts.background == "transparent" and picture.alpha is False:
             yield ALPHA_MISSING
+    if _is_off_in_tokens(sent, reading):
+        yield TOKENS_MISMATCH
 
 
 def _is_other_size(picture: ImageFacts, asked: tuple[int, int]) -> bool:
@@ -106,3 +127,26 @@ def _is_other_model(names: frozenset[str], served: str | None) -> bool:
     if served is None or not names or served in names:
         return False
     return _SNAPSHOT.sub("", served) not in names and served not in {_SNAPSHOT.sub("", name) for name in names}
+
+
+def _is_off_in_tokens(sent: Sent, reading: Reading) -> bool:
+    """Whether the pictures took other output tokens than their size and quality take: a sign of another model."""
+    facts, table, tokens = sent.facts, sent.contract.tokens, reading.image_tokens
+    if table is None or tokens is None or not reading.pictures or reading.url_count:
+        return False
+    quality = facts.quality if facts.quality not in (None, _AUTO) else reading.quality
+    counts = [_tokens_of(picture, table, quality) for picture in reading.pictures]
+    told = [count for count in counts if count is not None]
+    if len(told) < len(counts):
+        return False
+    previews = table.partial * (facts.partial_images or 0) * len(counts)
+    return not sum(told) * (1 - TOKENS_TOLERANCE) <= tokens <= sum(told) * (1 + TOKENS_TOLERANCE) + previews
+
+
+def _tokens_of(picture: ImageFacts, table: TokenTable, quality: str | None) -> int | None:
+    """Give the output tokens of one still picture; ``None`` when the table does not say."""
+    if picture.width is None or picture.height is None or picture.format in _MOVING_OR_DRAWN:
+        return None
+    size: Size = (picture.width, picture.height)
+    factor = table.factors.get(quality or "")
+    return table.fixed.get(size, {}).get(quality or "") if factor is None else formula(factor, size)

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.core.legacy import Legacy
 from gateway.core.limits import Rate
+from gateway.core.prices import Price
+from gateway.core.terms import OPEN_CONTRACT, Contract
 from gateway.core.types import Action, FailureClass, Surface
 from gateway.core.when import WhenRule
 
@@ -92,6 +95,8 @@ class Row:
     name: str
     model: str
     serves: frozenset[Surface]
+    price: Price | None = None
+    contract: Contract = OPEN_CONTRACT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +156,7 @@ class Route:
     policy: Policy = Policy.PRIORITY
     when: tuple[WhenRule, ...] = ()
     repeats: Mapping[FailureClass, int] = field(default_factory=dict)
+    intolerable: frozenset[str] = frozenset()  # differences of a result that make it a failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +203,7 @@ class RouteTable:
     patience: Patience
     codes: FailureCodes
     unknown_ids_to: str | None = None  # the channel that gets ids this gateway never bound; absent: they are refused
+    legacy: Legacy = field(default_factory=Legacy)
 
     def default_route(self, surface: Surface) -> Route | None:
         """Give the route that serves requests of ``surface`` that name no model."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 
+from gateway.core.tokens import TokenTable
 from gateway.core.types import Facts, Surface
 
 OPEN = "open"
@@ -80,8 +81,9 @@ class Contract:
     ``words``: parameter -> the values it may have. ``transparent_formats``: the output formats that can be transparent.
     ``compressed_formats``: those whose ``output_compression`` may be under 100. ``default_format``: what comes when no
     format is asked for. ``excludes``: output format -> parameters that cannot stand with it. ``refuses``: parameters
-    the model does not take; ``drops``: those that are left out of what is sent instead. ``retired_on``: the day from
-    which on it answers no more.
+    the model does not take; ``drops``: those that are left out of what is sent instead. ``tokens``: how many output
+    tokens its pictures take, where that is known well enough to be a check. ``retired_on``: the day from which on it
+    answers no more.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Contract:
     refuses: frozenset[str] = frozenset()
     drops: frozenset[str] = frozenset()
     unknown: Unknown = Unknown.FORWARD
+    tokens: TokenTable | None = None
     retired_on: date | None = None
 
     @property

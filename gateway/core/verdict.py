@@ -14,7 +14,7 @@ from typing import Final
 from gateway.core.policy import Plan
 from gateway.core.redact import redact
 from gateway.core.table import Channel
-from gateway.core.types import ErrorBody, Failure, FailureClass, Fault
+from gateway.core.types import ErrorBody, Failure, FailureClass, Fault, Outcome
 from gateway.core.walk import Tried
 
 
@@ -31,6 +31,7 @@ class PublicError:
 
 _UPSTREAM_ERROR: Final = "upstream_error"
 _OUR_TYPE: Final = "server_error"
+_NOT_ASKED: Final = "The upstream delivered something else than was asked for ({}). It may have been charged for."
 _UNSAID: Final = "The upstream answered with an error."
 _LATE: Final = (504, "upstream_timeout", "The upstream did not answer in time. The request may have been charged for.")
 _LOST: Final = (
@@ -70,6 +71,8 @@ def error_from(failure: Failure, channels: Sequence[Channel]) -> PublicError:
     keys = [channel.api_key.reveal() for channel in channels if channel.api_key is not None]
     status = failure.status or 502
     has_words = failure.error is not None and (status >= 400 or failure.kind is FailureClass.CUT)
+    if failure.outcome is Outcome.DELIVERED:
+        return _ours(502, "upstream_malformed", _NOT_ASKED.format(failure.detail.replace("_", " ")))
     if failure.kind in _OURS and not has_words:
         return _ours(*_OURS[failure.kind])
     if _speaks_of_our_account(failure, status):

@@ -4,7 +4,8 @@ Rules: targets are tried in the plan's order, each once, unless the route says t
 of failure; never more attempts than the plan allows, never past the deadline, never after the client has gone. A repeat
 waits: as long as the upstream said, and a full jitter that doubles; what would have to wait too long, or has no retry
 budget left, is not repeated. Then the route's ``on_failure``, else the class's own action decides, except after content
-has reached the client or the client has left. So a walk ends after at most one step per allowed attempt and one more.
+has reached the client or the client has left; an option that was not taken leads to those targets only whose contract
+states it. So a walk ends after at most one step per allowed attempt and one more.
 It must never look at a clock or throw a die: both are given in.
 """
 
@@ -91,10 +92,13 @@ def next_step(
     pause_s = _pause_s(plan, history, road, left_s)
     if pause_s is not None:
         return replace(_try(plan, history[-1].target, left_s - pause_s), pause_s=pause_s)
-    if history and action_after(plan.route, history[-1].failure) is Action.STOP:
-        return GiveUp(reason=GiveUpReason.STOPPED)
     gone = {attempt.target for attempt in history} | set(road.passed)
     left = [at for at in range(len(plan.targets)) if at not in gone]
+    if history and action_after(plan.route, history[-1].failure) is Action.STOP:
+        option = refused_option(plan.route, history[-1].failure)
+        left = [at for at in left if option is not None and plan.targets[at].contract.states(option)]
+        if not left:
+            return GiveUp(reason=GiveUpReason.STOPPED)
     if not left:
         return GiveUp(reason=GiveUpReason.EXHAUSTED)
     if len(history) >= plan.max_attempts:
@@ -107,6 +111,13 @@ def action_after(route: Route, failure: Failure) -> Action:
     if failure.kind in _FINAL:
         return Action.STOP
     return route.on_failure.get(failure.kind, failure.action)
+
+
+def refused_option(route: Route, failure: Failure) -> str | None:
+    """Give the parameter that an upstream did not take, when a target whose contract states it may be asked instead."""
+    if failure.kind is not FailureClass.UNSUPPORTED_OPTION or failure.kind in route.on_failure or failure.error is None:
+        return None
+    return (failure.error.param or "").rpartition(".")[2] or None
 
 
 def _try(plan: Plan, index: int, left_s: float) -> Try:

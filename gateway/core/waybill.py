@@ -6,7 +6,7 @@ only knows which attempt's owner the client is told (the one that served, else t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 from gateway.core.policy import Plan, Target
@@ -47,6 +47,7 @@ class Ending:
     fault: Fault | None = None
     delivered: bool = False  # the client was there and got the upstream's body
     previews: Previews | None = None  # the answer was a stream
+    differences: tuple[str, ...] = ()  # between what was asked and what came
 
 
 def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) -> Record:
@@ -94,6 +95,7 @@ def routed(
         result=ResultRecord(
             status=ending.status,
             code=ending.code,
+            warnings=(*(notices(last, header.time.date()) if last else ()), *ending.differences),
             delivery=_delivery(served, ending),
             response_id=served.response_id if served else None,
             images=served.pictures if served else (),
@@ -101,6 +103,18 @@ def routed(
             partial_images_sent=ending.previews.sent if ending.previews else None,
         ),
     )
+
+
+def notices(target: Target, day: date) -> tuple[str, ...]:
+    """Give the warnings that are known of a target before it answers, in words of ``x-route-warnings``."""
+    said = [change.stamp for change in target.changes]
+    told = (
+        ("substituted", target.substitute),
+        ("translated:model", target.translated_model),
+        ("contract_doubt", target.is_doubtful),
+        ("model_retiring", target.contract.retires_soon(day)),
+    )
+    return (*(word for word, holds in told if holds), *said)
 
 
 def pending(record: Record) -> Record:

@@ -181,7 +181,21 @@ def test_pictures_are_matched_by_their_place() -> None:
         usage={"input_tokens": 5, "output_tokens": 200},
         output_tokens=200,
         served_model="gpt-image-2-2026-04-21",
+        image_tokens=200,
     )
+
+
+def test_what_the_answer_says_of_its_pictures_is_read_as_it_is_said() -> None:
+    details = {"text_tokens": 9, "image_tokens": 191}
+    usage = {"output_tokens": 200, "output_tokens_details": details}
+    said = {"size": "auto", "quality": "low", "output_format": "webp"}
+    reading = read({"data": [{"url": "https://x"}], "usage": usage, **said})
+    assert (reading.size, reading.quality, reading.output_format, reading.image_tokens) == ("auto", "low", "webp", 191)
+    call = {"type": "image_generation_call", "result": placeholder(0), **said}
+    failed = {"type": "image_generation_call", "result": None, "size": "1x1"}
+    tools = [{"type": "web_search", "model": "w"}, {"type": "image_generation", "model": "gpt-image-1.5"}]
+    turn = read(response(output=[failed, call], tools=tools), Surface.RESPONSES, (PNG,))
+    assert (turn.size, turn.quality, turn.output_format, turn.tool_model) == ("auto", "low", "webp", "gpt-image-1.5")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +270,7 @@ def test_a_turn_with_a_picture() -> None:
         response_id="resp_1",
         response_status="completed",
         ids=("resp_1",),
+        image_tokens=196,
     )
 
 

@@ -76,7 +76,7 @@ def test_a_file_with_ten_mistakes_gives_ten_lines_in_reading_order(tmp_path: Pat
         (GOOD.replace("    owner: sandbox", "    api_key: x\n    owner: sandbox"), "11:5: channels.sandbox.api_key: has no place on a sandbox channel: it calls nobody"),
         (with_channel("api: opnai"), "5:10: channels.direct.api: 'opnai' is not known here: use openai or sandbox; did you mean 'openai'?"),
         (with_row("seves: [responses]"), "9:52: channels.direct.rows.gpt-image-2.seves: is not a key here; did you mean 'serves'?"),
-        (GOOD.replace(", serves: [images/generations, images/edits]}\n  sand", "}\n  sand"), "9:7: channels.direct.rows.gpt-image-2.serves: is missing: name the surfaces, such as [images/generations, images/edits]; contracts that could tell them come in a later version"),
+        (GOOD.replace(", serves: [images/generations, images/edits]}\n  sand", ", contract: open}\n  sand"), "9:7: channels.direct.rows.gpt-image-2.serves: is missing: name the surfaces, such as [images/generations, images/edits]; only a contract other than open tells them"),
         (GOOD.replace("[direct, sandbox]", "[direct, sandbx]"), "17:23: routes.gpt-image-2.targets[1]: there is no channel 'sandbx'; did you mean 'sandbox'?"),
         (GOOD.replace("[direct, sandbox]", "[direct, {channel: sandbox, row: gpt-image-3}]"), "17:47: routes.gpt-image-2.targets[1]: channel 'sandbox' has no row 'gpt-image-3'; did you mean 'gpt-image-2'?"),
         (GOOD.replace("routes:\n  gpt-image-2:", "routes:\n  other:").replace("[direct, sandbox]", "[direct]"), "17:15: routes.other.targets[0]: channel 'direct' has no row 'other'"),

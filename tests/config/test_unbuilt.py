@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.unbuilt import UNBUILT
-from tests.config.files import GOOD, lines, with_channel, with_route, with_row, with_top
+from tests.config.files import lines, with_channel, with_route, with_row, with_top
 
 REFUSED = {
     "server.public_url": with_top("server: {public_url: https://pictures.example}"),
@@ -14,7 +14,6 @@ REFUSED = {
     "storage.asset_ttl": with_top("storage: {asset_ttl: 30d}"),
     "storage.asset_max": with_top("storage: {asset_max: 20GB}"),
     "channels.*.api": with_channel("api: azure"),
-    "channels.*.rows.*.contract": with_row("contract: gpt-image-2"),
     "channels.*.rows.*.price": with_row("price: openai/gpt-image-2"),
     "channels.*.rows.*.require": with_row("require: {stream: true}"),
     "routes.*.policy": with_route("policy: cheapest"),
@@ -22,7 +21,6 @@ REFUSED = {
     "routes.*.when.*.if.team": with_route("when: [{if: {team: web, n: 1}, use: [direct]}]"),
     "routes.*.downgrade": with_route("downgrade: [{on: timeout, set: {quality: medium}}]"),
     "routes.*.deliver": with_route("deliver: as_asked"),
-    "routes.*.result": with_route("result: {size_mismatch: warn}"),
     "routes.*.charge": with_route("charge: cost"),
     "routes.*.max_cost": with_route("max_cost: 1USD"),
     "routes.*.on_failure.*": with_route("on_failure: {timeout: downgrade}"),
@@ -53,14 +51,8 @@ def test_apis_that_are_not_built_are_refused(tmp_path: Path, api: str) -> None:
 
 def test_the_words_that_are_built_pass(tmp_path: Path) -> None:
     assert lines(tmp_path, with_channel("api: openai")) == []
-    assert lines(tmp_path, with_row("contract: open")) == []
     assert lines(tmp_path, with_route("policy: priority")) == []
     assert lines(tmp_path, with_top("keys: []")) == []
-
-
-def test_a_contract_written_out_is_refused_too(tmp_path: Path) -> None:
-    (line,) = lines(tmp_path, with_row("contract: {extends: open, n: 4}"))
-    assert "a 'contract' other than open is not built" in line
 
 
 def test_what_a_variable_holds_is_looked_at_too(tmp_path: Path) -> None:

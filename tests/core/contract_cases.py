@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.config.contracts import contracts
+from gateway.config.prices import prices
 from gateway.core.terms import Contract
 from gateway.core.types import Facts, ImageFacts, InputFacts, InputRole, Surface, ToolFacts
 
-CATALOG = contracts()
+CATALOG = contracts(prices().tables)
 
 
 def contract(name: str) -> Contract:

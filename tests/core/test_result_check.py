@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.result_check import Sent, differences
 from gateway.core.terms import OPEN_CONTRACT
-from gateway.core.types import Facts, Reading
+from gateway.core.types import Facts, ImageFacts, Reading
 from tests.core.contract_cases import contract, edit, generation, picture, turn
 
 NAMES = frozenset({"gpt-image-2-2026-04-21"})
@@ -108,3 +108,41 @@ def test_differences_are_named(facts: Facts, reading: Reading, expected: tuple[s
 def test_under_open_a_format_that_nobody_asked_for_is_no_difference() -> None:
     asked = Sent(facts=generation(), contract=OPEN_CONTRACT, names=frozenset())
     assert differences(asked, Reading(pictures=(picture("jpeg"),))) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "tokens", "differs"),
+    [
+        ("gpt-image-2", {"quality": "high"}, 7024, False),
+        ("gpt-image-2", {"quality": "high"}, 1756, True),
+        ("gpt-image-2", {"quality": "low"}, 196, False),
+        ("gpt-image-2", {"quality": "medium", "partial_images": 2}, 1956, False),
+        ("gpt-image-2", {"quality": "auto"}, 1756, False),
+        ("gpt-image-2.5-flare", {"quality": "high"}, 1756, False),
+        ("gpt-image-2.5-flare", {"quality": "high"}, 7024, True),
+        ("gpt-image-1.5", {"quality": "high"}, 4160, False),
+        ("gpt-image-1.5", {"quality": "high"}, 1056, True),
+        ("gpt-image-2.6-flare", {"quality": "high"}, 1, False),
+        ("gpt-image-2", {"quality": "unheard-of"}, 1, False),
+        ("gpt-image-2", {"quality": "high"}, None, False),
+    ],
+)
+def test_tokens_tell_of_another_model(name: str, options: dict[str, object], tokens: int | None, differs: bool) -> None:
+    said = "medium" if options["quality"] == "auto" else None
+    reading = Reading(pictures=(picture(),), quality=said, image_tokens=tokens)
+    found = differences(sent(generation(**options), name), reading)
+    assert found == (("tokens_mismatch",) if differs else ())
+
+
+@pytest.mark.parametrize("image", [picture("gif"), picture("png", None, None)])
+def test_tokens_of_what_is_no_still_picture_are_not_counted(image: ImageFacts) -> None:
+    reading = Reading(pictures=(image,), image_tokens=1)
+    assert differences(sent(generation(quality="high", output_format=image.format)), reading) == ()
+
+
+def test_the_vectors_of_the_calculator_are_the_tables() -> None:
+    vectors = {(1024, 1536): (158, 1372, 5488), (3840, 2160): (371, 3336, 13342), (2048, 2048): (397, 3568, 14272)}
+    for (width, height), counts in vectors.items():
+        for quality, count in zip(("low", "medium", "high"), counts, strict=True):
+            reading = Reading(pictures=(picture("png", width, height),), image_tokens=count)
+            assert differences(sent(generation(quality=quality)), reading) == ()
