@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from gateway.answer import AnswerSpool
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
+from gateway.core.policy import Target
+from gateway.core.prices import is_flat
+from gateway.core.result_check import differences, sent_to
 from gateway.core.table import Channel, FailureCodes
 from gateway.core.types import (
     Action,
@@ -73,10 +76,10 @@ class Answered:
     channel: Channel | None = None  # who was asked
     stream: Follower | None = None
     events: list[AnswerBody] = field(default_factory=list)
+    differences: tuple[str, ...] = ()  # between what was asked and what came
 
     def close(self) -> None:
         """Give the answer's memory and files back."""
-    differences: tuple[str, ...] = ()  # between what was asked and what came
         if self.answer is not None:
             self.answer.close()
         for event in self.events:
@@ -138,6 +141,7 @@ def judge(
         has_image_tool=facts.tool is not None,
         tool_forced=facts.tool is not None and facts.tool.forced,
         channel_kind=step.target.channel.kind,
+        flat_price=is_flat(step.target.row.price),
         must_stream=must_stream,
     )
     return classify(ended.seen, ended.reading, context, codes)
@@ -146,11 +150,11 @@ def judge(
 async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None) -> Answered:
     channel = step.target.channel
     codec = wires.codecs[channel.api]
+    job = replace(job, facts=step.target.facts or job.facts)
     wire = codec.encode(job, channel, step.target.sent_model, step.target.tool_sent_model)
     started = wires.clock.monotonic()
     call = Call(
         channel=channel,
-    job = replace(job, facts=step.target.facts or job.facts)
         wire=wire,
         body=spliced(job.body, (*wire.splices, *translations(job, step.target))),
         job=job,
@@ -174,10 +178,6 @@ async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None
     return ended
 
 
-async def _follow(wires: Wires, sent: Exchange, started: float, follower: Follower) -> Answered:
-    """Pass a stream on while it comes."""
-    first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
-    seen = await observe(follower, sent, wires.clock, started)
 def translations(job: Job, target: Target) -> tuple[Splice, ...]:
     """Give the changes to the caller's body that the target's contract asks for; in the tool's object, if there is."""
     tool = job.facts.tool
@@ -201,6 +201,10 @@ def compare(ended: Answered, facts: Facts, target: Target, intolerable: Collecti
         )
 
 
+async def _follow(wires: Wires, sent: Exchange, started: float, follower: Follower) -> Answered:
+    """Pass a stream on while it comes."""
+    first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
+    seen = await observe(follower, sent, wires.clock, started)
     return Answered(seen=seen, reading=follower.tally.reading(), stream=follower, first_byte_ms=first_byte_ms)
 
 

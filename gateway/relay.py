@@ -67,6 +67,24 @@ class Result:
     is_written: bool = False
 
 
+def refused_result(refusal: Refusal, record: Record) -> Result:
+    """Give what the client of a refused request gets."""
+    error = PublicError(
+        status=refusal.status,
+        type="invalid_request_error" if refusal.status < 500 else "server_error",
+        code=refusal.code,
+        param=refusal.param,
+        message=refusal.message,
+    )
+    return Result(
+        status=refusal.status,
+        record=record,
+        error=error,
+        may_retry=refusal.status in {429, 503},
+        retry_after_s=refusal.retry_after_s,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What the relay works with; ``main`` chooses."""
@@ -128,20 +146,7 @@ class Relay:
         header = header_of(job, table)
         record = unrouted(header, self._refusal_ending(refusal, job.started), refusal.excluded)
         await self._means.billing.settle(record)
-        error = PublicError(
-            status=refusal.status,
-            type="invalid_request_error" if refusal.status < 500 else "server_error",
-            code=refusal.code,
-            param=refusal.param,
-            message=refusal.message,
-        )
-        return Result(
-            status=refusal.status,
-            record=record,
-            error=error,
-            may_retry=refusal.status in {429, 503},
-            retry_after_s=refusal.retry_after_s,
-        )
+        return refused_result(refusal, record)
 
     async def _walk(self, story: Story) -> None:
         """THE attempt loop."""
@@ -190,12 +195,12 @@ class Relay:
             if story.outlet is not None:
                 ended.events = [*story.outlet.withdraw(), *(ended.stream.last if ended.stream else ())]
             ended.failure = judge(ended, story.job.facts, step, story.table.codes, must_stream=story.must_stream)
+            compare(ended, story.job.facts, step.target, story.intolerable)
             admitted.end(ended.failure)
             if attempt.attempt_id in story.begun:
                 story.attempts.append(story.row(attempt, ended))
         return ended
 
-            compare(ended, story.job.facts, step.target, story.intolerable)
     async def _send(self, story: Story, step: Try, attempt: Attempt) -> Answered:
         if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
             return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))

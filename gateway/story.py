@@ -64,11 +64,11 @@ class Story:
         return self.is_committed or (self.kept is not None and bool(self.kept.events))
 
     @property
-    @property
     def intolerable(self) -> Collection[str]:
         """The differences that make a result a failure: none once a part of it is with the client."""
         return () if self.is_committed else self.plan.route.intolerable
 
+    @property
     def must_stream(self) -> bool:
         """Whether an answer that is no stream cannot be given away: the head of one is out, or JSON is not taken."""
         asks = self.outlet is not None and not self.job.directives.takes_json
@@ -85,9 +85,9 @@ class Story:
         """Say of the last attempt that its target is asked again, when it is."""
         if step.pause_s is not None:
             self.attempts[-1] = replace(self.attempts[-1], action=SAME)
-
         elif self.attempts and self.attempts[-1].action == Action.STOP:  # an option that the next one's contract states
             self.attempts[-1] = replace(self.attempts[-1], action=Action.NEXT)
+
     def keep(self, ended: Answered) -> None:
         """Keep an answer for the client instead of the one before."""
         if self.kept is not None:
@@ -125,6 +125,7 @@ class Story:
     def row(self, attempt: Attempt, ended: Answered) -> AttemptRecord:
         """Give the record's row for an attempt that ended, or is seen so far."""
         seen, failure, target = ended.seen, ended.failure, attempt.target
+        outcome = failure.outcome if failure else Outcome.DELIVERED
         return AttemptRecord(
             n=len(self.attempts) + 1,
             attempt_id=attempt.attempt_id,
@@ -177,11 +178,11 @@ class Story:
             fault=failure.fault if failure else None,
             delivered=kept is not None and error is None and not self.presence.gone,
             previews=previews_of(kept.stream) if kept and kept.stream and self.is_streamed else None,
+            differences=kept.differences if kept else (),
         )
 
     @property
     def header(self) -> Header:
-            differences=kept.differences if kept else (),
         """Give what the record says before anything was decided."""
         return header_of(self.job, self.table)
 
