@@ -33,7 +33,8 @@ from gateway.core.types import (
 )
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
-from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Outlet, Senders
+from gateway.outlet import Outlet
+from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Senders
 from gateway.spool import Spool, SpoolFull, spliced
 from gateway.streaming import Follower, Note, is_event_stream, observe
 

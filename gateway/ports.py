@@ -3,7 +3,7 @@
 ``relay``, ``billing``, ``intake`` and ``web`` see these and never an adapter; ``main`` chooses the adapters.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,7 +14,6 @@ from gateway.core.health import Change, Health, News, TargetId
 from gateway.core.latency import Latencies
 from gateway.core.limits import Rate
 from gateway.core.money import Cost
-from gateway.core.record import Record
 from gateway.core.stream_events import Event, Heard
 from gateway.core.table import Api, Channel
 from gateway.core.types import (
@@ -30,7 +29,6 @@ from gateway.core.types import (
     RequestId,
     Wire,
 )
-from gateway.core.verdict import PublicError
 
 
 class Clock(Protocol):
@@ -371,50 +369,4 @@ class AnswerBody(Protocol):
 
     def close(self) -> None:
         """Give memory and files back; idempotent."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamHead:
-    """What goes before the first event of a stream: the waybill as far as it is written, and the upstream's headers."""
-
-    record: Record
-    upstream_headers: tuple[tuple[str, str], ...] = ()
-
-
-class Outlet(Protocol):
-    """The client's end of a stream: events go out whole and in order, and silence is filled.
-
-    It watches two clocks of its own: how long the first events may be held back, and how long a client may wait for any
-    byte at all. When either rings, or an event is sent, the stream is *committed*: no other target may answer. An event
-    that was given is closed here, whether or not anybody was there to read it.
-    """
-
-    @property
-    def committed(self) -> bool:
-        """Whether the head, or an event, has gone out."""
-        ...
-
-    def expect(self, head: Callable[[], StreamHead]) -> None:
-        """Say that an attempt is under way, whose ``head`` may go out from now on."""
-        ...
-
-    async def hold(self, event: AnswerBody) -> None:
-        """Take an event that says only that work began: it waits a while, in case the attempt fails."""
-        ...
-
-    async def send(self, event: AnswerBody) -> bool:
-        """Send an event, and before it what was held; whether the client was there until its last byte."""
-        ...
-
-    def withdraw(self) -> list[AnswerBody]:
-        """Say that the attempt is over: gives back what was held and has not gone out; no head goes out by itself."""
-        ...
-
-    async def finish(self, head: StreamHead, events: Sequence[AnswerBody]) -> None:
-        """Send the last events and end the stream."""
-        ...
-
-    async def fail(self, head: StreamHead, error: PublicError, sequence: int | None) -> None:
-        """End the stream with an error event, on which every SDK raises. ``sequence``: its number, if they have any."""
         ...

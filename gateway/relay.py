@@ -22,7 +22,8 @@ from gateway.core.walk import GiveUp, Tried, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
 from gateway.exchange import Answered, Presence, Wires, compare, exchange, follower_for, judge
-from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable, Outlet
+from gateway.outlet import Outlet
+from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable
 from gateway.roster import Admission, Roster
 from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
 from gateway.streaming import Follower

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core.policy import Plan, Target
+from gateway.core.purchase import cost_of, quote_of
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.resting import Resting
 from gateway.core.table import RouteTable
@@ -16,7 +17,8 @@ from gateway.core.verdict import PublicError, error_of, public_error
 from gateway.core.walk import SAME, Tried, Try, action_after
 from gateway.core.waybill import Ending, Header, Previews, pending, routed
 from gateway.exchange import Answered, Presence
-from gateway.ports import AttemptIntent, Clock, Job, Outlet, StreamHead
+from gateway.outlet import Outlet, StreamHead
+from gateway.ports import AttemptIntent, Clock, Job
 from gateway.streaming import Follower
 
 CLIENT_CLOSED_REQUEST = 499
@@ -120,6 +122,7 @@ class Story:
             region=channel.region,
             sent_model=attempt.target.sent_model,
             started=self.clock.now(),
+            quote=quote_of(attempt.target, self.job.facts, self.table),
         )
 
     def row(self, attempt: Attempt, ended: Answered) -> AttemptRecord:
@@ -144,6 +147,7 @@ class Story:
             action=action_after(self.plan.route, failure) if failure else None,
             upstream_request_id=seen.headers.get("x-request-id"),
             usage=ended.reading.usage if ended.reading else None,
+            cost=cost_of(target, self.job.facts, self.table, outcome, ended.reading),
         )
 
     def head(self, attempt: Attempt, follower: Follower) -> StreamHead:

@@ -8,14 +8,15 @@ upstream's error is told to whoever asks, not passed on. A client that left is n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.answer import AnswerSpool
 from gateway.core.sse import Piece, Splitter
 from gateway.core.stream_events import EventKind, Heard, Tally
 from gateway.core.types import Cause, Observation, Phase
-from gateway.ports import AnswerBody, Clock, Codec, Exchange, ExchangeBroken, Job, Outlet
+from gateway.outlet import Outlet
+from gateway.ports import AnswerBody, Clock, Codec, Exchange, ExchangeBroken, Job
 from gateway.spool import Spool, SpoolFull
 
 GRACE_S: Final = 0.1  # for an upstream to close its stream after the last event, so that the connection can be kept
@@ -68,16 +69,21 @@ class Follower:
         splitter = Splitter()
         async with asyncio.timeout(None) as grace:
             async for chunk in sent.chunks():
-                for piece in splitter.feed(chunk):
-                    await self._take(piece)
-                    if self.tally.is_over:
-                        return None
+                await self._take_all(splitter.feed(chunk))
+                if self.tally.is_over:
+                    return None
                 if self.tally.facts.is_ended and grace.when() is None:
                     grace.reschedule(asyncio.get_running_loop().time() + GRACE_S)
             unclosed = splitter.finish()
             if unclosed is not None:
                 await self._take_unclosed(unclosed)
         return None if self.tally.is_over else Cause.UNFINISHED
+
+    async def _take_all(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            await self._take(piece)
+            if self.tally.is_over:
+                return
 
     async def _take(self, piece: Piece) -> None:
         if self._event is None:

@@ -9,7 +9,8 @@ from gateway.core.table import RouteTable, Settings
 from gateway.core.types import Refusal, RequestId
 from gateway.exchange import Presence
 from gateway.intake import Incoming
-from gateway.ports import Clock, Events, Job, Outlet
+from gateway.outlet import Outlet
+from gateway.ports import Clock, Events, Job
 from gateway.relay import Refused, Result
 from gateway.web.health import State
 
@@ -31,6 +32,14 @@ class JobServer(Protocol):
 
     async def refuse(self, refused: Refused) -> Record:
         """Settle a request that never became a job."""
+        ...
+
+
+class KeptServer(Protocol):
+    """Serves what is asked about Responses that are kept."""
+
+    async def run(self, job: Job, presence: Presence) -> Result:
+        """Serve one job with a subject; expected failures are in the result."""
         ...
 
 
@@ -62,6 +71,7 @@ class Services:
     """
 
     relay: JobServer
+    kept: KeptServer
     intake: JobReader
     table: Callable[[], RouteTable]
     settings: Settings

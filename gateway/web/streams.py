@@ -19,7 +19,8 @@ from starlette.types import Send
 from gateway.core.types import JsonValue
 from gateway.core.verdict import PublicError
 from gateway.exchange import Presence
-from gateway.ports import AnswerBody, StreamHead
+from gateway.outlet import StreamHead
+from gateway.ports import AnswerBody
 from gateway.web.errors import error_fields
 from gateway.web.stamps import Headers, stamps, travelled
 
@@ -163,23 +164,26 @@ class ClientStream:
         return held
 
     async def _write(self, events: Sequence[AnswerBody], *, ends: bool = False) -> bool:
-        """Write events; the last piece of the stream says that it is the last."""
-        last: bytes | None = None
+        """Write events and close them; whether the client was there until the last byte."""
         try:
             await self._open()
-            for event in events:
-                async for piece in event.chunks():
-                    if self._presence.gone:
-                        return False
-                    if last is not None:
-                        await self._put(last)
-                    last = piece
-            if ends or last is not None:
-                await self._put(last or b"", more=not ends)
+            await self._put_all(_pieces(events), ends=ends)
         finally:
             for event in events:
                 event.close()
         return not self._presence.gone
+
+    async def _put_all(self, pieces: AsyncIterator[bytes], *, ends: bool) -> None:
+        """Write one piece after the other; the last one of the stream says that it is the last."""
+        last: bytes | None = None
+        async for piece in pieces:
+            if self._presence.gone:
+                return
+            if last is not None:
+                await self._put(last)
+            last = piece
+        if ends or last is not None:
+            await self._put(last or b"", more=not ends)
 
     async def _open(self) -> None:
         """Send the head, once."""
@@ -195,6 +199,12 @@ class ClientStream:
             return
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
         self._quiet_since = asyncio.get_running_loop().time()
+
+
+async def _pieces(events: Sequence[AnswerBody]) -> AsyncIterator[bytes]:
+    for event in events:
+        async for piece in event.chunks():
+            yield piece
 
 
 def error_event(head: StreamHead, error: PublicError, sequence: int | None) -> bytes:

@@ -38,7 +38,8 @@ from gateway.core.types import (
 )
 from gateway.exchange import Presence
 from gateway.intake.incoming import Incoming
-from gateway.ports import Job, Outlet
+from gateway.outlet import Outlet
+from gateway.ports import Job
 from gateway.relay import Refused, Result
 from gateway.web.admin import Control
 from gateway.web.app import build_app
@@ -253,6 +254,7 @@ class House:
         return build_app(
             Services(
                 relay=self.line,
+                kept=self.line,
                 intake=self.desk,
                 table=lambda: self.table,
                 settings=Settings(database="", server=ServerSettings(max_in_flight=self.max_in_flight)),
