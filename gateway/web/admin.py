@@ -136,11 +136,11 @@ def read_brake(body: bytes, now: datetime) -> Brake:
     if not document.keys() <= _BRAKE_KEYS:
         raise _bad("The body may have the keys state, until and reason.")
     state, reason = document.get("state"), document.get("reason")
-    if state not in set(BrakeState):
+    if not isinstance(state, str) or state not in set(BrakeState):
         raise _bad(f"The state must be one of {_STATES}.")
     if reason is not None and not (isinstance(reason, str) and len(reason) <= MOST_REASON_CHARS and _is_line(reason)):
         raise _bad(f"The reason must be one line of at most {MOST_REASON_CHARS} characters.")
-    return Brake(state=BrakeState(str(state)), until=_until(document.get("until"), now), reason=reason or None)
+    return Brake(state=BrakeState(state), until=_until(document.get("until"), now), reason=reason or None)
 
 
 def _until(value: JsonValue, now: datetime) -> datetime | None:
