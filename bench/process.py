@@ -94,4 +94,4 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
             found = re.search(r":(\d+)$", json.loads(first[0])["url"])
             assert found is not None
             return int(found[1])
-    raise RuntimeError(f"the gateway did not start; see {log.parent}")
+    raise RuntimeError(f"the gateway did not start:\n{(log.parent / 'stderr.txt').read_text('utf-8')}")
