@@ -50,7 +50,7 @@ async def gateway(upstream: FakeUpstream, tmp_path: Path) -> AsyncIterator[Runni
 
 
 def chat(gateway: RunningGateway, **options: object) -> ChatOpenAI:
-    return ChatOpenAI(  # type: ignore[call-arg]
+    return ChatOpenAI(
         model="chat",
         base_url=f"{gateway.url}/v1",
         api_key="sk-anything",  # type: ignore[arg-type]
