@@ -1,23 +1,21 @@
 """What an operator watches, counted as requests end and read when Prometheus asks.
 
 Rules. One update per finished request, from its record, so that a figure and the ledger never disagree; a few
-microseconds, no waiting. Labels are words of ours, of the routes file, or ``other``: nobody can make series by asking.
-What can be looked up (queues, places taken, how channels stand) is looked up at the scrape and costs nothing before.
+microseconds, no waiting and no lock: the counts are plain numbers, the library only writes them out. Labels are words
+of ours, of the routes file, or ``other``: nobody can make series by asking. What can be looked up (queues, places
+taken, how channels stand) is looked up at the scrape and costs nothing before.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeAlias
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway import __version__
@@ -28,6 +26,8 @@ from gateway.reload import ConfigStatus
 # Pictures take from a second to ten minutes; the gateway's own share is milliseconds unless a client uploads slowly.
 UPSTREAM_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600)
 GATEWAY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+Labels: TypeAlias = tuple[str, ...]
 
 NONE = "none"
 OTHER = "other"
@@ -53,86 +53,57 @@ class Gauges:
     config: Callable[[], ConfigStatus]
 
 
+@dataclass(slots=True)
+class _Times:
+    """A histogram: how many times fell below each bound (and above the last), and their sum in seconds."""
+
+    bounds: Sequence[float]
+    counts: list[int]
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one time."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Give the counts as Prometheus has them: each bound with all that fell below it."""
+        names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
 class Metrics:
-    """One instance counts for the process."""
+    """One instance counts for the process, on its event loop: hence plain numbers and no lock."""
 
     def __init__(self, table: Callable[[], RouteTable], gauges: Gauges) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge beside every counter, which says little
         self._table = table
+        self._requests: defaultdict[Labels, int] = defaultdict(int)
+        self._attempts: defaultdict[Labels, int] = defaultdict(int)
+        self._images: defaultdict[Labels, int] = defaultdict(int)
+        self._upstream: defaultdict[Labels, _Times] = defaultdict(lambda: _times(UPSTREAM_BUCKETS))
+        self._gateway: defaultdict[Labels, _Times] = defaultdict(lambda: _times(GATEWAY_BUCKETS))
         self._registry = CollectorRegistry(auto_describe=False)
-        self._requests = Counter(
-            "waybill_requests",
-            "Requests of the API that ended.",
-            ("endpoint", "model", "channel", "outcome"),
-            registry=self._registry,
-        )
-        self._attempts = Counter(
-            "waybill_attempts",
-            "Attempts that ended; failure_class none: delivered.",
-            ("channel", "failure_class"),
-            registry=self._registry,
-        )
-        self._images = Counter(
-            "waybill_images", "Pictures delivered.", ("endpoint", "channel"), registry=self._registry
-        )
-        self._upstream = Histogram(
-            "waybill_upstream_seconds",
-            "Time one attempt took.",
-            ("channel",),
-            buckets=UPSTREAM_BUCKETS,
-            registry=self._registry,
-        )
-        self._gateway = Histogram(
-            "waybill_gateway_seconds",
-            "Time of a request that was not an upstream's, the client's upload included.",
-            ("endpoint",),
-            buckets=GATEWAY_BUCKETS,
-            registry=self._registry,
-        )
+        self._registry.register(_Counted(self._counted))
         self._registry.register(_AtScrape(table, gauges))
         ProcessCollector(registry=self._registry)
-        # A child is looked up by its labels for every update otherwise, under a lock and with each label made text.
-        self._request_of: dict[tuple[str, str, str, str], Counter] = {}
-        self._attempt_of: dict[tuple[str, str], Counter] = {}
-        self._upstream_of: dict[str, Histogram] = {}
-        self._gateway_of: dict[str, Histogram] = {}
 
     def count(self, record: Record) -> None:
         """Count one request that has ended."""
-        endpoint = str(record.endpoint)
-        owner = record.owner
+        endpoint, owner = record.endpoint, record.owner
         channel = owner.channel if owner is not None else NONE
-        key = (endpoint, self._model(record), channel, outcome(record))
-        requests = self._request_of.get(key)
-        if requests is None:
-            requests = self._request_of[key] = self._requests.labels(*key)
-        requests.inc()
+        self._requests[endpoint, self._model(record), channel, outcome(record)] += 1
         for attempt in record.attempts:
             failure = attempt.failure
-            self._attempt(attempt.channel, failure.kind.value if failure is not None else NONE)
-            self._upstream_time(attempt.channel, attempt.duration_ms / 1000)
-        gateway = self._gateway_of.get(endpoint)
-        if gateway is None:
-            gateway = self._gateway_of[endpoint] = self._gateway.labels(endpoint)
-        gateway.observe(record.gateway_ms / 1000)
-        if record.result.images and record.result.delivery != NONE:
-            self._images.labels(endpoint, channel).inc(len(record.result.images))
+            self._attempts[attempt.channel, failure.kind if failure is not None else NONE] += 1
+            self._upstream[attempt.channel,].add(attempt.duration_ms / 1000)
+        self._gateway[endpoint,].add(record.gateway_ms / 1000)
+        result = record.result
+        if result.images and result.delivery != NONE:
+            self._images[endpoint, channel] += len(result.images)
 
     def exposition(self) -> bytes:
         """Give all figures in Prometheus' text format."""
         return generate_latest(self._registry)
-
-    def _attempt(self, channel: str, kind: str) -> None:
-        counter = self._attempt_of.get((channel, kind))
-        if counter is None:
-            counter = self._attempt_of[channel, kind] = self._attempts.labels(channel, kind)
-        counter.inc()
-
-    def _upstream_time(self, channel: str, seconds: float) -> None:
-        histogram = self._upstream_of.get(channel)
-        if histogram is None:
-            histogram = self._upstream_of[channel] = self._upstream.labels(channel)
-        histogram.observe(seconds)
 
     def _model(self, record: Record) -> str:
         """Give the route's name; words of callers are not labels."""
@@ -143,6 +114,28 @@ class Metrics:
         if name is None:
             return NONE
         return name if name in self._table().routes else OTHER
+
+    def _counted(self) -> Iterator[Metric]:
+        yield _counter(
+            "waybill_requests",
+            "Requests of the API that ended.",
+            ("endpoint", "model", "channel", "outcome"),
+            self._requests,
+        )
+        yield _counter(
+            "waybill_attempts",
+            "Attempts that ended; failure_class none: delivered.",
+            ("channel", "failure_class"),
+            self._attempts,
+        )
+        yield _counter("waybill_images", "Pictures delivered.", ("endpoint", "channel"), self._images)
+        yield _histogram("waybill_upstream_seconds", "Time one attempt took.", ("channel",), self._upstream)
+        yield _histogram(
+            "waybill_gateway_seconds",
+            "Time of a request that was not an upstream's, the client's upload included.",
+            ("endpoint",),
+            self._gateway,
+        )
 
 
 def outcome(record: Record) -> str:
@@ -159,6 +152,17 @@ def outcome(record: Record) -> str:
     if record.attempts:
         return "failed"
     return "refused" if status < 500 else "unserved"
+
+
+class _Counted(Collector):
+    """What was counted as requests ended."""
+
+    def __init__(self, give: Callable[[], Iterator[Metric]]) -> None:
+        self._give = give
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counts of this moment."""
+        yield from self._give()
 
 
 class _AtScrape(Collector):
@@ -235,11 +239,29 @@ class _AtScrape(Collector):
         yield reloads
 
 
+def _times(bounds: Sequence[float]) -> _Times:
+    return _Times(bounds, [0] * (len(bounds) + 1))
+
+
+def _counter(name: str, said: str, labels: Labels, counts: Mapping[Labels, int]) -> Metric:
+    family = CounterMetricFamily(name, said, labels=labels)
+    for words, count in counts.items():
+        family.add_metric(words, count)
+    return family
+
+
+def _histogram(name: str, said: str, labels: Labels, times: Mapping[Labels, _Times]) -> Metric:
+    family = HistogramMetricFamily(name, said, labels=labels)
+    for words, held in times.items():
+        family.add_metric(words, held.buckets(), held.total)
+    return family
+
+
 def _gauge(name: str, said: str, value: float) -> Metric:
     return GaugeMetricFamily(name, said, value=float(value))
 
 
-def _labelled(name: str, said: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+def _labelled(name: str, said: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Metric:
     family = GaugeMetricFamily(name, said, labels=labels)
     for words, value in values:
         family.add_metric(words, float(value))
