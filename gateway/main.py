@@ -23,6 +23,7 @@ from gateway.custody import Custody
 from gateway.exchange import Wires
 from gateway.gates import Gates
 from gateway.intake import Intake
+from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
 from gateway.ports import Clock
 from gateway.relay import Means, Relay
@@ -206,8 +207,10 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
             channels=held_back(gateway.config.table(), gateway.roster.view()),
         )
 
+    relay = Relay(means)
     return Services(
-        relay=Relay(means),
+        relay=relay,
+        kept=KeptResponses(means, relay),
         intake=Intake(gateway.spool, settings, prompt_key),
         table=gateway.config.table,
         settings=settings,

@@ -9,8 +9,8 @@ never send anything, and never wait longer than ``limits.WAIT_S`` for a place an
 """
 
 import asyncio
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from gateway.core.latency import size_class
 from gateway.core.limits import WAIT_S, busyness
 from gateway.core.policy import Target, rests
 from gateway.core.record import present, timestamp
-from gateway.core.resting import CHANNEL_LIMIT, Resting
+from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_LIMIT, CHANNEL_OFF, Resting
 from gateway.core.table import Channel, RouteTable
 from gateway.core.types import Facts, Failure, FailureClass, JsonObject
 from gateway.core.view import View
@@ -141,6 +141,22 @@ class Roster:
         if step.is_first:
             self._means.shared.earn()
         return Admission(self, target, size_class(facts), terms, self._now())
+
+    @asynccontextmanager
+    async def place(self, channel: Channel) -> AsyncIterator[Resting | None]:
+        """Hold a place at the one channel that can answer, also when it is drained; or give why it is not asked."""
+        brake = self.view().brake(channel.name)
+        if brake is not None and brake.state is BrakeState.OFF:
+            wait_s = BRAKE_RETRY_S if brake.until is None else (brake.until - self._means.clock.now()).total_seconds()
+            yield Resting(target=channel.name, reason=CHANNEL_OFF, back_in_s=wait_s)
+            return
+        if not await self._means.gates.enter(channel.name, channel.max_in_flight):
+            yield Resting(target=channel.name, reason=CHANNEL_LIMIT, back_in_s=WAIT_S)
+            return
+        try:
+            yield None
+        finally:
+            self._means.gates.leave(channel.name)
 
     def ended(self, target: Target, failure: Failure | None, terms: _Pass, size: str, started: float) -> None:
         """Learn from an attempt and free its place; ``Admission.end`` calls it, once."""

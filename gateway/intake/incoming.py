@@ -36,6 +36,7 @@ class Incoming:
     chunks: AsyncIterator[bytes]
     query: str = ""
     errand: Errand = Errand.CREATE  # on the Responses surface
+    subject: str | None = None  # the id of the kept Response it is about; then there is no body to read
 
 
 class Sink(Protocol):

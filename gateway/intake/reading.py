@@ -11,6 +11,7 @@ from gateway.core.table import BodyLimits, PromptPrivacy, Settings
 from gateway.core.types import BodyMap, Directives, Fault, Refusal, Surface
 from gateway.intake.content_type import BodyKind, read_content_type
 from gateway.intake.directives import read_directives, read_forwarded
+from gateway.intake.errand import read_errand
 from gateway.intake.facts import Asked, Privacy
 from gateway.intake.form_request import FormSink
 from gateway.intake.incoming import SLICE, Incoming, pump
@@ -44,6 +45,8 @@ class Intake:
 
     async def read(self, incoming: Incoming) -> Job | Refusal:
         """Read one request whole. Raises ``ClientGone`` when the client leaves before its body is whole."""
+        if incoming.subject is not None:
+            return read_errand(incoming, self._spool)
         head = _read_head(incoming)
         if isinstance(head, Refusal):
             return head

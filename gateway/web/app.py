@@ -22,15 +22,16 @@ from gateway.web.edge import Edge, settle_here
 from gateway.web.errors import MethodNotAllowed, ModelNotFound, NotOffered, UnknownUrl
 from gateway.web.health import alive, readiness
 from gateway.web.models import model_json, model_list
-from gateway.web.post import serve_post
+from gateway.web.post import serve
 from gateway.web.services import Services
+from gateway.web.states import wanted
 
 __all__ = ["Lifespan", "Services", "build_app"]
 
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 Page = Callable[[Scope], Awaitable[Answer]]
 
-POSTS: Mapping[str, Surface] = {f"/v1/{surface.value}": surface for surface in Surface}
+POSTS = frozenset(f"/v1/{surface.value}" for surface in Surface)
 READS = ("GET", "HEAD")
 METRICS = b"text/plain; version=1.0.0; charset=utf-8"
 
@@ -90,15 +91,15 @@ class _Dispatch:
     router: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        surface = POSTS.get(scope["path"]) if scope["type"] == "http" else None
-        if surface is None:
+        methods = wanted(scope["path"]) if scope["type"] == "http" else {}
+        if not methods:
             await self.router(scope, receive, send)
-        elif scope["method"] == "POST":
-            await serve_post(self.services, surface, scope, receive, send)
+        elif scope["method"] in methods:
+            await serve(self.services, methods[scope["method"]], scope, receive, send)
         elif _asks_for_websocket(scope):
             raise NotOffered(_NO_WEBSOCKET)
         else:
-            raise MethodNotAllowed(("POST",))
+            raise MethodNotAllowed(tuple(methods))
 
 
 def build_app(services: Services, control: Control | None = None, lifespan: Lifespan | None = None) -> ASGIApp:

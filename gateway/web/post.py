@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.core.record import Record
 from gateway.core.redact import header_value
-from gateway.core.types import Refusal, Surface
+from gateway.core.types import Refusal
 from gateway.exchange import Presence
 from gateway.intake import ClientGone, Incoming
 from gateway.ports import Job
@@ -21,17 +21,20 @@ from gateway.web.arrival import Upload, Visit, headers_of, visit_of
 from gateway.web.errors import envelope, ours, refused
 from gateway.web.services import Services
 from gateway.web.stamps import advice, stamps, travelled
+from gateway.web.states import Wanted
 from gateway.web.streams import ClientStream, Pace
 
 LEFT_EARLY = Refusal(status=499, code="client_gone", message="The client left before its request was whole.")
 _NO_ANSWER = ours(502, "upstream_unknown_outcome", "No answer was kept for this request.")
 
 
-async def serve_post(services: Services, surface: Surface, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one request of ``surface``."""
+async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request of the API."""
     visit = visit_of(scope)
     incoming = Incoming(
-        surface=surface,
+        surface=wanted.surface,
+        errand=wanted.errand,
+        subject=wanted.subject,
         request_id=visit.request_id,
         time=visit.time,
         started=visit.started,
@@ -42,22 +45,22 @@ async def serve_post(services: Services, surface: Surface, scope: Scope, receive
     try:
         read = await services.intake.read(incoming)
     except ClientGone:
-        await _settle(services, surface, visit, LEFT_EARLY)
+        await _settle(services, wanted, visit, LEFT_EARLY)
         return
     if isinstance(read, Refusal):
-        record = await _settle(services, surface, visit, read)
+        record = await _settle(services, wanted, visit, read)
         await respond_early(scope, receive, send, _refusal_answer(read, record))
         return
     await _run(services, read, receive, send, visit)
 
 
-async def _settle(services: Services, surface: Surface, visit: Visit, refusal: Refusal) -> Record:
+async def _settle(services: Services, wanted: Wanted, visit: Visit, refusal: Refusal) -> Record:
     record = await services.relay.refuse(
         Refused(
             request_id=visit.request_id,
             time=visit.time,
             started=visit.started,
-            endpoint=surface.value,
+            endpoint=wanted.endpoint,
             refusal=refusal,
         )
     )
@@ -79,7 +82,10 @@ async def _run(services: Services, job: Job, receive: Receive, send: Send, visit
         if stream is not None:
             beside.append(group.create_task(stream.pulse()))
         try:
-            result = await services.relay.run(job, presence, stream)
+            if job.subject is None:
+                result = await services.relay.run(job, presence, stream)
+            else:
+                result = await services.kept.run(job, presence)
             visit.settled = True
             if not result.is_written:
                 await _deliver(send, result, presence)
