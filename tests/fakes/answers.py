@@ -38,9 +38,14 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def image_answer(n: int = 1, width: int = 64, height: int = 64, noise: int = 0) -> bytes:
-    """Answer an images request with ``n`` different PNGs; ``noise=1`` makes them as large as pictures are."""
-    pictures = [png(width, height, seed=i, noise=bool(noise)) for i in range(n)]
+def image_answer(
+    n: int = 1, width: int = 64, height: int = 64, noise: int = 0, *, alpha: int = 0, said: JsonObject | None = None
+) -> bytes:
+    """Answer an images request with ``n`` different PNGs; ``noise=1`` makes them as large as pictures are.
+
+    ``alpha=1``: with transparency. ``said``: fields of the answer in place of those that would be true.
+    """
+    pictures = [png(width, height, seed=i, noise=bool(noise), alpha=bool(alpha)) for i in range(n)]
     document: JsonObject = {
         "created": 1_762_000_000,
         "background": "opaque",
@@ -49,6 +54,7 @@ def image_answer(n: int = 1, width: int = 64, height: int = 64, noise: int = 0) 
         "quality": "medium",
         "size": f"{width}x{height}",
         "usage": USAGE,
+        **(said or {}),
     }
     return json.dumps(document).encode()
 

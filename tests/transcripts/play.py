@@ -5,7 +5,7 @@ A transcript is lines; ``#`` starts a comment. Before the first ``>>`` come sett
     route: A, B                 the targets of the route ``pic`` (and of the text route ``chat``), in order
     max_attempts: 2             any key of a route
     on_failure: {timeout: next}
-    A: {timeouts: {idle: 1s}}   any keys of a channel
+    A: {timeouts: {idle: 1s}}   any keys of a channel; of its rows, those that are named
 
 Then, for each request::
 
@@ -20,6 +20,7 @@ Then, for each request::
     == absent x-retry-reason
     == asked A 1, B 1                       how often each upstream was asked: the truth about money
     == sent A GET /v1/responses/resp_1      what it was asked last
+    == got A {"model": "pic-A"}             the body it got last, byte for byte
 
 What an upstream does: ``image``, ``response``, ``response text``, ``error CODE``, ``STATUS [JSON]``, ``closed``, or a
 fault by its name in tests/fakes/script.py. ``events WORD, WORD ...; OPTION`` is a stream (tests/fakes/events.py). Of a
@@ -134,8 +135,9 @@ def routes_file(settings: dict[str, Any], upstreams: dict[str, FakeUpstream]) ->
             "rows": {
                 "pic": {"model": f"pic-{name}", "serves": ["images/generations", "images/edits"]},
                 "chat": {"model": f"chat-{name}", "serves": ["responses"]},
+                **settings.get(name, {}).get("rows", {}),
             },
-            **settings.get(name, {}),
+            **{key: value for key, value in settings.get(name, {}).items() if key != "rows"},
         }
         for name, upstream in upstreams.items()
     }
@@ -180,8 +182,10 @@ async def play_one(
     record = await gateway.record(answer.headers["x-request-id"]) if "/v1/" in exchange.path else {}
     asked = {name: upstream.count - before[name] for name, upstream in upstreams.items()}
     sent = [line for line in exchange.expects if line.startswith("sent ")]
+    got = [line for line in exchange.expects if line.startswith("got ")]
     wrong = [line for line in sent if line != f"sent {last_sent(line.split()[1], upstreams)}"]
-    others = (line for line in exchange.expects if line not in sent)
+    wrong += [line for line in got if line != f"got {last_body(line.split()[1], upstreams)}"]
+    others = (line for line in exchange.expects if line not in (*sent, *got))
     wrong += [line for expected in others for line in check(expected, answer, record, asked)]
     assert not wrong, "\n".join([*wrong, answer.text[:2000], json.dumps(record, indent=1)])
 
@@ -190,6 +194,11 @@ def last_sent(name: str, upstreams: dict[str, FakeUpstream]) -> str:
     """Say what an upstream was asked last: its name, method, path and query."""
     last = upstreams[name].requests[-1]
     return f"{name} {last.method} {last.path}{'?' if last.query else ''}{last.query}"
+
+
+def last_body(name: str, upstreams: dict[str, FakeUpstream]) -> str:
+    """Give an upstream's name and the body that it got last."""
+    return f"{name} {upstreams[name].requests[-1].body.decode()}"
 
 
 def check(expected: str, answer: httpx2.Response, record: dict[str, Any], asked: dict[str, int]) -> Iterator[str]:
