@@ -36,6 +36,7 @@ from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.shared_local import SharedLocal
+from gateway.tracing import Traced
 from gateway.upstream import Upstream
 from gateway.web.admin import Control
 from gateway.web.app import build_app
@@ -185,7 +186,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
     codec = OpenAICodec()
     wires = Wires(
         codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
-        senders={Api.OPENAI: gateway.upstream, Api.SANDBOX: gateway.sandbox},
+        senders={Api.OPENAI: Traced(gateway.upstream, _new_span_id), Api.SANDBOX: gateway.sandbox},
         spool=gateway.spool,
         clock=clock,
     )
@@ -255,6 +256,11 @@ def _roster(config: Reloader, gates: Gates, clock: Clock, brakes: SqlBrakes, eve
 
 def _new_id(prefix: str, clock: Clock) -> str:
     return new_id(prefix, int(clock.now().timestamp() * 1000), secrets.token_bytes(RANDOM_BYTES))
+
+
+def _new_span_id() -> str:
+    """Give the id of a span: 64 random bits, not all of them zero."""
+    return f"{secrets.randbits(64) or 1:016x}"
 
 
 def _prompt_key(path: Path) -> bytes:

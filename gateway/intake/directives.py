@@ -1,13 +1,14 @@
 """What a caller's headers ask of the gateway, and which of them travel on.
 
-Rules: a directive that cannot be followed is refused, never dropped; only two headers of a caller ever travel. Must
-never read a credential.
+Rules: a directive that cannot be followed is refused, never dropped; only three headers of a caller ever travel, the
+third, ``traceparent``, when it is one. Must never read a credential.
 """
 
 import re
 from collections.abc import Mapping
 
 from gateway.core.fields import bad_value, unsupported
+from gateway.core.traceparent import continued
 from gateway.core.types import Directives, Refusal
 
 MAX_TAGS = 16
@@ -56,8 +57,9 @@ def _tags(text: str) -> tuple[tuple[str, str], ...] | Refusal:
 
 def read_forwarded(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...] | Refusal:
     """Give the caller's headers that travel to the upstream."""
+    trace = continued(headers.get("traceparent", ""))
     found = tuple((name, headers[name]) for name in FORWARDED if name in headers)
     for name, value in found:
         if not _PRINTABLE.fullmatch(value):
             return bad_value(name, "must be printable ASCII of at most 512 characters.")
-    return found
+    return found if trace is None else (*found, ("traceparent", trace))

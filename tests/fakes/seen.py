@@ -22,7 +22,7 @@ _KNOWN_PATHS = ("/v1/images/generations", "/v1/images/edits", "/v1/responses")
 _MAY_TRAVEL = frozenset(
     {
         *("host", "content-length", "content-type", "accept", "accept-encoding", "user-agent", "connection"),
-        *("authorization", "openai-beta", "x-client-request-id"),
+        *("authorization", "openai-beta", "x-client-request-id", "traceparent"),
     }
 )
 
