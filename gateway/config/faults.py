@@ -10,6 +10,7 @@ from gateway.config.contract_blocks import ContractBlock
 from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mistake, listed, mistake, nearest, quoted, suggestion
 from gateway.config.model import TargetBlock
 from gateway.config.nodes import Found, Node, Scalar, find, is_null
+from gateway.config.price_blocks import PriceBlock
 from gateway.config.route_blocks import ActionBlock, UseBlock
 
 _INNER = frozenset({"properties", "enum", "items", "additionalProperties"})  # of a schema that says what lies below
@@ -27,6 +28,7 @@ _WORD_OR_BLOCK: Mapping[str, str] = {
     TargetBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
     UseBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
     ContractBlock.__name__: "must be a contract's name, or {extends: NAME, FIELD: VALUE}",
+    PriceBlock.__name__: "must be the name of a price, or a block with a unit",
     ActionBlock.__name__: "must be next or stop, or {action: same, times: N}",
 }
 _MISSING: Mapping[str, str] = {

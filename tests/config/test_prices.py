@@ -1,15 +1,18 @@
 """The catalog of prices, and prices written out in a row."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from gateway.config import Loaded, load
 from gateway.config.catalog import CatalogBroken, shipped
 from gateway.config.price_blocks import PriceBlock
 from gateway.config.prices import Prices, prices, read_prices
-from gateway.core.prices import ImagePrice, Item, MatrixPrice, PriceUnit, ReportedPrice, RequestPrice, TokenPrice
+from gateway.core.prices import ImagePrice, Item, MatrixPrice, Price, PriceUnit, ReportedPrice, RequestPrice, TokenPrice
 from gateway.core.types import JsonObject, JsonValue
+from tests.config.files import good, lines, with_row
 from tests.core import priced
 
 SAMPLE = """\
@@ -154,3 +157,48 @@ def test_a_price_with_two_units_or_none_is_a_clear_mistake(block: JsonObject, sa
 def test_an_amount_is_what_was_written(amount: float | str) -> None:
     block = PriceBlock.model_validate({"unit": "per_image", "amount": amount})
     assert block.amount == Fraction(str(amount))
+
+
+def price_in_the_file(path: Path, written: str) -> Price | None:
+    table = good(path, with_row(f"price: {written}")).table
+    return table.channels["direct"].rows["gpt-image-2"].price
+
+
+def test_a_row_of_the_file_names_a_price_or_writes_one_out(tmp_path: Path) -> None:
+    listed = price_in_the_file(tmp_path, "openai/gpt-image-2")
+    assert listed == prices().by_name["openai/gpt-image-2"]
+    own = price_in_the_file(tmp_path, "{unit: per_request, amount: 0.03, currency: USD}")
+    assert own == RequestPrice(id="row:direct/gpt-image-2", currency="USD", amount=Fraction(30_000))
+    assert price_in_the_file(tmp_path, "null") is None
+    assert price_in_the_file(tmp_path, "'${PRICE:-openai/gpt-image-2}'") == listed
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("openai/gpt-image-9", "price: there is no price 'openai/gpt-image-9' in the catalog; did you"),
+        ("{catalog: openai/gpt}", "price.catalog: there is no price 'openai/gpt' in the catalog"),
+        ("{unit: tokens, input: 1, output: 2, token_table: gpt-image-3}", "price.token_table: there is no token table"),
+        ("{unit: per_request, amount: 1, matrix: {1K: {low: 1}}}", "price: has the unit per_request, to which"),
+        ("{unit: per_request, unit: tokens, amount: 1}", "price.unit: 'unit' is given twice"),
+        ("{unit: per_picture, amount: 1}", "price.unit: 'per_picture' is not known here"),
+        ("{unit: per_request, amount: -1}", "price.amount: must be an amount of at least 0"),
+        ("{unit: per_request, amuont: 1}", "price.amuont: is not a key here; did you mean 'amount'?"),
+        ("[openai/gpt-image-2]", "price: must be the name of a price, or a block with a unit"),
+        ("5", "price: must be the name of a price, or a block with a unit"),
+    ],
+)
+def test_a_bad_price_of_the_file_is_said_at_its_place(tmp_path: Path, written: str, said: str) -> None:
+    found = lines(tmp_path, with_row(f"price: {written}"))
+    assert any(
+        line.startswith("routes.yaml:9:") and f": channels.direct.rows.gpt-image-2.{said}" in line for line in found
+    )
+
+
+def test_every_row_of_the_shipped_file_has_a_price(tmp_path: Path) -> None:
+    loaded = load(Path(__file__).parents[2] / "routes.yaml", env={}, data_dir=tmp_path, sandbox_allowed=True)
+    assert isinstance(loaded, Loaded)
+    rows = [row for channel in loaded.table.channels.values() for row in channel.rows.values()]
+    assert all(row.price is not None for row in rows)
+    sandbox = loaded.table.channels["sandbox"].rows.values()
+    assert {row.price.amount for row in sandbox if isinstance(row.price, RequestPrice)} == {0}

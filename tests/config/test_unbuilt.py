@@ -14,7 +14,6 @@ REFUSED = {
     "storage.asset_ttl": with_top("storage: {asset_ttl: 30d}"),
     "storage.asset_max": with_top("storage: {asset_max: 20GB}"),
     "channels.*.api": with_channel("api: azure"),
-    "channels.*.rows.*.price": with_row("price: openai/gpt-image-2"),
     "channels.*.rows.*.require": with_row("require: {stream: true}"),
     "routes.*.policy": with_route("policy: cheapest"),
     "routes.*.when.*.if.key": with_route("when: [{if: {key: app, n: 1}, use: [direct]}]"),
