@@ -19,9 +19,10 @@ from gateway.codecs import sandbox as answers
 from gateway.codecs import sandbox_events as events
 from gateway.codecs.sandbox_events import Moment
 from gateway.core.sandbox import Mishap, Script, Shape, script, shape
-from gateway.core.types import Cause, ErrorBody, Facts, ImageFacts, InputFacts, JsonObject, Phase
+from gateway.core.types import Cause, Errand, ErrorBody, Facts, ImageFacts, InputFacts, JsonObject, Phase
 from gateway.drawing import Poster, draw_with_previews
 from gateway.ports import Broken, Call, ExchangeBroken
+from gateway.shelf import Shelf
 
 CHUNK = 64 * 1024
 
@@ -31,11 +32,16 @@ class Sandbox:
 
     def __init__(self, drawers: int = 2) -> None:
         self._threads = ThreadPoolExecutor(max_workers=drawers, thread_name_prefix="sandbox")
+        self._shelf = Shelf()
 
     async def send(self, call: Call) -> "SandboxExchange | SandboxStream | Broken":
         """Wait, fail or draw as the prompt says. Past ``give_up_at`` the call is broken by its ``overdue`` cause."""
         begun = time.monotonic()
         told = script(call.job.prompt)
+        errand = call.job.facts.errand
+        if errand is not Errand.CREATE:
+            known = self._shelf.answer(errand, call.job.subject, _turn(call, told.prompt))
+            return SandboxExchange(known, processing_ms=0)
         try:
             async with asyncio.timeout_at(call.give_up_at):
                 if not call.job.facts.stream or told.fail not in (None, Mishap.CUT):
@@ -59,11 +65,17 @@ class Sandbox:
         if told.fail is not None and told.fail is not Mishap.CUT:
             return Made(answer=answers.failure(told.fail, turn))
         if not facts.surface.is_images and facts.tool is None:
-            return Made(answer=answers.text_response(turn))
+            return self._remembered(Made(answer=answers.text_response(turn)), turn)
         asked = shape(facts)
         if not isinstance(asked, Shape):
             return Made(answer=answers.error(400, asked))
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _drawn, asked, turn)
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, _drawn, asked, turn)
+        return self._remembered(made, turn)
+
+    def _remembered(self, made: "Made", turn: answers.Turn) -> "Made":
+        if not turn.facts.surface.is_images:
+            self._shelf.put(made.answer, turn.prompt)
+        return made
 
     def close(self) -> None:
         """Let the threads go. A drawing that has begun ends by itself; one that waits is dropped."""

@@ -219,7 +219,7 @@ def _tool_echo(turn: Turn) -> JsonObject:
 
 
 def _text_usage(prompt: str, text: str) -> JsonObject:
-    text_in, text_out = _text_tokens(prompt), _text_tokens(text)
+    text_in, text_out = text_tokens(prompt), text_tokens(text)
     return {
         "input_tokens": text_in,
         "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
@@ -232,7 +232,7 @@ def _text_usage(prompt: str, text: str) -> JsonObject:
 def _image_usage(shape: Shape, turn: Turn) -> JsonObject:
     facts = turn.facts
     given = [item.image for item in (*facts.inputs, facts.mask, facts.markup) if item is not None]
-    text_in = _text_tokens(turn.prompt)
+    text_in = text_tokens(turn.prompt)
     image_in = sum(_patches(image.width, image.height) for image in given if image is not None)
     out = shape.n * picture_tokens(shape.width, shape.height, shape.quality)
     return {
@@ -255,7 +255,8 @@ def _patches(width: int | None, height: int | None) -> int:
     return min(1536, -(-(width or 512) // 32) * -(-(height or 512) // 32))
 
 
-def _text_tokens(text: str) -> int:
+def text_tokens(text: str) -> int:
+    """Count the tokens of a text: one for four characters."""
     return max(1, -(-len(text) // 4))
 
 
