@@ -135,8 +135,9 @@ class Speaker:
 
     def _of_turn(self, name: str) -> JsonObject:
         number, self._number = self._number, self._number + 1
-        ended = {**self._turn["completed"], "type": f"response.{name}"}  # incomplete, cancelled: all but the status
-        return {**self._turn.get(name, ended), "sequence_number": number}
+        kind = "completed" if name == "finished" else name
+        ended = {**self._turn["completed"], "type": f"response.{kind}"}  # incomplete, cancelled: all but the status
+        return {**self._turn.get(kind, ended), "sequence_number": number}
 
     def _error(self, form: str, code: str) -> JsonObject:
         words = _error_words(code)
@@ -166,8 +167,8 @@ def told(text: str) -> Script:
     """Give the script of ``WORD, WORD ... [; OPTION, OPTION ...]``.
 
     Words: partial, completed, edit_partial, edit_completed (also ``half``, ``blank``, ``unnamed``, ``64MB``); turn,
-    text; any event of a turn by its name after ``response.``; error, flat or failed with a code; comment, bom, done,
-    junk, retry; pause S. Options: slice N; crlf, cr, mixed; cut, reset, stall, open.
+    text; any event of a turn by its name after ``response.`` (finished for completed); error, flat or failed with a
+    code; comment, bom, done, junk, retry; pause S. Options: slice N; crlf, cr, mixed; cut, reset, stall, open.
     """
     words, _, rest = text.partition(";")
     options = [option.strip().split(" ") for option in rest.split(",") if option.strip()]

@@ -127,6 +127,7 @@ class Desk:
     seen: list[Incoming] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     verdict: Refusal | None = None
+    stream: bool = False
     spooled: list[Kept] = field(default_factory=list)
 
     async def read(self, incoming: Incoming) -> Job | Refusal:
@@ -145,7 +146,7 @@ class Desk:
             request_id=incoming.request_id,
             time=incoming.time,
             started=incoming.started,
-            facts=Facts(surface=incoming.surface, asked_model="gpt-image-2"),
+            facts=Facts(surface=incoming.surface, asked_model="gpt-image-2", stream=self.stream),
             directives=Directives(),
             body=body,
             body_map=BodyMap(content_type="application/json", length=body.length, model=None, insert_at=1),
@@ -169,11 +170,14 @@ class Line:
     serve: Serve = deliver
     jobs: list[Job] = field(default_factory=list)
     presences: list[Presence] = field(default_factory=list)
+    outlets: list[Outlet] = field(default_factory=list)
     refusals: list[Refused] = field(default_factory=list)
 
     async def run(self, job: Job, presence: Presence, outlet: Outlet | None = None) -> Result:
         self.jobs.append(job)
         self.presences.append(presence)
+        if outlet is not None:
+            self.outlets.append(outlet)
         return await self.serve(job, presence)
 
     async def refuse(self, refused: Refused) -> Record:
