@@ -41,7 +41,7 @@ def command_line(names: Iterable[str] = COMMANDS) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(options)
+    app.callback()(before_any_command)
     for name in names:
         command = getattr(import_module(COMMANDS[name]), name)
         if isinstance(command, typer.Typer):
@@ -57,7 +57,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def options(
+def before_any_command(
     *,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")

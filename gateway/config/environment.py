@@ -2,8 +2,7 @@
 
 ``current`` is the one place, beside the launcher, that looks at the process's environment; everyone else is given a
 mapping. A variable set to the empty string counts as unset. ``WAYBILL_API_KEY_FILE`` names a file that holds the key.
-A file that should hold the operator's key and is empty is a mistake: it would leave a door open that was meant to be
-locked.
+An empty file of ``WAYBILL_ADMIN_KEY_FILE`` is a mistake: it would leave a door open that was meant to be locked.
 """
 
 import os

@@ -1,6 +1,9 @@
 """Who can reach an address; said of its text alone, no name is looked up."""
 
 import ipaddress
+from typing import Final
+
+FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")  # a proxy was between
 
 
 def is_loopback(host: str) -> bool:

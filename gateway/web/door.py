@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from gateway.core.netguard import is_loopback
+from gateway.core.netguard import FORWARDED, is_loopback
 from gateway.core.table import Secret
 from gateway.web.arrival import headers_of
 from gateway.web.errors import OperatorError
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _OWN_FETCHES = (None, "same-origin", "none")
 
 _NO_KEY = "This call needs the operator's key: Authorization: Bearer and the value of WAYBILL_ADMIN_KEY."
@@ -68,7 +67,7 @@ def _is_from_here(scope: Scope, headers: Mapping[str, str]) -> bool:
         client is not None
         and is_loopback(client[0])
         and is_loopback(_name_of(host))
-        and not any(name in headers for name in _FORWARDED)
+        and not any(name in headers for name in FORWARDED)
         and headers.get("sec-fetch-site") in _OWN_FETCHES
         and headers.get("origin") in (None, f"http://{host}", f"https://{host}")
     )
