@@ -1,6 +1,7 @@
 """SIGTERM: what has begun is finished, streams too; what cannot be is settled as interrupted; the exit code is 0."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -131,6 +132,34 @@ async def test_a_second_signal_is_faster(tmp_path: Path) -> None:
     [row] = all_.ledger()
     assert (row.state.value, row.attempts[0].detail) == ("done", "interrupted")
     assert len(all_.named("server.cut")) == 1
+
+
+async def test_a_stream_that_cannot_be_finished_ends_with_an_error_event(tmp_path: Path) -> None:
+    stuck = stream(event(picture_event("partial_image", 0)), finished=False, stalls=True)
+    async with house(tmp_path, FakeUpstream(default=stuck, key="sk-A"), "--grace", "0.5") as all_:
+        body = {**GENERATION, "stream": True, "partial_images": 1}
+        asked = asyncio.ensure_future(all_.ask("images/generations", body))
+        await all_.upstream.counted(1)
+        await asyncio.sleep(0.3)
+        all_.server.signal(signal.SIGTERM)
+        assert await all_.ended(5) == 0
+        answer = await asked
+    last = json.loads(answer.text.strip().rsplit("data: ", 1)[1])
+    assert (answer.status_code, last["type"]) == (200, "error")
+    assert "image_generation.partial_image" in answer.text
+    [row] = all_.ledger()
+    assert (row.state.value, row.attempts[0].outcome, row.attempts[0].detail) == ("done", "unknown", "interrupted")
+
+
+async def test_requests_that_are_refused_at_the_edge_are_in_the_ledger_when_they_are_answered(tmp_path: Path) -> None:
+    async with house(tmp_path, FakeUpstream(key="sk-A")) as all_:
+        for path, status in (("models", 200), ("chat/completions", 404), ("responses", 405), ("nothing", 404)):
+            answer = await all_.client.get(f"{all_.server.url}/v1/{path}")
+            assert answer.status_code == status
+            row = all_.ledger()[0]
+            assert (row.request_id, row.status, row.state.value) == (answer.headers["x-request-id"], status, "done")
+        await all_.client.get(f"{all_.server.url}/nothing")
+        assert len(all_.ledger()) == 4
 
 
 async def test_who_still_uploads_is_told_to_come_back(tmp_path: Path) -> None:
