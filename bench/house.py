@@ -98,7 +98,7 @@ async def probe(gateway: Watched, until: "asyncio.Future[int]") -> list[tuple[fl
         waited_s = gateway.waited_s() + asker.waited_s() - waited_s
         delays.append((took_s * 1000, max(0.0, took_s - waited_s) * 1000))
         await asyncio.sleep(max(0.0, PROBE_EVERY_S - took_s))
-    line.close()
+    await line.close()
     return delays
 
 
@@ -117,8 +117,8 @@ async def waiting(gateway: Watched, upstream: Watched, count: int) -> list[Figur
         await asyncio.sleep(0.05)
     grown = gateway.rss_bytes() - before
     await asking
-    for line in lines:
-        line.close()
+    for line in (counter, *lines):
+        await line.close()
     note = f"of it {(connected - before) / count / 1000:.1f} for the client's connection"
     return [
         Figure(name=f"{count:,} waiting requests", value=grown / count / 1000, unit="kB each", ceiling=60, note=note)

@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,8 +48,10 @@ class Connection:
             raise RuntimeError(f"{head.decode()}{body[:2000].decode(errors='replace')}")
         return body
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 async def run(port: int, request: bytes, *, connections: int, times: int) -> float:
@@ -66,7 +69,7 @@ async def run(port: int, request: bytes, *, connections: int, times: int) -> flo
             group.create_task(work(line))
     took_s = time.perf_counter() - started
     for line in lines:
-        line.close()
+        await line.close()
     return took_s
 
 
@@ -78,7 +81,7 @@ async def _fetch(port: int, model: str, times: int) -> list[float]:
         await line.ask(generation(model))
         took.append(time.perf_counter() - started)
         await asyncio.sleep(0.05)
-    line.close()
+    await line.close()
     return took
 
 
