@@ -258,7 +258,7 @@ def test_every_response_header_is_described() -> None:
 
 def test_the_readme_tells_the_stamps_of_this_version() -> None:
     named = first_cells(page("README.md").partition("## What the headers tell")[2].partition("\n## ")[0])
-    assert named == response_headers() - {"allow", "openai-processing-ms", "openai-version"}
+    assert named == response_headers() - {"allow", "openai-processing-ms", "openai-version", "x-accel-buffering"}
 
 
 # --- the record
@@ -332,7 +332,15 @@ FULL = Record(
     request_id=RequestId("req_0"),
     endpoint="responses",
     stream=True,
-    result=ResultRecord(status=200, delivery="url", response_id="resp", images=(PICTURE,), code="c"),
+    result=ResultRecord(
+        status=200,
+        delivery="url",
+        response_id="resp",
+        images=(PICTURE,),
+        partial_images_received=1,
+        partial_images_sent=1,
+        code="c",
+    ),
     latency_ms=2,
     upstream_ms=1,
     config_version="0",
