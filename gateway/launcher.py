@@ -17,6 +17,7 @@ from gateway import __version__
 from gateway.config import Loaded, find_routes, load
 from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
+from gateway.core.retirement import retiring
 from gateway.core.table import Secret
 from gateway.main import Gateway, Operator, SystemClock, build
 from gateway.reload import Read
@@ -90,6 +91,7 @@ def _serve(loaded: Loaded, operator: Operator, options: ServeOptions, listener: 
     except OSError as error:
         _say(f"waybill: cannot use the data directory {options.data_dir}: {error.strerror or error}")
         return EXIT_UNAVAILABLE
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop listens to it: it must not end the process
     url = _url(listener)
     _banner(gateway, options, url)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -148,10 +150,14 @@ def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
     _say(f"  API       {url}/v1")
     _say(f"  config    {loaded.path} ({loaded.table.version})")
     _say(f"  data      {options.data_dir.absolute()}")
+    if options.admin_key is None:
+        _say("  operator  this machine, without a key: set WAYBILL_ADMIN_KEY when a proxy forwards to this address")
     for line in channel_lines(loaded):
         _say(f"  channel   {line}")
     for line in sleeping_routes(loaded):
         _say(f"  route     {line}")
+    for row in retiring(loaded.table, SystemClock().now().date()):
+        _say(f"  model     {row.sentence}")
     if gateway.interrupted:
         _say(f"  ledger    {gateway.interrupted} request(s) of an earlier run were interrupted; see `waybill logs`")
 

@@ -4,6 +4,8 @@ Offline: nothing is sent and no ledger is opened. Exit 0 when the file is good (
 a matter of keys, and the table says so), 2 when it has mistakes or cannot be read.
 """
 
+from datetime import UTC, date, datetime
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +17,7 @@ from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
 from gateway.cli.wording import about, reason, surfaces
 from gateway.config import Loaded, Mistake
+from gateway.core.retirement import retiring
 from gateway.core.table import Channel, Route, RouteTable, Row
 from gateway.core.types import JsonObject
 
@@ -46,6 +49,13 @@ def _show(loaded: Loaded, screen: Console) -> None:
     if not any(target.unusable is None for route in table.routes.values() for target in route.targets):
         screen.print()
         screen.print(words("No route has a target that is ready: every request would be answered 503.", WARN))
+    for row in retiring(table, _today()):
+        screen.print()
+        screen.print(words(row.sentence, WARN))
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _rows(table: RouteTable, *, wide: bool) -> Table:
@@ -127,6 +137,10 @@ def _loaded_json(loaded: Loaded) -> JsonObject:
         "version": table.version,
         "channels": [_channel_json(channel) for channel in table.channels.values()],
         "routes": [_route_json(route) for route in table.routes.values()],
+        "retiring": [
+            {"target": row.target, "model": row.model, "retired_on": row.retired_on.isoformat(), "over": row.is_over}
+            for row in retiring(table, _today())
+        ],
     }
 
 
@@ -139,8 +153,13 @@ def _channel_json(channel: Channel) -> JsonObject:
         "host": channel.host or None,
         "ready": channel.unready is None,
         "unready": channel.unready,
-        "rows": [{"name": row.name, "model": row.model, "serves": sorted(row.serves)} for row in channel.rows.values()],
+        "rows": [_row_json(row) for row in channel.rows.values()],
     }
+
+
+def _row_json(row: Row) -> JsonObject:
+    contract = {"contract": row.contract.name, "mode": row.contract.mode}
+    return {"name": row.name, "model": row.model, "serves": sorted(row.serves), **contract}
 
 
 def _route_json(route: Route) -> JsonObject:

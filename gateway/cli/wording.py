@@ -29,4 +29,6 @@ def reason(word: str, channel: Channel | None) -> str:
     """Say why a target is out; a word that is not known is said as it is."""
     if word == "no_credentials" and channel is not None and channel.unready is not None:
         return channel.unready
+    if word.startswith("contract:"):
+        return f"its contract forbids what the request says of {word.partition(':')[2]}"
     return _REASONS.get(word, word.replace("_", " "))

@@ -155,7 +155,7 @@ def _with_tool(facts: Facts, fields: Fields, inline: InlineFacts) -> Facts:
     if not found or fields.refusal is not None:
         return facts
     forced = _is_forced(fields.value("tool_choice"), tools)
-    return replace(facts, tool=ToolFacts(asked_model=models.pop(), forced=forced))
+    return replace(facts, tool=ToolFacts(asked_model=models.pop(), forced=forced, index=found[0][0]))
 
 
 def _is_forced(choice: JsonValue, tools: Sequence[JsonObject]) -> bool:

@@ -1,7 +1,7 @@
 """The models a client may ask for: the routes that have at least one usable target.
 
 Rules: what is listed can be asked for now; a route whose every target lacks credentials is not listed. A model is owned
-by the owner of its first usable target, the one that is tried first.
+by the owner of its first usable target, the one that is tried first, and its contract is that target's.
 """
 
 from gateway.core.table import Route, RouteTable
@@ -22,10 +22,16 @@ def model_json(table: RouteTable, route: Route) -> JsonObject | None:
     if not usable:
         return None
     serves = frozenset[Surface]().union(*(table.channels[target.channel].rows[target.row].serves for target in usable))
+    contract = table.channels[usable[0].channel].rows[usable[0].row].contract
+    retires_on = contract.retired_on
     return {
         "id": route.name,
         "object": "model",
         "created": CREATED,
         "owned_by": table.channels[usable[0].channel].owner,
-        "waybill": {"surfaces": [surface.value for surface in Surface if surface in serves]},
+        "waybill": {
+            "surfaces": [surface.value for surface in Surface if surface in serves],
+            "contract": contract.name,
+            "retires_on": None if retires_on is None else retires_on.isoformat(),
+        },
     }

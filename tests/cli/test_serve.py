@@ -35,7 +35,7 @@ def test_an_empty_directory_serves_a_picture_and_logs_it(bare: Program) -> None:
         assert bare.run("health", "--url", url).code == 0
         request = urllib.request.Request(  # noqa: S310 - our own server
             f"{url}/v1/images/generations",
-            data=json.dumps({"model": "gpt-image-2", "prompt": "a fox", "size": "256x256"}).encode(),
+            data=json.dumps({"model": "gpt-image-2", "prompt": "a fox", "size": "1024x640"}).encode(),
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - same
@@ -45,7 +45,7 @@ def test_an_empty_directory_serves_a_picture_and_logs_it(bare: Program) -> None:
         logged = bare.run("logs", "--json", "--data-dir", "d")
         record = json.loads(logged.out)
         assert (record["request_id"], record["route_owner"]) == (request_id, "sandbox")
-        assert "256x256 png" in bare.run("logs", "--data-dir", "d").out
+        assert "1024x640 png" in bare.run("logs", "--data-dir", "d").out
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
 

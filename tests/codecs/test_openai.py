@@ -186,8 +186,8 @@ def test_pictures_are_matched_by_their_place() -> None:
 
 
 def test_what_the_answer_says_of_its_pictures_is_read_as_it_is_said() -> None:
-    details = {"text_tokens": 9, "image_tokens": 191}
-    usage = {"output_tokens": 200, "output_tokens_details": details}
+    details: JsonObject = {"text_tokens": 9, "image_tokens": 191}
+    usage: JsonObject = {"output_tokens": 200, "output_tokens_details": details}
     said = {"size": "auto", "quality": "low", "output_format": "webp"}
     reading = read({"data": [{"url": "https://x"}], "usage": usage, **said})
     assert (reading.size, reading.quality, reading.output_format, reading.image_tokens) == ("auto", "low", "webp", 191)

@@ -1,11 +1,15 @@
 """Which targets a request may try, and why the others may not."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.config.contracts import legacy
 from gateway.core.policy import Plan, Target, patience_for, plan
 from gateway.core.table import Route, RouteTable, RouteTarget
+from gateway.core.terms import Mode
 from gateway.core.types import (
     Directives,
     Excluded,
@@ -17,9 +21,11 @@ from gateway.core.types import (
     Surface,
     ToolFacts,
 )
+from tests.core.contract_cases import contract
 from tests.core.tables import PATIENCE, PICTURES, TURNS, channel, row, table
 
 PLAIN = Directives()
+LEGACY = legacy()
 
 
 def ask(model: str | None = "gpt-image-2", surface: Surface = Surface.GENERATIONS, tool: str | None = None) -> Facts:
@@ -286,3 +292,129 @@ def assert_may_be_tried(chosen: Target, written: RouteTarget, facts: Facts, dire
     assert facts.surface in chosen.row.serves
     assert directives.pin in (None, chosen.channel.name)
     assert 0 < chosen.patience_s <= 580.0
+
+
+# --- contracts
+
+
+def contracted(**rows: str) -> RouteTable:
+    """One channel for each contract, all of them on the route ``pic``; ``chat`` is a text row of each."""
+    channels = [
+        channel(name, [replace(row("pic"), contract=contract(one)), row("chat", serves=TURNS)])
+        for name, one in rows.items()
+    ]
+    routes = [
+        Route(name=name, targets=tuple(RouteTarget(channel=one, row=name) for one in rows)) for name in ("pic", "chat")
+    ]
+    return replace(table(channels, routes), legacy=LEGACY)
+
+
+def reasons(found: Plan | Refusal) -> list[tuple[str, str]]:
+    return [(item.target, item.reason) for item in found.excluded]
+
+
+def test_a_target_whose_contract_forbids_the_request_is_out() -> None:
+    facts = Facts(surface=Surface.GENERATIONS, asked_model="pic", background="transparent")
+    found = plan(facts, PLAIN, contracted(a="gpt-image-2", b="gpt-image-1.5"))
+    assert isinstance(found, Plan)
+    assert [target.name for target in found.targets] == ["b/pic"]
+    assert reasons(found) == [("a/pic", "contract:background")]
+
+
+def test_when_none_can_the_nearest_one_is_told_of() -> None:
+    facts = Facts(surface=Surface.GENERATIONS, asked_model="pic", quality="max", size="2048x2048")
+    found = plan(facts, PLAIN, contracted(a="gpt-image-1.5", b="gpt-image-2"))
+    assert isinstance(found, Refusal)
+    assert (found.status, found.code, found.param, found.fault) == (400, "invalid_value", "quality", Fault.CALLER)
+    assert reasons(found) == [("a/pic", "contract:size"), ("b/pic", "contract:quality")]
+
+
+def test_a_target_that_lacks_only_a_key_is_told_of_before_contracts() -> None:
+    whole = contracted(a="gpt-image-2", b="gpt-image-1.5")
+    targets = (RouteTarget(channel="a", row="pic"), RouteTarget(channel="b", row="pic", unusable="no_credentials"))
+    whole = replace(whole, routes={"pic": Route(name="pic", targets=targets)})
+    found = plan(Facts(surface=Surface.GENERATIONS, asked_model="pic", background="transparent"), PLAIN, whole)
+    assert isinstance(found, Refusal)
+    assert found.status == 503
+
+
+def test_a_contract_that_only_advises_comes_after_the_others_and_before_substitutes() -> None:
+    whole = contracted(a="gpt-image-2", b="gpt-image-1.5", c="gpt-image-1.5")
+    first = whole.channels["a"]
+    doubtful = replace(first.rows["pic"], contract=replace(first.rows["pic"].contract, mode=Mode.ADVISE))
+    targets = (
+        RouteTarget(channel="c", row="pic", substitute=True),
+        RouteTarget(channel="a", row="pic"),
+        RouteTarget(channel="b", row="pic"),
+    )
+    whole = replace(
+        whole,
+        channels={**whole.channels, "a": replace(first, rows={"pic": doubtful})},
+        routes={"pic": Route(name="pic", targets=targets)},
+    )
+    found = plan(Facts(surface=Surface.GENERATIONS, asked_model="pic", background="transparent"), PLAIN, whole)
+    assert isinstance(found, Plan)
+    assert [(target.channel.name, target.is_doubtful) for target in found.targets] == [
+        ("b", False),
+        ("a", True),
+        ("c", False),
+    ]
+
+
+def test_each_target_is_asked_in_its_own_words() -> None:
+    facts = Facts(surface=Surface.GENERATIONS, asked_model="pic", size="1792x1024", response_format="url")
+    found = plan(facts, PLAIN, contracted(a="gpt-image-2", b="gpt-image-1.5", c="open"))
+    assert isinstance(found, Plan)
+    assert [[change.stamp for change in target.changes] for target in found.targets] == [
+        ["dropped:response_format"],
+        ["translated:size", "dropped:response_format"],
+        [],
+    ]
+    assert [target.facts.size for target in found.targets if target.facts] == ["1792x1024", "1536x1024", "1792x1024"]
+
+
+def test_a_dead_model_means_its_successor_unless_it_has_a_route() -> None:
+    whole = replace(house(), legacy=LEGACY)
+    found = plan(ask("dall-e-3"), PLAIN, whole)
+    assert isinstance(found, Plan)
+    assert (found.asked_model, found.route.name) == ("dall-e-3", "gpt-image-2")
+    assert all(target.translated_model for target in found.targets)
+    assert isinstance(plan(ask("dall-e-9"), PLAIN, whole), Refusal)
+    own = replace(whole, routes={**whole.routes, "dall-e-3": replace(whole.routes["gpt-image-2"], name="dall-e-3")})
+    kept = plan(ask("dall-e-3"), PLAIN, own)
+    assert isinstance(kept, Plan)
+    assert kept.route.name == "dall-e-3"
+    assert not any(target.translated_model for target in kept.targets)
+
+
+def test_the_tools_options_are_held_against_the_contract_of_its_row() -> None:
+    whole = contracted(a="gpt-image-2", b="gpt-image-1.5")
+    turn = replace(ask("chat", Surface.RESPONSES, "pic"), size="2048x2048")
+    found = plan(turn, PLAIN, whole)
+    assert isinstance(found, Plan)
+    assert [target.channel.name for target in found.targets] == ["a"]
+    assert reasons(found) == [("b/chat", "contract:size")]
+    assert isinstance(plan(replace(turn, size="9x9"), PLAIN, whole), Refusal)
+
+
+def test_without_a_tool_model_the_text_rows_own_contract_counts() -> None:
+    chat = replace(row("chat", serves=TURNS), contract=contract("gpt-image-2"))
+    route = Route(name="chat", targets=(RouteTarget(channel="a", row="chat"),))
+    whole = table([channel("a", [chat])], [route])
+    turn = replace(ask("chat", Surface.RESPONSES, None), size="9x9")
+    assert isinstance(plan(turn, PLAIN, whole), Refusal)
+    assert isinstance(plan(replace(turn, tool=None), PLAIN, whole), Plan)
+    named = ToolFacts(asked_model="unheard-of", forced=False)
+    assert isinstance(plan(replace(turn, tool=named), PLAIN, whole), Plan)
+
+
+def test_a_dead_name_of_the_tool_means_its_successor_too() -> None:
+    whole = replace(house(), legacy=LEGACY)
+    found = plan(ask("gpt-5.5", Surface.RESPONSES, "gpt-image-1"), PLAIN, whole)
+    assert isinstance(found, Plan)
+    first = found.targets[0]
+    assert (first.tool_sent_model, first.translated_model) == ("gpt-image-2-2026-04-21", True)
+    assert found.excluded[0].reason == "tool_model_unavailable"
+    alone = plan(ask("gpt-5.5", Surface.RESPONSES, "gpt-image-1"), PLAIN, house())
+    assert isinstance(alone, Plan)
+    assert (alone.targets[0].tool_sent_model, alone.targets[0].translated_model) == ("gpt-image-1", False)

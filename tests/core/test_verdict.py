@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.policy import Plan
 from gateway.core.table import Route
-from gateway.core.types import ErrorBody, Failure, FailureClass, Fault
+from gateway.core.types import Action, ErrorBody, Failure, FailureClass, Fault, Outcome
 from gateway.core.verdict import PublicError, public_error
 from gateway.core.walk import Tried
 from tests.core.tables import planned, three_targets
@@ -138,6 +138,21 @@ def test_the_first_failure_is_the_one_returned() -> None:
         )
     ]
     assert public_error(plan(), history).status == 503
+
+
+def test_a_delivery_that_is_not_what_was_asked_is_told_as_such() -> None:
+    plan = planned(Route(name="m", targets=three_targets()))
+    failure = Failure(
+        kind=FailureClass.MALFORMED,
+        detail="size_mismatch",
+        outcome=Outcome.DELIVERED,
+        fault=Fault.UPSTREAM,
+        action=Action.STOP,
+        status=200,
+    )
+    error = public_error(plan, [Tried(target=0, failure=failure)])
+    assert (error.status, error.code, error.param) == (502, "upstream_malformed", None)
+    assert "(size mismatch)" in error.message
 
 
 def test_a_request_whose_time_was_up_before_any_attempt() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.policy import Plan
 from gateway.core.table import Route
-from gateway.core.types import Action, Cause, Failure, FailureClass
+from gateway.core.types import Action, Cause, ErrorBody, Failure, FailureClass
 from gateway.core.walk import GiveUp, GiveUpReason, Road, Tried, Try, action_after, next_step
+from tests.core.contract_cases import contract
 from tests.core.tables import planned, three_targets
 
 
@@ -273,3 +274,39 @@ def test_a_walk_ends_within_its_targets_attempts_and_time(
         now_s += pause_s + lasted_s
         assert len(history) <= max_attempts
     pytest.fail("the walk did not end")
+
+
+def unsupported(param: str | None) -> Failure:
+    return replace(failed(FailureClass.UNSUPPORTED_OPTION, "400"), error=ErrorBody(message="no", param=param))
+
+
+def stating(plan: Plan, *names: str) -> Plan:
+    """Give the plan with the contract of gpt-image-2 for some of its targets."""
+    own = contract("gpt-image-2")
+    targets = [replace(one, contract=own) if one.channel.name in names else one for one in plan.targets]
+    return replace(plan, targets=tuple(targets))
+
+
+@pytest.mark.parametrize("param", ["background", "tools[0].background"])
+def test_an_option_that_was_not_taken_leads_to_a_target_whose_contract_states_it(param: str) -> None:
+    plan = stating(routed(), "c")
+    assert asked(step(plan, Tried(target=0, failure=unsupported(param)))) == "c/m"
+    history = (Tried(target=0, failure=unsupported(param)), Tried(target=2, failure=unsupported(param)))
+    assert reason(step(plan, *history)) is GiveUpReason.STOPPED
+
+
+@pytest.mark.parametrize("param", ["seed", "", None])
+def test_an_option_that_nobody_states_ends_the_walk(param: str | None) -> None:
+    assert (
+        reason(step(stating(routed(), "b", "c"), Tried(target=0, failure=unsupported(param)))) is GiveUpReason.STOPPED
+    )
+    assert reason(step(routed(), Tried(target=0, failure=unsupported("size")))) is GiveUpReason.STOPPED
+
+
+def test_a_route_may_decide_about_options_itself() -> None:
+    stop = routed(on_failure={FailureClass.UNSUPPORTED_OPTION: Action.STOP})
+    assert reason(step(stating(stop, "b"), Tried(target=0, failure=unsupported("size")))) is GiveUpReason.STOPPED
+    go_on = routed(on_failure={FailureClass.UNSUPPORTED_OPTION: Action.NEXT})
+    assert asked(step(go_on, Tried(target=0, failure=unsupported("size")))) == "b/m"
+    bare = failed(FailureClass.UNSUPPORTED_OPTION)
+    assert reason(step(stating(routed(), "b"), Tried(target=0, failure=bare))) is GiveUpReason.STOPPED

@@ -1,5 +1,7 @@
 """From plan, attempts and reading to the record: whose name stands on it, and what it says was delivered."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from gateway.core.policy import Plan, Target
 from gateway.core.record import AttemptRecord
 from gateway.core.table import Channel, Route
+from gateway.core.translation import Change
 from gateway.core.types import (
     AttemptId,
     Directives,
@@ -14,6 +17,7 @@ from gateway.core.types import (
     Facts,
     Fault,
     ImageFacts,
+    JsonValue,
     Outcome,
     Reading,
     RequestId,
@@ -25,11 +29,13 @@ from gateway.core.waybill import (
     Header,
     Previews,
     is_image_work,
+    notices,
     owner_of,
     pending,
     routed,
     unrouted,
 )
+from tests.core.contract_cases import contract
 from tests.core.tables import planned, three_targets
 
 TIME = datetime(2026, 11, 20, tzinfo=UTC)
@@ -174,3 +180,41 @@ def test_an_owner_is_a_copy_of_the_channels_words() -> None:
 )
 def test_what_may_cost_a_picture_is_image_work(facts: Facts, is_work: bool) -> None:
     assert is_image_work(facts) is is_work
+
+
+def test_what_was_changed_for_a_target_is_a_warning() -> None:
+    first = PLAN.targets[0]
+    assert notices(first, TIME.date()) == ()
+    odd = replace(
+        first,
+        substitute=True,
+        translated_model=True,
+        is_doubtful=True,
+        contract=contract("gpt-image-1.5"),
+        changes=(Change(param="size", text="1024x1024"), Change(param="style")),
+    )
+    assert notices(odd, TIME.date()) == (
+        "substituted",
+        "translated:model",
+        "contract_doubt",
+        "model_retiring",
+        "translated:size",
+        "dropped:style",
+    )
+
+
+def test_differences_stand_behind_what_was_known_before() -> None:
+    plan = replace(PLAN, targets=(replace(PLAN.targets[0], substitute=True),))
+    ending = replace(DELIVERED, differences=("size_mismatch",))
+    record = routed(HEADER, ending, plan, [attempt(1, plan.targets[0])], SERVED)
+    assert record.result.warnings == ("substituted", "size_mismatch")
+    assert record.as_json()["result"] == {**routed_result(plan), "warnings": ["substituted", "size_mismatch"]}
+    assert routed(HEADER, ending, plan, [], SERVED).result.warnings == ("size_mismatch",)
+
+
+def routed_result(plan: Plan) -> Mapping[str, JsonValue]:
+    plain = replace(plan, targets=(replace(plan.targets[0], substitute=False),))
+    document = routed(HEADER, DELIVERED, plain, [attempt(1, plain.targets[0])], SERVED).as_json()["result"]
+    assert isinstance(document, Mapping)
+    assert "warnings" not in document
+    return document

@@ -34,7 +34,11 @@ async def test_models_are_the_routes_with_a_usable_target(house: House, port: in
                 "object": "model",
                 "created": 1767225600,
                 "owned_by": "openai.example",
-                "waybill": {"surfaces": ["images/generations", "images/edits"]},
+                "waybill": {
+                    "surfaces": ["images/generations", "images/edits"],
+                    "contract": "open",
+                    "retires_on": None,
+                },
             }
         ],
     }
@@ -43,7 +47,8 @@ async def test_models_are_the_routes_with_a_usable_target(house: House, port: in
 async def test_surfaces_are_those_of_all_usable_targets(house: House, port: int) -> None:
     house.table = table_of((channel("a", None, Surface.RESPONSES), channel("b", None, Surface.GENERATIONS)))
     reply = await ask(port, get("/v1/models/gpt-image-2"))
-    assert reply.json["waybill"] == {"surfaces": ["images/generations", "responses"]}
+    surfaces = ["images/generations", "responses"]
+    assert reply.json["waybill"] == {"surfaces": surfaces, "contract": "open", "retires_on": None}
     assert reply.json["owned_by"] == "a.example"
 
 

@@ -44,6 +44,15 @@ def test_a_request_that_started_nothing_says_zero_and_no_more() -> None:
     assert text(stamps(record_of(status=400))) == {"x-route-attempts": "0", "server-timing": "gateway;dur=12"}
 
 
+def test_warnings_are_listed_as_many_whole_words_as_a_header_holds() -> None:
+    record = record_of(attempts=(attempt_of(),))
+    assert "x-route-warnings" not in text(stamps(record))
+    some = replace(record, result=replace(record.result, warnings=("substituted", "size_mismatch")))
+    assert text(stamps(some))["x-route-warnings"] == "substituted, size_mismatch"
+    many = replace(record, result=replace(record.result, warnings=("w" * 100, "x" * 100, "y" * 100, "short")))
+    assert text(stamps(many))["x-route-warnings"] == f"{'w' * 100}, {'x' * 100}, short"
+
+
 def test_the_cost_of_all_attempts_is_stamped_but_on_streams() -> None:
     bill = billed([line(Item.IMAGE_OUT, 1756, Fraction(30), "USD", "p")], unit="tokens", exact=True)
     record = record_of(attempts=(replace(attempt_of(), cost=nothing()), replace(attempt_of(2), cost=bill)))
