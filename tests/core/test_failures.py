@@ -25,6 +25,7 @@ from gateway.core.types import (
     Outcome,
     Phase,
     Reading,
+    StreamFacts,
     Surface,
 )
 from tests.core.vectors import CATALOG, CODES, REFUSALS, err
@@ -380,3 +381,85 @@ def test_an_answer_without_a_picture_is_not_bought_again_at_a_flat_price(
     failure = good(Reading(shaped=True, output_tokens=tokens), replace(IMAGES, flat_price=flat_price))
     assert failure is not None
     assert (named(failure), failure.action) == ("empty_result:no_picture", action)
+
+
+# --- streams
+
+
+def streamed(
+    reading: Reading, context: ClassifyContext = IMAGES, *, cause: Cause | None = None, has_content: bool = True
+) -> Failure | None:
+    seen = Observation(
+        phase=Phase.DONE if cause is None else Phase.ANSWERED,
+        cause=cause,
+        elapsed_s=30.0,
+        status=200,
+        headers={"content-type": "text/event-stream"},
+        stream=StreamFacts(has_content=has_content, is_ended=cause is None),
+    )
+    return classify(seen, reading, context, CODES)
+
+
+@pytest.mark.parametrize(
+    ("cause", "before"),
+    [
+        (Cause.TRUNCATED, "connection_lost:truncated"),
+        (Cause.RESET, "connection_lost:reset"),
+        (Cause.UNFINISHED, "connection_lost:unfinished"),
+        (Cause.IDLE, "timeout:idle"),
+        (Cause.PATIENCE, "timeout:patience"),
+        (Cause.BAD_EVENT, "malformed:bad_event"),
+        (Cause.TOO_LARGE, "malformed:too_large"),
+        (Cause.CLIENT_GONE, "client_gone:client_gone"),
+    ],
+)
+def test_a_stream_that_broke_is_cut_after_content_and_as_any_other_before(cause: Cause, before: str) -> None:
+    assert named(streamed(Reading(), cause=cause, has_content=False)) == before
+    after = streamed(Reading(pictures=(PICTURE,)), cause=cause)
+    assert after is not None
+    gone = cause is Cause.CLIENT_GONE
+    assert named(after) == (before if gone else f"cut:{cause}")
+    assert (after.action, after.outcome) == (Action.STOP, Outcome.UNKNOWN)
+    plain = streamed(Reading(), TEXT, cause=cause)
+    assert plain is not None
+    assert plain.action is Action.STOP
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "after"),
+    [
+        (err("insufficient_quota", "insufficient_quota"), "quota_exhausted:insufficient_quota", "cut"),
+        (err("rate_limit_exceeded", "requests"), "rate_limited:rate_limit_exceeded", "cut"),
+        (err("invalid_api_key"), "key_rejected:invalid_api_key", "cut"),
+        (err("moderation_blocked"), "content_policy:moderation_blocked", "content_policy"),
+        (err(None, None, "Your organization must be verified to use it."), "account_not_ready:error", "cut"),
+        (err("out_of_luck"), "server_error:out_of_luck", "cut"),
+        (ErrorBody(message=""), "server_error:error", "cut"),
+    ],
+)
+def test_an_error_event_is_a_refusal_until_content_came(error: ErrorBody, before: str, after: str) -> None:
+    first = streamed(Reading(error=error), has_content=False)
+    assert first is not None
+    assert (named(first), first.outcome, first.error) == (before, Outcome.REFUSED, error)
+    later = streamed(Reading(error=error))
+    assert later is not None
+    assert later.kind == after
+    assert later.error == (None if CONSEQUENCES[first.kind].fault is Fault.ACCOUNT else error)
+
+
+def test_a_stream_that_ended_is_judged_by_what_it_brought() -> None:
+    assert streamed(Reading(shaped=True, pictures=(PICTURE,))) is None
+    assert streamed(Reading(shaped=True, url_count=1)) is None
+    assert named(streamed(Reading(shaped=True), has_content=False)) == "empty_result:no_picture"
+    assert streamed(Reading(shaped=True, response_status="completed"), TEXT) is None
+    assert streamed(Reading(shaped=True, response_status="incomplete"), FORCED) is None
+    assert named(streamed(Reading(shaped=True, response_status="completed"), FORCED)) == "empty_result:no_picture"
+    failed = streamed(Reading(response_status="failed", error=err("rate_limit_exceeded")), TURN, has_content=False)
+    assert failed is not None
+    assert (named(failed), failed.passes_through) == ("rate_limited:rate_limit_exceeded", True)
+
+
+def test_json_is_malformed_where_nothing_but_a_stream_is_taken() -> None:
+    delivered = Reading(shaped=True, pictures=(PICTURE,))
+    assert good(delivered, IMAGES) is None
+    assert named(good(delivered, replace(IMAGES, must_stream=True))) == "malformed:content_type"
