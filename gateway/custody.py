@@ -9,9 +9,10 @@ among several channels and never rewrite an id.
 from collections.abc import Iterable, Sequence
 
 from gateway.core.bindings import NO_KEY, binding_of, destination, is_bindable
+from gateway.core.errand import Reference
 from gateway.core.record import timestamp
 from gateway.core.table import Channel, RouteTable
-from gateway.core.types import Fault, Reference, Refusal
+from gateway.core.types import Fault, Refusal
 from gateway.ports import Bindings, Clock, Events, Job, LedgerUnavailable
 
 MOST_IDS = 1_000  # of one answer

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.core.bindings import not_found
+from gateway.core.errand import Errand, Reference
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.record import AttemptRecord, Owner, Record, ResultRecord
 from gateway.core.resting import refusal as resting_refusal
 from gateway.core.table import Channel, RouteTable
-from gateway.core.types import Action, Cause, Errand, Failure, Observation, Outcome, Phase, Reference, Refusal
+from gateway.core.types import Action, Cause, Failure, Observation, Outcome, Phase, Refusal
 from gateway.core.verdict import PublicError, error_from
 from gateway.exchange import Answered, Presence, take
 from gateway.ports import Broken, Call, Job

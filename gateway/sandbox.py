@@ -18,8 +18,9 @@ import orjson
 from gateway.codecs import sandbox as answers
 from gateway.codecs import sandbox_events as events
 from gateway.codecs.sandbox_events import Moment
+from gateway.core.errand import Errand
 from gateway.core.sandbox import Mishap, Script, Shape, script, shape
-from gateway.core.types import Cause, Errand, ErrorBody, Facts, ImageFacts, InputFacts, JsonObject, Phase
+from gateway.core.types import Cause, ErrorBody, Facts, ImageFacts, InputFacts, JsonObject, Phase
 from gateway.drawing import Poster, draw_with_previews
 from gateway.ports import Broken, Call, ExchangeBroken
 from gateway.shelf import Shelf

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.codecs import sandbox_kept as said
 from gateway.codecs.sandbox import Answer, Turn
-from gateway.core.types import Errand
+from gateway.core.errand import Errand
 
 MOST = 256
 MOST_BYTES = 32 * 1024 * 1024

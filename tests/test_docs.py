@@ -28,6 +28,7 @@ from gateway.config.model import RoutesFile
 from gateway.config.unbuilt import UNBUILT
 from gateway.core import fields as request_fields
 from gateway.core import jsonbody, jsontext, policy, resting
+from gateway.core.errand import Reference
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.health import Trouble
 from gateway.core.money import Cost, CostState, Line
@@ -46,7 +47,6 @@ from gateway.core.types import (
     InputFacts,
     InputRole,
     Outcome,
-    Reference,
     RequestId,
     Surface,
     ToolFacts,

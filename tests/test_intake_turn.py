@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.types import Errand, InputRole, JsonValue, Reference, Surface, ToolFacts
+from gateway.core.errand import Errand, Reference
+from gateway.core.types import InputRole, JsonValue, Surface, ToolFacts
 from tests.fakes.incoming import PNG, Door
 
 INLINE = "data:image/png;base64," + base64.b64encode(PNG).decode()

@@ -3,7 +3,8 @@ from typing import Any
 
 from gateway import shelf
 from gateway.codecs.sandbox import Answer, Turn, text_response
-from gateway.core.types import Errand, Facts, Surface
+from gateway.core.errand import Errand
+from gateway.core.types import Facts, Surface
 from gateway.shelf import Shelf
 
 

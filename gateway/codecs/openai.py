@@ -14,13 +14,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from urllib.parse import quote
 
+from gateway.core.errand import Errand
 from gateway.core.extract import placeholder
 from gateway.core.stream_events import Event, EventKind, Heard, kind_of, sequence_of
 from gateway.core.table import Channel
 from gateway.core.types import (
     AnswerFacts,
     BodyMap,
-    Errand,
     ErrorBody,
     ImageFacts,
     JsonObject,

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.core.errand import Reference
 from gateway.core.fields import bad_value
 from gateway.core.table import Channel, RouteTable
-from gateway.core.types import Fault, Reference, Refusal
+from gateway.core.types import Fault, Refusal
 
 MAX_ID: Final = 512  # characters
 NO_KEY: Final = ""  # whose bindings they are while there are no keys

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NewType, TypeAlias
 
+from gateway.core.errand import Errand, Reference
+
 RequestId = NewType("RequestId", str)
 AttemptId = NewType("AttemptId", str)
 
@@ -30,22 +32,6 @@ class Surface(StrEnum):
     def is_images(self) -> bool:
         """Whether the surface answers with pictures and nothing else."""
         return self is not Surface.RESPONSES
-
-
-class Errand(StrEnum):
-    """What is wanted of the Responses surface: a new Response, or something about one; the record's ``endpoint``.
-
-    Only ``CREATE``, ``INPUT_TOKENS`` and ``COMPACT`` come with a body that names a model, and so have a route. The
-    others go to the channel that keeps the Response.
-    """
-
-    CREATE = "responses"
-    INPUT_TOKENS = "responses/input_tokens"
-    COMPACT = "responses/compact"
-    RETRIEVE = "responses/retrieve"
-    DELETE = "responses/delete"
-    CANCEL = "responses/cancel"
-    INPUT_ITEMS = "responses/input_items"
 
 
 class Phase(IntEnum):
@@ -153,19 +139,6 @@ class ToolFacts:
     asked_model: str | None
     forced: bool
     index: int = 0  # of the tool in ``tools``
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """Something an upstream keeps, named by its id. ``param`` says where it stands in the body, if it does.
-
-    ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of
-    which a part can be read only by the account that wrote it (reasoning, a compaction).
-    """
-
-    id: str
-    param: str | None = None
-    bare: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gateway.core.errand import Errand
 from gateway.core.fields import bad_value
-from gateway.core.types import Errand, Refusal, RequestId, Surface
+from gateway.core.types import Refusal, RequestId, Surface
 
 SLICE = 64 * 1024  # bytes a reader is given at once
 _LENGTH_DIGITS = 15

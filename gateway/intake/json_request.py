@@ -1,8 +1,9 @@
 """A request as JSON: the body is kept and scanned in one pass, then understood."""
 
+from gateway.core.errand import Errand
 from gateway.core.fields import Fields, wrong_type
 from gateway.core.jsonbody import JsonFault, RequestScan
-from gateway.core.types import BodyMap, Errand, Refusal, Surface
+from gateway.core.types import BodyMap, Refusal, Surface
 from gateway.intake.content_type import BodyKind
 from gateway.intake.facts import Asked, Pictures, Privacy, read_images, read_pictures
 from gateway.intake.turn import read_turn

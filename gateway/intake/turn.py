@@ -8,15 +8,14 @@ Only what the gateway acts on is read; the rest is OpenAI's matter.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from gateway.core.errand import Errand, Reference
 from gateway.core.fields import Fields, bad_value, missing, unsupported, with_options, wrong_type
 from gateway.core.types import (
-    Errand,
     Facts,
     InputFacts,
     InputRole,
     JsonObject,
     JsonValue,
-    Reference,
     Refusal,
     Surface,
     ToolFacts,

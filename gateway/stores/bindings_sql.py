@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from cachetools import LRUCache
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.core.bindings import Binding
@@ -64,16 +64,17 @@ class SqlBindings:
         statement = select(bindings.c.bound_id, bindings.c.channel, bindings.c.fingerprint)
         if key is not None:
             statement = statement.where(bindings.c.key_id == key)
-        found: dict[str, Binding] = {}
+        pages = [ids[start : start + IDS_PER_QUERY] for start in range(0, len(ids), IDS_PER_QUERY)]
         try:
             with self._engine.begin() as connection:
-                for start in range(0, len(ids), IDS_PER_QUERY):
-                    some = statement.where(bindings.c.bound_id.in_(ids[start : start + IDS_PER_QUERY]))
-                    for name, channel, fingerprint in connection.execute(some):
-                        found[name] = Binding(channel=channel, fingerprint=fingerprint)
+                rows = [row for page in pages for row in connection.execute(statement.where(_is_one_of(page)))]
         except SQLAlchemyError as error:
             raise LedgerUnavailable("the bindings could not be read") from error
-        return found
+        return {name: Binding(channel=channel, fingerprint=account) for name, channel, account in rows}
+
+
+def _is_one_of(ids: Sequence[str]) -> ColumnElement[bool]:
+    return bindings.c.bound_id.in_(ids)
 
 
 def open_bindings(database_url: str, write: Write) -> SqlBindings:

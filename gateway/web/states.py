@@ -7,7 +7,8 @@ odd, and whether anybody has it is asked later. Must never guess at slashes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.types import Errand, Surface
+from gateway.core.errand import Errand
+from gateway.core.types import Surface
 
 _POSTS: Mapping[str, Surface] = {f"/v1/{surface.value}": surface for surface in Surface}
 _KEPT = "/v1/responses/"

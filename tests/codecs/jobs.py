@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from gateway.core.errand import Errand
 from gateway.core.table import Api, Channel, ChannelKind, Secret
-from gateway.core.types import BodyMap, Directives, Errand, Facts, RequestId, Surface, ToolFacts
+from gateway.core.types import BodyMap, Directives, Facts, RequestId, Surface, ToolFacts
 from gateway.ports import Job
 
 

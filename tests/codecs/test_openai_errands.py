@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.codecs.openai import OpenAICodec
-from gateway.core.types import AnswerFacts, Errand, JsonObject, Observation, Phase, Reading, Surface
+from gateway.core.errand import Errand
+from gateway.core.types import AnswerFacts, JsonObject, Observation, Phase, Reading, Surface
 from tests.codecs.jobs import channel, job
 
 CODEC = OpenAICodec()

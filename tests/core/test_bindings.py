@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.bindings import MAX_ID, Binding, binding_of, destination, fingerprint, is_bindable
+from gateway.core.errand import Reference
 from gateway.core.policy import BOUND_ELSEWHERE, Plan, plan
 from gateway.core.table import Channel, Route, RouteTable, RouteTarget, Secret
-from gateway.core.types import Directives, Excluded, Facts, Reference, Refusal, Surface
+from gateway.core.types import Directives, Excluded, Facts, Refusal, Surface
 from tests.core.tables import TURNS, channel, row, table
 
 A, B, C = (channel(name, [row("chat", serves=TURNS)]) for name in "abc")

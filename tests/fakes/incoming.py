@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.core.errand import Errand
 from gateway.core.table import BodyLimits, PromptPrivacy, ServerSettings, Settings
-from gateway.core.types import Errand, Refusal, RequestId, Surface
+from gateway.core.types import Refusal, RequestId, Surface
 from gateway.intake import ClientGone, Incoming, Intake
 from gateway.ports import Job
 from gateway.spool import Spool
