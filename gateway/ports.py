@@ -296,7 +296,7 @@ class Shared(Protocol):
         ...
 
     def spend(self) -> None:
-        """Take a repeat out of the retry budget."""
+        """Take an attempt that is not a request's first out of the retry budget."""
         ...
 
     async def claim(self, target: TargetId, now: float) -> bool:

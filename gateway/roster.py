@@ -140,6 +140,8 @@ class Roster:
             undo.pop_all()
         if step.is_first:
             self._means.shared.earn()
+        elif step.pause_s is None:
+            self._means.shared.spend()  # a fallback; a repeat was paid for before its pause
         return Admission(self, target, size_class(facts), terms, self._now())
 
     @asynccontextmanager

@@ -4,8 +4,9 @@ A rate is kept by the generic cell rate algorithm: one number per rate, the theo
 minute holds more than the stated number, a tenth of which may come at once. A single request that asks for more pieces
 than come at once goes when nothing is owed, and what it took is owed.
 
-The retry budget is a purse: each request earns a fifth of a repeat, a repeat costs one, and it starts at three. So in
-any run of N requests at most 0.2 N + 3 are repeats, whatever the routes say. Times are seconds of one clock.
+The retry budget is a purse: each request earns a fifth of an attempt, each further attempt costs one, and it starts at
+three. Only repeats ask whether it holds one; a fallback is made in any case, and leaves less for repeats. So in any run
+of N requests at most 0.2 N + 3 are repeats, whatever the routes say. Times are seconds of one clock.
 """
 
 from dataclasses import dataclass
@@ -65,8 +66,8 @@ def may_repeat(purse: float) -> bool:
 
 
 def spend(purse: float) -> float:
-    """Give the purse after a repeat."""
-    return purse - 1.0
+    """Give the purse after an attempt that was not a request's first."""
+    return max(0.0, purse - 1.0)
 
 
 def frees_in_time(waiting: int, idle_s: float, per_place_s: float | None, wait_s: float = WAIT_S) -> bool:

@@ -55,7 +55,7 @@ class SharedLocal:
         self._purse = limits.earn(self._purse)
 
     def spend(self) -> None:
-        """Take a repeat out of the retry budget."""
+        """Take an attempt that is not a request's first out of the retry budget."""
         self._purse = limits.spend(self._purse)
 
     async def claim(self, target: TargetId, now: float) -> bool:
