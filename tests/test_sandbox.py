@@ -29,8 +29,8 @@ from gateway.core.types import (
     ToolFacts,
     Wire,
 )
-from gateway.ports import Broken, Call, Job
-from gateway.sandbox import Sandbox, SandboxExchange
+from gateway.ports import Broken, Call, ExchangeBroken, Job
+from gateway.sandbox import Sandbox, SandboxExchange, SandboxStream
 
 
 class Body:
@@ -211,3 +211,92 @@ async def test_drawing_does_not_hold_the_loop(sandbox: Sandbox) -> None:
             now = time.monotonic()
             worst, last = max(worst, now - last), now
     assert worst < 0.25  # a picture on the loop would stop it for its whole drawing, four times over
+
+
+# --- streams
+
+
+async def events(sandbox: Sandbox, asked: Call) -> tuple[list[dict[str, Any]], list[float], Cause | None]:
+    """What was told, when (seconds), and how it broke off."""
+    exchange = await sandbox.send(asked)
+    assert isinstance(exchange, SandboxStream)
+    assert (exchange.status, exchange.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    begun = time.monotonic()
+    said, at = [], []
+    try:
+        async for piece in exchange.chunks():
+            said.append(json.loads(piece.partition(b"data: ")[2]))
+            at.append(time.monotonic() - begun)
+    except ExchangeBroken as broken:
+        return said, at, broken.cause
+    finally:
+        await exchange.close()
+    return said, at, None
+
+
+def streamed(surface: Surface = Surface.GENERATIONS, **fields: Any) -> Facts:
+    return Facts(surface=surface, asked_model="m", size="256x256", stream=True, **fields)
+
+
+@pytest.mark.parametrize(("form", "previews"), [("png", 3), ("jpeg", 3), ("webp", 3), ("gif", 3), ("svg", 0)])
+async def test_previews_grow_finer(sandbox: Sandbox, form: str, previews: int) -> None:
+    said, _, cause = await events(sandbox, call("a fox", streamed(partial_images=3, output_format=form)))
+    assert cause is None
+    assert [one["type"].rpartition(".")[2] for one in said] == ["partial_image"] * previews + ["completed"]
+    assert len({one["b64_json"] for one in said}) == previews + 1
+    if form != "svg":
+        assert {picture_of(one).size for one in said} == {(256, 256)}
+    if form in ("png", "gif"):  # the others blur what they pack
+        assert len(picture_of(said[0]).convert("RGB").getcolors(1 << 24) or ()) <= 12 * 12
+
+
+async def test_a_stream_ends_with_the_picture_that_would_have_come_whole(sandbox: Sandbox) -> None:
+    said, _, _ = await events(sandbox, call("a fox", streamed()))
+    _, whole = await told(sandbox, call("a fox"))
+    assert [one["b64_json"] for one in said] == [whole["data"][0]["b64_json"]]
+    assert said[0]["usage"] == whole["usage"]
+
+
+async def test_a_delay_is_spread_over_what_is_worth_waiting_for(sandbox: Sandbox) -> None:
+    _, at, _ = await events(sandbox, call("a fox [delay 300ms]", streamed(partial_images=2)))
+    assert all(late >= share for late, share in zip(at, (0.099, 0.199, 0.299), strict=True))
+
+
+async def test_patience_ends_a_stream(sandbox: Sandbox) -> None:
+    said, _, cause = await events(sandbox, call("a fox [delay 600s]", streamed(partial_images=2), seconds=0.5))
+    assert (said, cause) == ([], Cause.PATIENCE)
+
+
+@pytest.mark.parametrize("surface", list(Surface))
+async def test_a_stream_breaks_off_before_its_last_event(sandbox: Sandbox, surface: Surface) -> None:
+    said, _, cause = await events(sandbox, call("a fox [fail cut]", streamed(surface, partial_images=2)))
+    assert cause is Cause.TRUNCATED
+    assert said
+    assert not said[-1]["type"].endswith(("image_generation.completed", "response.completed"))
+
+
+async def test_a_whole_answer_breaks_off_in_its_middle(sandbox: Sandbox) -> None:
+    exchange = await sandbox.send(call("a fox [fail cut]"))
+    assert isinstance(exchange, SandboxExchange)
+    with pytest.raises(ExchangeBroken) as broken:
+        _ = [piece async for piece in exchange.chunks()]
+    assert broken.value.cause is Cause.TRUNCATED
+
+
+@pytest.mark.parametrize("prompt", ["[fail 429]", "[fail policy]", "[fail quota]"])
+async def test_a_refused_picture_is_an_error_answer_to_a_stream_too(sandbox: Sandbox, prompt: str) -> None:
+    exchange, answer = await told(sandbox, call(prompt, streamed()))
+    assert exchange.status in (400, 429)
+    assert answer["error"]["code"]
+
+
+async def test_a_turn_meets_its_quota_after_it_began(sandbox: Sandbox) -> None:
+    said, _, cause = await events(sandbox, call("[fail quota]", streamed(Surface.RESPONSES)))
+    assert cause is None
+    assert [one["type"] for one in said] == ["response.created", "response.in_progress", "error"]
+
+
+async def test_a_bad_size_is_an_error_answer_to_a_stream(sandbox: Sandbox) -> None:
+    facts = Facts(surface=Surface.GENERATIONS, asked_model="m", size="9000x9000", stream=True)
+    exchange, _ = await told(sandbox, call("a fox", facts))
+    assert exchange.status == 400
