@@ -15,7 +15,7 @@ from gateway.cli import terminal
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
-from gateway.cli.wording import about, reason, surfaces
+from gateway.cli.wording import about, price, reason, surfaces
 from gateway.config import Loaded, Mistake
 from gateway.core.retirement import retiring
 from gateway.core.table import Channel, Route, RouteTable, Row
@@ -49,6 +49,10 @@ def _show(loaded: Loaded, screen: Console) -> None:
     if not any(target.unusable is None for route in table.routes.values() for target in route.targets):
         screen.print()
         screen.print(words("No route has a target that is ready: every request would be answered 503.", WARN))
+    unpriced = _unpriced(table)
+    if unpriced:
+        screen.print()
+        screen.print(words(f"Rows without a price, whose cost is unknown: {', '.join(unpriced)}.", WARN))
     for row in retiring(table, _today()):
         screen.print()
         screen.print(words(row.sentence, WARN))
@@ -60,7 +64,7 @@ def _today() -> date:
 
 def _rows(table: RouteTable, *, wide: bool) -> Table:
     if wide:
-        shown = terminal.table("channel", "owner", "kind", "row", "model sent", "surfaces", "state")
+        shown = terminal.table("channel", "owner", "kind", "row", "model sent", "surfaces", "price", "state")
     else:
         shown = terminal.table("channel", "row", "state")
     for channel in table.channels.values():
@@ -68,7 +72,7 @@ def _rows(table: RouteTable, *, wide: bool) -> Table:
         for place, row in enumerate(channel.rows.values()):
             if wide:
                 who = (words(channel.name, BOLD), words(channel.owner), words(channel.kind))
-                shown.add_row(*who, words(row.name), _sent(row), words(surfaces(row.serves)), state)
+                shown.add_row(*who, words(row.name), _sent(row), words(surfaces(row.serves)), _price(row), state)
             else:
                 shown.add_row(*_narrow(channel, row, is_first=place == 0), state)
     return shown
@@ -78,7 +82,16 @@ def _narrow(channel: Channel, row: Row, *, is_first: bool) -> tuple[Text, Text]:
     """Give the channel, named on its first row only, and the row with what is sent and served below it."""
     who = stacked(words(channel.name, BOLD), words(about(channel), DIM)) if is_first else Text()
     sent = words("" if row.model == row.name else f"as {row.model}")
-    return who, stacked(words(row.name), sent, words(surfaces(row.serves), DIM))
+    return who, stacked(words(row.name), sent, words(surfaces(row.serves), DIM), _price(row))
+
+
+def _price(row: Row) -> Text:
+    return words(price(row.price), WARN if row.price is None else DIM)
+
+
+def _unpriced(table: RouteTable) -> list[str]:
+    channels = table.channels.values()
+    return [f"{channel.name}/{row.name}" for channel in channels for row in channel.rows.values() if row.price is None]
 
 
 def _sent(row: Row) -> Text:
@@ -159,7 +172,9 @@ def _channel_json(channel: Channel) -> JsonObject:
 
 def _row_json(row: Row) -> JsonObject:
     contract = {"contract": row.contract.name, "mode": row.contract.mode}
-    return {"name": row.name, "model": row.model, "serves": sorted(row.serves), **contract}
+    charged = row.price
+    price = None if charged is None else {"id": charged.id, "unit": charged.unit.value, "currency": charged.currency}
+    return {"name": row.name, "model": row.model, "serves": sorted(row.serves), **contract, "price": price}
 
 
 def _route_json(route: Route) -> JsonObject:

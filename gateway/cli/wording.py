@@ -1,7 +1,10 @@
 """The machine's fixed words, said to people."""
 
 from collections.abc import Iterable
+from fractions import Fraction
 
+from gateway.core.money import decimal
+from gateway.core.prices import ImagePrice, MatrixPrice, Price, PriceUnit, ReportedPrice, RequestPrice
 from gateway.core.table import Channel
 from gateway.core.types import Surface
 
@@ -32,3 +35,27 @@ def reason(word: str, channel: Channel | None) -> str:
     if word.startswith("contract:"):
         return f"its contract forbids what the request says of {word.partition(':')[2]}"
     return _REASONS.get(word, word.replace("_", " "))
+
+
+def price(charged: Price | None) -> str:
+    """Say what a row is charged: the name of a price of the catalog, or the price as it was written out."""
+    if charged is None:
+        return "no price"
+    if not charged.id.startswith("row:"):
+        return charged.id.partition("@")[0]
+    match charged:
+        case RequestPrice():
+            return f"{_plain(charged.amount)} {charged.currency} per request"
+        case ImagePrice():
+            return f"{_plain(charged.amount)} {charged.currency} per picture"
+        case MatrixPrice():
+            return f"by size and quality, {charged.currency}"
+        case ReportedPrice():
+            return f"as reported, {charged.currency}"
+        case _:
+            return f"{'by ratio' if charged.unit is PriceUnit.RATIO else 'by token'}, {charged.currency}"
+
+
+def _plain(micro: Fraction) -> str:
+    """Write an amount without the zeros at its end."""
+    return decimal(round(micro)).rstrip("0").rstrip(".")

@@ -19,19 +19,19 @@ channels:
     api_key: ${OPENAI_API_KEY}
     rows:
       gpt-image-2: {model: gpt-image-2-2026-04-21, serves: [images/generations, images/edits]}
-      gpt-5.5: {serves: [responses]}
+      gpt-5.5: {serves: [responses], price: openai/gpt-5.5}
   laozhang:
     owner: laozhang.ai
     kind: gateway
     base_url: https://api.laozhang.ai/v1
     api_key: ${LAOZHANG_API_KEY}
     rows:
-      gpt-image-2: {serves: [images/generations]}
+      gpt-image-2: {serves: [images/generations], price: {unit: per_request, amount: 0.03}}
   sandbox:
     owner: sandbox
     kind: sandbox
     rows:
-      gpt-image-2: {serves: [images/generations, images/edits]}
+      gpt-image-2: {serves: [images/generations, images/edits], price: {unit: per_request, amount: 0}}
 routes:
   gpt-image-2: {targets: [openai, laozhang, sandbox], default_for: [images/generations]}
   gpt-5.5: {targets: [openai]}

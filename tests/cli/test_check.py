@@ -2,7 +2,13 @@
 
 import json
 
-from tests.cli.program import ROUTES, Program
+import pytest
+
+from gateway.cli.wording import price
+from gateway.config.price_blocks import PriceBlock
+from gateway.config.prices import prices
+from gateway.core.types import JsonObject
+from tests.cli.program import REPOSITORY, ROUTES, Program
 
 
 def test_the_packaged_file_is_good(bare: Program) -> None:
@@ -15,10 +21,38 @@ def test_rows_and_routes(program: Program) -> None:
     ran = program.run("check", OPENAI_API_KEY="sk-planted")
     assert (ran.code, ran.err) == (0, "")
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
-    assert "openai openai direct gpt-image-2 gpt-image-2-2026-04-21 generations, edits ready" in lines
-    assert "laozhang laozhang.ai gateway gpt-image-2 gpt-image-2 generations LAOZHANG_API_KEY is not set" in lines
+    assert "openai openai direct gpt-image-2 gpt-image-2-2026-04-21 generations, edits no price ready" in lines
+    who = "laozhang laozhang.ai gateway gpt-image-2 gpt-image-2"
+    assert any(line.startswith(f"{who} generations 0.03 USD per") and "LAOZHANG_API_KEY" in line for line in lines)
     assert any(line.startswith("sandbox sandbox sandbox gpt-image-2") and "asleep" in line for line in lines)
     assert "sk-planted" not in ran.out
+
+
+def test_the_price_of_each_row_is_shown_and_a_missing_one_is_said(program: Program) -> None:
+    ran = program.run("check")
+    (said,) = [line for line in ran.out.splitlines() if line.startswith("Rows without a price")]
+    assert said == "Rows without a price, whose cost is unknown: openai/gpt-image-2."
+    assert "openai/gpt-5.5" in ran.out
+    document = json.loads(program.run("check", "--json").out)
+    prices = {row["name"]: row["price"] for channel in document["channels"] for row in channel["rows"]}
+    assert prices["gpt-5.5"]["unit"] == "tokens"
+    assert prices["gpt-5.5"]["id"].startswith("openai/gpt-5.5@20")
+    shipped = program.run("check", "--config", str(REPOSITORY / "routes.yaml"))
+    assert (shipped.code, "Rows without" in shipped.out) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"unit": "per_image", "amount": "0.02"}, "0.02 USD per picture"),
+        ({"unit": "per_image_matrix", "currency": "CNY", "matrix": {"1K": {"*": 1}}}, "by size and quality, CNY"),
+        ({"unit": "upstream_reported"}, "as reported, USD"),
+        ({"unit": "tokens", "input": 1, "output": 2}, "by token, USD"),
+        ({"unit": "ratio", "model_ratio": 1, "completion_ratio": 2}, "by ratio, USD"),
+    ],
+)
+def test_a_price_that_is_written_out_is_said_in_words(written: JsonObject, said: str) -> None:
+    assert price(prices().of_row("c/r@1", PriceBlock.model_validate(written))) == said
 
 
 def test_a_narrow_terminal_loses_nothing(program: Program) -> None:
@@ -43,6 +77,9 @@ def test_json(program: Program) -> None:
         "name": "gpt-image-2",
         "model": "gpt-image-2-2026-04-21",
         "serves": ["images/edits", "images/generations"],
+        "contract": "gpt-image-2",
+        "mode": "enforce",
+        "price": None,
     }
     assert document["routes"][0]["targets"][1] == {
         "channel": "laozhang",
