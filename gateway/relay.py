@@ -6,6 +6,7 @@ Whatever happens, the request is settled once and its record is logged once.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +36,15 @@ LEDGER_UNAVAILABLE = PublicError(
     param=None,
     message="The gateway cannot record purchases right now, so it makes none. Try again shortly.",
 )
+
+STOPPED = PublicError(
+    status=502,
+    type="server_error",
+    code="upstream_unknown_outcome",
+    param=None,
+    message="The gateway was stopped before this request was finished. The request may have been charged for.",
+)
+LAST_WORD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +134,8 @@ class Relay:
         except LedgerUnavailable:
             return await self._finish(story, LEDGER_UNAVAILABLE)
         except asyncio.CancelledError:
-            await self._settle(story, story.ending(None))
+            record = await self._settle(story, story.ending(None))
+            await self._stop_stream(story, record)
             raise
         if story.passed and not story.attempts:
             return await self._refuse(job, table, refusal(list(story.passed.values()), story.whole_plan.excluded))
@@ -217,6 +228,7 @@ class Relay:
             return None
         note = partial(self._means.custody.bind, story.job, step.target.channel)
         follower = follower_for(self._means.wires, story.job, step, story.outlet, note)
+        story.follower = follower
         story.outlet.expect(partial(story.head, attempt, follower))
         return follower
 
@@ -264,6 +276,14 @@ class Relay:
             await outlet.finish(head, kept.events)
         if kept is not None:
             kept.close()
+
+    @staticmethod
+    async def _stop_stream(story: Story, record: Record) -> None:
+        """Say in a stream that has begun that the process ends; a client that does not read is not waited for."""
+        if story.outlet is not None and story.is_committed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD_S):
+                    await story.outlet.fail(story.last_head(record), STOPPED, story.next_sequence)
 
     async def _settle(self, story: Story, ending: Ending) -> Record:
         served = story.kept.reading if story.kept else None

@@ -48,6 +48,7 @@ class Story:
     tried: list[Tried] = field(default_factory=list)
     passed: dict[int, Resting] = field(default_factory=dict)  # targets that were passed over, by place in the plan
     kept: Answered | None = None  # the answer the client gets, or as much of it as there is
+    follower: Follower | None = None  # of the attempt under way, when the client asked for a stream
     begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
 
     @property
@@ -168,8 +169,12 @@ class Story:
         """Give the number of an event that is added to the stream; images streams have none."""
         if self.job.facts.surface is not Surface.RESPONSES:
             return None
-        stream = self.kept.stream if self.kept else None
-        return (stream.next_sequence if stream else None) or 0
+        return (self.told.next_sequence if self.told else None) or 0
+
+    @property
+    def told(self) -> Follower | None:
+        """Give what follows the stream that the client hears: the kept one, else the one under way."""
+        return self.kept.stream if self.kept else self.follower
 
     def ending(self, error: PublicError | None) -> Ending:
         """Say how the request ended for the client, at this moment."""
@@ -181,7 +186,7 @@ class Story:
             code=error.code if error else None,
             fault=failure.fault if failure else None,
             delivered=kept is not None and error is None and not self.presence.gone,
-            previews=previews_of(kept.stream) if kept and kept.stream and self.is_streamed else None,
+            previews=previews_of(self.told) if self.told and self.is_streamed else None,
             differences=kept.differences if kept else (),
         )
 

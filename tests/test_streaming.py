@@ -14,6 +14,7 @@ from tests.fakes.answers import png
 from tests.fakes.events import told
 from tests.fakes.pair import DRAWING, GENERATION, TURN, Pair, leave, running_pair
 from tests.fakes.script import Script
+from tests.test_relay import running_requests
 from tests.web.house import until
 
 STREAMED = {**GENERATION, "stream": True, "partial_images": 2}
@@ -134,3 +135,19 @@ async def test_a_spool_that_is_full_ends_the_stream_in_order(pair: Pair) -> None
     assert answer.text.split("event: ")[-1].startswith("error\n")
     record = await pair.record_of(answer)
     assert (record["attempts"][0]["class"], record["attempts"][0]["detail"]) == ("cut", "too_large")
+
+
+async def test_a_process_that_ends_says_so_in_the_stream(pair: Pair) -> None:
+    pair.a.play(told("created, in_progress, output_item.added; stall"))
+    seen = b""
+    async with pair.client.stream("POST", f"{pair.gateway.url}/v1/responses", json={**TURN, "stream": True}) as answer:
+        async for piece in answer.aiter_bytes():
+            seen += piece
+            if b"output_item.added" in seen and b"event: error" not in seen:
+                for task in running_requests():
+                    task.cancel()
+    last = json.loads(seen.decode().split("event: error\ndata: ")[1])
+    assert last["error"]["message"].startswith("The gateway was stopped")
+    assert last["sequence_number"] == 3
+    record = await pair.record_of(answer)
+    assert (record["result"]["status"], record["result"]["delivery"]) == (200, "none")

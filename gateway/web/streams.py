@@ -66,8 +66,8 @@ class ClientStream:
     """One stream to one client; implements ``ports.Outlet``. ``pulse`` runs beside whoever sends."""
 
     __slots__ = (
-        *("_begun_at", "_changed", "_committed", "_head", "_held", "_held_at", "_is_open", "_is_over", "_lock"),
-        *("_pace", "_presence", "_quiet_since", "_send"),
+        *("_begun_at", "_changed", "_committed", "_head", "_held", "_held_at", "_is_open", "_is_over", "_is_torn"),
+        *("_lock", "_pace", "_presence", "_quiet_since", "_send"),
     )
 
     def __init__(self, send: Send, presence: Presence, pace: Pace) -> None:
@@ -79,6 +79,7 @@ class ClientStream:
         self._held: list[AnswerBody] = []
         self._held_at: float | None = None
         self._committed = self._is_open = self._is_over = False
+        self._is_torn = False  # writing was given up inside an event: nothing can follow, the connection will close
         self._lock = asyncio.Lock()  # an event is written whole
         self._changed = asyncio.Event()  # a clock may ring earlier than the pulse knows
 
@@ -166,8 +167,11 @@ class ClientStream:
     async def _write(self, events: Sequence[AnswerBody], *, ends: bool = False) -> bool:
         """Write events and close them; whether the client was there until the last byte."""
         try:
-            await self._open()
-            await self._put_all(_pieces(events), ends=ends)
+            if not self._is_torn:
+                self._is_torn = True
+                await self._open()
+                await self._put_all(_pieces(events), ends=ends)
+                self._is_torn = False
         finally:
             for event in events:
                 event.close()
