@@ -7,7 +7,9 @@ import typer
 
 Config: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Routes file. \\[default: ./routes.yaml, else the one shipped]", metavar="FILE"),
+    typer.Option(
+        "--config", "-c", help="Routes file. \\[default: ./routes.yaml, else the one shipped]", metavar="FILE"
+    ),
 ]
 DataDir: TypeAlias = Annotated[
     Path | None, typer.Option("--data-dir", help="Where the ledger lies. \\[default: ./data]", metavar="DIR")
