@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 import pytest
 
-from gateway.web.server import Receipt
+from gateway.web.protocol import Receipt
 from tests.web.house import House, serving_apart
 
 RECEIPT = Receipt(head_s=0.4, idle_s=0.4, idle_bytes=100, stall_s=0.4, linger_s=0.2)
