@@ -24,16 +24,19 @@ from gateway import gates, spool, upstream
 from gateway.answer import MOST_TEXT
 from gateway.cli import command_line
 from gateway.config import Loaded, build, load
+from gateway.config.contracts import contracts as shipped_contracts
 from gateway.config.model import RoutesFile
+from gateway.config.prices import prices
 from gateway.config.unbuilt import UNBUILT
+from gateway.core import contracts, jsonbody, jsontext, policy, resting
 from gateway.core import fields as request_fields
-from gateway.core import jsonbody, jsontext, policy, resting
 from gateway.core.errand import Reference
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.health import Trouble
 from gateway.core.money import Cost, CostState, Line
 from gateway.core.prices import Item
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
+from gateway.core.result_check import DIFFERENCES
 from gateway.core.types import (
     AttemptId,
     Cause,
@@ -155,7 +158,9 @@ def default_in(schema: dict[str, Any], path: str) -> Any:
 
 def resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     reference = node.get("$ref")
-    return node if reference is None else schema["$defs"][reference.rpartition("/")[2]]
+    node = node if reference is None else schema["$defs"][reference.rpartition("/")[2]]
+    blocks = [resolved(schema, choice) for choice in node.get("anyOf", ())]
+    return next((block for block in blocks if "properties" in block), node)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
@@ -183,6 +188,15 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Mapping[str, Any]:
 # --- errors
 
 
+CONTRACT_CODES = {
+    contracts.INVALID_SIZE,
+    contracts.INVALID_VALUE,
+    contracts.UNSUPPORTED,
+    contracts.INVALID_IMAGE,
+    contracts.INVALID_MASK,
+}
+
+
 def error_codes() -> set[str]:
     """Give every error code that our own code makes: ``code="…"``, ``ours(status, "…")``, and tables of both."""
     found: set[str] = set()
@@ -205,8 +219,18 @@ def codes_in(node: ast.AST) -> Iterator[object]:
             yield code
 
 
+def test_every_warning_is_described() -> None:
+    described = first_cells(page("docs/contracts.md"))
+    assert set(DIFFERENCES) | {"substituted", "contract_doubt", "model_retiring"} <= described
+
+
+def test_every_shipped_contract_is_named() -> None:
+    inner = {"open", "gpt-image", "gpt-image-2.5", "gemini-image"}  # what others extend
+    assert set(shipped_contracts(prices().tables).by_name) - inner <= words(page("docs/contracts.md"))
+
+
 def test_every_error_code_is_described_and_no_other() -> None:
-    found = error_codes()
+    found = error_codes() | CONTRACT_CODES
     assert len(found) > 20
     text = page("docs/errors.md")
     table = text.partition("## Codes of our own")[2].partition("\n## ")[0]
@@ -287,6 +311,13 @@ FACTS = Facts(
     output_compression=1,
     moderation="auto",
     input_fidelity="high",
+    complexity="low",
+    frame_count=2,
+    frame_duration_ms=100,
+    svg=True,
+    response_format="url",
+    style="vivid",
+    unknown_parameters=("seed",),
     partial_images=1,
     prompt_hash="hmac:00",
     prompt_chars=1,
@@ -297,6 +328,7 @@ FACTS = Facts(
     markup=GIVEN,
     tool=ToolFacts(asked_model="t", forced=True),
     references=(Reference(id="resp_1", param="previous_response_id"),),
+    detached=True,
 )
 COST = Cost(
     state=CostState.ESTIMATED,
@@ -340,6 +372,7 @@ FULL = Record(
         partial_images_received=1,
         partial_images_sent=1,
         code="c",
+        warnings=("substituted",),
     ),
     latency_ms=2,
     upstream_ms=1,
@@ -385,7 +418,7 @@ def test_every_field_of_the_record_is_described_and_no_other() -> None:
     text = page("docs/record.md")
     given = {field for field in fields_in(json.loads(json.dumps(FULL.as_json()))) if not OPEN.fullmatch(field)}
     parents = {field.rpartition(".")[0].removesuffix("[]") for field in given}
-    described = first_cells(text.partition("## Fields")[2].partition("## Interrupted")[0])
+    described = first_cells(text.partition("## Fields")[2].partition("## Reasons")[0])
     assert given - described <= parents
     assert described - given == set()
 
