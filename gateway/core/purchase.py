@@ -1,25 +1,30 @@
 """Which prices an attempt is charged by: its row's, and that of the row that the image tool's model means.
 
 A tool whose model the request leaves open is charged by what the answer says it used, when the channel has a row for
-that. Must never take a price of another channel: it is another contract.
+that. Counting tokens (``responses/input_tokens``) is free where tokens are charged for: no model is run for it. Must
+never take a price of another channel: it is another contract.
 """
 
+from gateway.core.errand import Errand
 from gateway.core.image_tool import tool_model
-from gateway.core.money import Cost
+from gateway.core.money import Cost, nothing
 from gateway.core.policy import Target
-from gateway.core.prices import Price
-from gateway.core.pricing import Purchase, attempt_cost, quote
+from gateway.core.prices import Price, TokenPrice
+from gateway.core.pricing import Purchase, attempt_cost
 from gateway.core.table import RouteTable
 from gateway.core.types import Facts, Outcome, Reading
 
 
 def cost_of(target: Target, facts: Facts, table: RouteTable, outcome: Outcome, reading: Reading | None) -> Cost:
     """Give what an attempt cost that has ended, or is seen so far."""
+    price = target.row.price
+    if facts.errand is Errand.INPUT_TOKENS and isinstance(price, TokenPrice):
+        return nothing(price.currency)
     return attempt_cost(
         Purchase(
             facts=target.facts or facts,
             outcome=outcome,
-            price=target.row.price,
+            price=price,
             tool_price=_tool_price(target, facts, table, reading),
             reading=reading,
         )
@@ -28,7 +33,7 @@ def cost_of(target: Target, facts: Facts, table: RouteTable, outcome: Outcome, r
 
 def quote_of(target: Target, facts: Facts, table: RouteTable) -> Cost:
     """Give what an attempt may cost at most, as far as its price tells."""
-    return quote(target.facts or facts, target.row.price, _tool_price(target, facts, table, None))
+    return cost_of(target, facts, table, Outcome.UNKNOWN, None)
 
 
 def _tool_price(target: Target, facts: Facts, table: RouteTable, reading: Reading | None) -> Price | None:

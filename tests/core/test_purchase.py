@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.money import Cost, CostState
+from gateway.core.errand import Errand
+from gateway.core.money import Cost, CostState, nothing
 from gateway.core.policy import Plan, Target, plan
 from gateway.core.prices import Price
 from gateway.core.purchase import cost_of, quote_of
@@ -82,3 +83,12 @@ def test_the_facts_in_the_targets_own_words_go_before_the_callers() -> None:
     assert quote_of(replace(to, facts=replace(facts, quality="low")), facts, known).amount_micro == 2 * 5_880
     lost = cost_of(to, facts, known, Outcome.UNKNOWN, Reading(shaped=True))
     assert lost == quote_of(to, facts, known)
+
+
+def test_counting_tokens_is_free_where_tokens_are_charged_for() -> None:
+    known, facts = routes(), replace(turn(None), errand=Errand.INPUT_TOKENS, tool=None)
+    to = target(facts, known)
+    reading = Reading(shaped=True)
+    assert cost_of(to, facts, known, Outcome.DELIVERED, reading) == quote_of(to, facts, known) == nothing("USD")
+    unpriced = replace(to, row=replace(to.row, price=None))
+    assert cost_of(unpriced, facts, known, Outcome.DELIVERED, reading).state is CostState.MISSING
