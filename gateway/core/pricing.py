@@ -92,11 +92,6 @@ def attempt_cost(bought: Purchase) -> Cost:
             assert_never(price)
 
 
-def quote(facts: Facts, price: Price | None, tool_price: Price | None = None) -> Cost:
-    """Give what a request of this shape may cost at most, as far as the price tells; missing when it does not."""
-    return attempt_cost(Purchase(facts=facts, outcome=Outcome.UNKNOWN, price=price, tool_price=tool_price))
-
-
 def size_of(word: str | None) -> Size | None:
     """Read ``WxH``; nothing for ``auto`` and other words."""
     match = _SIZE.fullmatch(word or "")

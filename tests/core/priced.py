@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+from gateway.core.money import Cost
 from gateway.core.prices import (
     ImagePrice,
     Item,
@@ -11,7 +12,7 @@ from gateway.core.prices import (
     RequestPrice,
     TokenPrice,
 )
-from gateway.core.pricing import Purchase
+from gateway.core.pricing import Purchase, attempt_cost
 from gateway.core.tokens import TokenTable
 from gateway.core.types import Facts, ImageFacts, JsonObject, Outcome, Reading, Surface, ToolFacts
 
@@ -113,3 +114,8 @@ def bought(
 
 def came(*pictures: ImageFacts, used: JsonObject | None = None, quality: str | None = None) -> Reading:
     return Reading(shaped=True, pictures=pictures, usage=used, quality=quality)
+
+
+def quote(facts: Facts, price: Price | None) -> Cost:
+    """What a request of this shape may cost at most: an attempt whose outcome is unknown."""
+    return attempt_cost(bought(price, None, Outcome.UNKNOWN, facts=facts))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.money import MISSING, Cost, CostState, nothing
 from gateway.core.prices import Item, MatrixPrice, Price, Ratios, TokenPrice, is_flat, ratio_price
-from gateway.core.pricing import Purchase, attempt_cost, quote, size_of
+from gateway.core.pricing import Purchase, attempt_cost, size_of
 from gateway.core.types import Facts, InputFacts, InputRole, JsonObject, JsonValue, Outcome, Reading, Surface
 from tests.core.priced import (
     GEMINI_3_PRO,
@@ -26,6 +26,7 @@ from tests.core.priced import (
     bought,
     came,
     picture,
+    quote,
     token_price,
     usage,
 )
