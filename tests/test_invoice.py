@@ -70,9 +70,7 @@ class Invoice:
     def choose(self, request: SeenRequest) -> Script:
         """Decide the fate of one call, and write down what it costs."""
         body = json.loads(request.body)
-        fate = self.dice.choices(
-            ["good", "overloaded", "blocked", "lost", "cut", "empty"], [80, 5, 4, 4, 3, 4]
-        )[0]
+        fate = self.dice.choices(["good", "overloaded", "blocked", "lost", "cut", "empty"], [80, 5, 4, 4, 3, 4])[0]
         self.seen[fate] += 1
         if fate == "overloaded":
             return script.reply(500, OVERLOADED)
