@@ -104,7 +104,8 @@ def follower_for(wires: Wires, job: Job, step: Try, outlet: Outlet, note: Note) 
 
 async def exchange(wires: Wires, job: Job, step: Try, presence: Presence, follower: Follower | None = None) -> Answered:
     """Make the call of one attempt and read its answer; never raises for what an upstream or a client may do."""
-    if is_image_work(job.facts):
+    must_end = job.facts.detached and not job.facts.stream  # it says at once what it will be known by
+    if is_image_work(job.facts) or must_end:
         return await _exchange(wires, job, step, follower)
     started = wires.clock.monotonic()
     loop = asyncio.get_running_loop()

@@ -129,6 +129,7 @@ async def test_another_account_under_the_same_name_is_not_asked(
 
 
 async def test_what_another_key_has_is_what_nobody_has(house: House, client: httpx2.AsyncClient) -> None:
+    """litellm#15757, #39548: ids that the proxy had not issued, or of another shape, went past the check of owners."""
     async with house.serve() as gateway:
         await make_at_b(house, gateway, client)
         house.give_away(NAME, "msg_68f1")
@@ -269,6 +270,20 @@ async def test_a_deletion_that_is_answered_with_nothing_is_one(house: House, cli
         house.b.play(reply(200, b""))
         assert (await client.delete(f"{gateway.url}/v1/responses/{NAME}")).status_code == 200
         assert (await client.delete(f"{gateway.url}/v1/responses/{NAME}")).status_code == 404
+
+
+async def test_a_turn_in_the_background_does_not_hang_on_its_client(house: House, client: httpx2.AsyncClient) -> None:
+    """litellm#36275, PR#36461: the upstream's work ended with the client's socket."""
+    async with house.serve() as gateway:
+        house.a.play(reply(200, RESPONSE, delay_s=0.3))
+        asking = asyncio.ensure_future(make(gateway, client, background=True))
+        await house.a.counted(1)
+        asking.cancel()
+        house.a.play(reply(200, RESPONSE))
+        async with asyncio.timeout(5):
+            while (await client.get(f"{gateway.url}/v1/responses/{NAME}")).status_code == 404:  # noqa: ASYNC110 - polls, as clients do
+                await asyncio.sleep(0.05)
+    assert house.asked == (2, 0)
 
 
 async def test_a_stop_settles_what_was_asked(house: House, client: httpx2.AsyncClient) -> None:

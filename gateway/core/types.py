@@ -1,10 +1,8 @@
 """The nouns of a request, as frozen values.
 
-Everything that policy, classification and the record talk about is defined here, so that each room
-reads and returns the same shapes. Nothing here decides anything and nothing here performs I/O.
-
-Three model names are never confused: *asked* (the client's word), *sent* (the word on the wire to the
-upstream) and *served* (what the upstream reported, or nothing).
+Everything that policy, classification and the record talk about is defined here, so that each room reads and returns
+the same shapes; nothing here decides or does anything. Three model names are never confused: *asked* (the client's
+word), *sent* (the word on the wire to the upstream) and *served* (what the upstream reported, or nothing).
 """
 
 from collections.abc import Mapping, Sequence
@@ -171,6 +169,7 @@ class Facts:
     tool: ToolFacts | None = None
     errand: Errand = Errand.CREATE  # on the Responses surface
     references: tuple[Reference, ...] = ()
+    detached: bool = False  # a turn in the background, which goes on at the upstream without anybody
     complexity: str | None = None
     frame_count: int | None = None
     frame_duration_ms: int | None = None

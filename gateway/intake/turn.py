@@ -48,7 +48,7 @@ def read_turn(fields: Fields, inline: InlineFacts, privacy: Privacy, errand: Err
     facts = replace(facts, stream=fields.flag("stream"))
     if facts.stream and errand is not Errand.CREATE:
         fields.refuse(unsupported("stream", _NO_STREAM))
-    fields.flag("background")
+    facts = replace(facts, detached=fields.flag("background"))
     if fields.value("conversation") is not None:
         fields.refuse(unsupported("conversation", _NO_CONVERSATIONS))
     story = _Story(fields, inline)

@@ -67,6 +67,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def test_the_life_of_a_kept_response(house: House) -> None:
+    """litellm PR#10193, PR#19143, PR#38954 (follow-ups went to another deployment), #17204 (ids were rewritten)."""
     responses = house.client.responses
     house.a.play(reply(503, BUSY))
     house.b.play(
