@@ -17,6 +17,7 @@ SIGNATURE = 12  # bytes that tell the format
 SVG_PREFIX = 64 * 1024  # bytes within which an SVG's root element must end
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PALETTE = 3  # PNG's colour type with an opacity for each colour
 _NOT_FRAMES = frozenset({0xC4, 0xC8, 0xCC})  # tables and a reserved marker among JPEG's frame headers
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # JPEG markers without a length
 _MISC = r"(?:\s++|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^\[>]*+(?:\[[^\]]*+\]\s*+)?>)*+"
@@ -91,6 +92,9 @@ def _png() -> Reading:
     skip = 33
     for _ in range(MAX_STEPS):
         chunk = yield Ask(skip, 8, untold)
+        if chunk[4:] == b"tRNS" and head[25] == _PALETTE:
+            opacities = yield Ask(8, min(int.from_bytes(chunk[:4], "big"), 256), untold)
+            return _sized("png", width, height, alpha=any(one < 0xFF for one in opacities))
         if chunk[4:] in (b"tRNS", b"IDAT", b"IEND"):
             return _sized("png", width, height, alpha=chunk[4:] == b"tRNS")
         skip = 12 + int.from_bytes(chunk[:4], "big")

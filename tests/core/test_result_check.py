@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.result_check import Sent, differences
+from gateway.core.result_check import Sent, differences, sent_to
+from gateway.core.table import Route
 from gateway.core.terms import OPEN_CONTRACT
 from gateway.core.types import Facts, ImageFacts, Reading
 from tests.core.contract_cases import contract, edit, generation, picture, turn
+from tests.core.tables import planned, three_targets
 
 NAMES = frozenset({"gpt-image-2-2026-04-21"})
 
@@ -146,3 +148,15 @@ def test_the_vectors_of_the_calculator_are_the_tables() -> None:
         for quality, count in zip(("low", "medium", "high"), counts, strict=True):
             reading = Reading(pictures=(picture("png", width, height),), image_tokens=count)
             assert differences(sent(generation(quality=quality)), reading) == ()
+
+
+def test_what_a_target_was_asked_is_told_by_its_own_words() -> None:
+    plan = planned(Route(name="m", targets=three_targets()))
+    target = replace(plan.targets[0], contract=contract("gpt-image-2"), sent_model="relay-77", tool_sent_model="tool-1")
+    asked = sent_to(target, generation(size="1x1"))
+    assert asked.names == {"relay-77", "m", "gpt-image-2"}
+    assert asked.tool_names == {"tool-1", "gpt-image-2"}
+    assert asked.facts.size is None  # those of the plan, after translation
+    dated = sent_to(replace(target, sent_model="gpt-image-2-2026-04-21", tool_sent_model=None), generation())
+    assert (dated.names, dated.tool_names) == (NAMES, frozenset())
+    assert sent_to(replace(target, facts=None), generation(size="1x1")).facts.size == "1x1"
