@@ -158,6 +158,8 @@ def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
         _say(f"  route     {line}")
     for row in retiring(loaded.table, SystemClock().now().date()):
         _say(f"  model     {row.sentence}")
+    for warning in loaded.warnings:
+        _say(f"  warning   {warning}")
     if gateway.interrupted:
         _say(f"  ledger    {gateway.interrupted} request(s) of an earlier run were interrupted; see `waybill logs`")
 

@@ -15,10 +15,10 @@ from gateway.cli import terminal
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
-from gateway.cli.wording import about, price, reason, surfaces
+from gateway.cli.wording import about, price, rank, reason, surfaces
 from gateway.config import Loaded, Mistake
 from gateway.core.retirement import retiring
-from gateway.core.table import Channel, Route, RouteTable, Row
+from gateway.core.table import Channel, Route, RouteTable, RouteTarget, Row
 from gateway.core.types import JsonObject
 
 
@@ -56,6 +56,9 @@ def _show(loaded: Loaded, screen: Console) -> None:
     for row in retiring(table, _today()):
         screen.print()
         screen.print(words(row.sentence, WARN))
+    for warning in loaded.warnings:
+        screen.print()
+        screen.print(words(f"Warning: {warning}", WARN), soft_wrap=True)
 
 
 def _today() -> date:
@@ -125,7 +128,7 @@ def _targets(route: Route, table: RouteTable) -> list[Text]:
     for target in route.targets:
         name = target.channel if target.row == route.name else target.name
         if target.unusable is None:
-            lines.append(words(f"{name}  ready", GOOD))
+            lines.append(words(f"{name}  ready", GOOD).append_text(words(rank(target, route.policy), DIM)))
         else:
             why = reason(target.unusable, table.channels[target.channel])
             lines.append(words(name, DIM).append_text(words(f"  {why}", DIM)))
@@ -154,6 +157,7 @@ def _loaded_json(loaded: Loaded) -> JsonObject:
             {"target": row.target, "model": row.model, "retired_on": row.retired_on.isoformat(), "over": row.is_over}
             for row in retiring(table, _today())
         ],
+        "warnings": [_mistake_json(warning) for warning in loaded.warnings],
     }
 
 
@@ -183,8 +187,19 @@ def _route_json(route: Route) -> JsonObject:
         "deadline_s": route.deadline_s,
         "max_attempts": route.max_attempts,
         "default_for": sorted(route.default_for),
+        "policy": route.policy,
+        "rules": len(route.when),
         "on_failure": {kind.value: action.value for kind, action in route.on_failure.items()},
-        "targets": [
-            {"channel": target.channel, "row": target.row, "unusable": target.unusable} for target in route.targets
-        ],
+        "repeats": {kind.value: times for kind, times in route.repeats.items()},
+        "targets": [_target_json(target) for target in route.targets],
+    }
+
+
+def _target_json(target: RouteTarget) -> JsonObject:
+    return {
+        "channel": target.channel,
+        "row": target.row,
+        "unusable": target.unusable,
+        "weight": target.weight,
+        "substitute": target.substitute,
     }

@@ -1,9 +1,11 @@
 """``waybill explain``: which targets a request would try, in order, and why each other target is out.
 
-Offline: the same planner as the server's, over the same file; nothing is sent. Exit 0 when a target is eligible, 1 when
-the request would be refused, 2 when the file or the arguments are wrong.
+Offline: the same planner as the server's, over the same file; nothing is sent. How the channels stand at this moment
+only the running server knows (``waybill channels list``), so the plan is what it would be if all were well. Exit 0 when
+a target is eligible, 1 when the request would be refused, 2 when the file or the arguments are wrong.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +19,17 @@ from gateway.cli.bodyfile import read_facts
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
-from gateway.cli.wording import about, reason
+from gateway.cli.wording import about, limits, reason
 from gateway.core.policy import Plan, Target, plan
-from gateway.core.table import RouteTable, Settings
+from gateway.core.table import Policy, RouteTable, Settings
 from gateway.core.types import Directives, Excluded, Facts, JsonObject, JsonValue, Refusal, Surface
+
+_ORDERS: Mapping[Policy, str] = {
+    Policy.PRIORITY: "as written",
+    Policy.WEIGHTED: "by lot, shown by weight",
+    Policy.FASTEST: "by how long they lately took, shown as written",
+    Policy.LEAST_BUSY: "by how busy they are, shown as written",
+}
 
 
 def explain(
@@ -74,6 +83,8 @@ def _show_plan(planned: Plan, surface: Surface, screen: Console) -> None:
     head.append_text(words(f" on {surface}: at most {tries} of {len(planned.targets)} ", ""))
     head.append_text(words(f"target{'s' if len(planned.targets) > 1 else ''}, within {planned.deadline_s:g} s", ""))
     screen.print(head)
+    for line in _choice(planned):
+        screen.print(words(line, DIM))
     screen.print()
     wide = is_wide(screen)
     columns = (">", "target", "owner", "kind", "model sent", ">patience")
@@ -83,11 +94,24 @@ def _show_plan(planned: Plan, surface: Surface, screen: Console) -> None:
         owner, kind = words(target.channel.owner), words(target.channel.kind)
         patience = words(f"{target.patience_s:g} s")
         if wide:
-            shown.add_row(number, name, owner, kind, _sent(target), patience)
+            shown.add_row(number, stacked(name, _notes(target)), owner, kind, _sent(target), patience)
         else:
             below = words(about(target.channel), DIM)
-            shown.add_row(number, stacked(name, below), _sent(target), patience)
+            shown.add_row(number, stacked(name, below, _notes(target)), _sent(target), patience)
     screen.print(shown)
+    screen.print()
+    screen.print(words("Health, hand brakes and load are the running server's to know: waybill channels list.", DIM))
+
+
+def _choice(planned: Plan) -> list[str]:
+    """Say how the targets were narrowed and ordered."""
+    lines = [] if planned.rule is None else [f"Rule {planned.rule + 1} of the route speaks of this request."]
+    return [*lines, f"Order: {_ORDERS[planned.route.policy]}."]
+
+
+def _notes(target: Target) -> Text:
+    lines = ["substitute: another model, asked last"] if target.substitute else []
+    return words("; ".join([*lines, limits(target.channel)]), DIM)
 
 
 def _sent(target: Target) -> Text:
@@ -117,12 +141,16 @@ def _plan_json(planned: Plan) -> JsonObject:
         "asked_model": planned.asked_model,
         "deadline_s": planned.deadline_s,
         "max_attempts": planned.max_attempts,
+        "policy": planned.route.policy,
+        "rule": planned.rule,
+        "health": None,  # not known offline
         "targets": [_target_json(target) for target in planned.targets],
         "excluded": _excluded_json(planned.excluded),
     }
 
 
 def _target_json(target: Target) -> JsonObject:
+    rates = target.channel.limits
     document: dict[str, JsonValue] = {
         "channel": target.channel.name,
         "row": target.row.name,
@@ -130,6 +158,10 @@ def _target_json(target: Target) -> JsonObject:
         "kind": target.channel.kind,
         "sent_model": target.sent_model,
         "patience_s": target.patience_s,
+        "substitute": target.substitute,
+        "max_in_flight": target.channel.max_in_flight,
+        "rpm": rates.requests.per_minute if rates.requests else None,
+        "ipm": rates.images.per_minute if rates.images else None,
     }
     if target.tool_sent_model is not None:
         document["tool_sent_model"] = target.tool_sent_model

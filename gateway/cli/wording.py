@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from gateway.core.money import decimal
 from gateway.core.prices import ImagePrice, MatrixPrice, Price, PriceUnit, ReportedPrice, RequestPrice
-from gateway.core.table import Channel
+from gateway.core.table import Channel, Policy, RouteTarget
 from gateway.core.types import Surface
 
 _SURFACES = {Surface.GENERATIONS: "generations", Surface.EDITS: "edits", Surface.RESPONSES: "responses"}
@@ -14,6 +14,17 @@ _REASONS = {
     "surface_not_served": "this row does not serve the surface",
     "tool_model_unavailable": "the image tool's model has no row on this channel",
     "sandbox_asleep": "asleep: a real target has a key, or the bind is not loopback",
+    "bound_elsewhere": "another channel keeps what the request refers to",
+    "ruled_out": "a rule speaks of this request and names other targets",
+    "channel_drained": "an operator drained its channel",
+    "channel_off": "an operator turned its channel off",
+    "channel_limit": "its channel's limits are used up",
+    "ejected": "it failed again and again",
+    "rate_limited": "its upstream said to wait",
+    "quota_exhausted": "its account has no money",
+    "key_rejected": "its key is not taken",
+    "account_not_ready": "its account is not allowed to use the model",
+    "model_missing": "its upstream does not have the model",
 }
 
 
@@ -35,6 +46,21 @@ def reason(word: str, channel: Channel | None) -> str:
     if word.startswith("contract:"):
         return f"its contract forbids what the request says of {word.partition(':')[2]}"
     return _REASONS.get(word, word.replace("_", " "))
+
+
+def rank(target: RouteTarget, policy: Policy) -> str:
+    """Say what of a target bears on when it is asked; nothing for most."""
+    if target.substitute:
+        return "  substitute"
+    return f"  weight {target.weight}" if policy is Policy.WEIGHTED else ""
+
+
+def limits(channel: Channel) -> str:
+    """Say what may be asked of a channel."""
+    rates = channel.limits
+    named = ((rates.requests, "requests"), (rates.images, "pictures"))
+    said = [f"{rate.per_minute} {what} a minute" for rate, what in named if rate is not None]
+    return ", ".join([*said, f"{channel.max_in_flight} at once"])
 
 
 def price(charged: Price | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gateway.config import build, catalog, contracts, crossing, faults, prices, source, unbuilt, variables
+from gateway.config import build, catalog, contracts, crossing, faults, prices, rules, source, unbuilt, variables
 from gateway.config.contracts import Contracts
 from gateway.config.mistake import MAX_MISTAKES, START, WHOLE_FILE, Mistake, in_file, mistake
 from gateway.config.model import RoutesFile
@@ -24,12 +24,16 @@ from gateway.core.table import RouteTable, Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A good file: its settings, its table, where it was read from, and the SHA-256 of its bytes."""
+    """A good file: its settings, its table, where it was read from, and the SHA-256 of its bytes.
+
+    ``warnings``: what is no mistake and cannot have been meant, in the form of mistakes.
+    """
 
     settings: Settings
     table: RouteTable
     path: Path
     checksum: str = ""
+    warnings: tuple[Mistake, ...] = ()
 
 
 def find_routes(explicit: Path | None) -> Path:
@@ -65,11 +69,13 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
         prices=priced,
     )
     checksum = hashlib.sha256(data).hexdigest()
+    table = build.table(read.file, read.root, shipped, version=checksum[:12], sandbox_allowed=sandbox_allowed)
     return Loaded(
         settings=build.settings(read.file, data_dir),
-        table=build.table(read.file, read.root, shipped, version=checksum[:12], sandbox_allowed=sandbox_allowed),
+        table=table,
         path=path,
         checksum=checksum,
+        warnings=tuple(in_file(rules.doubts(read.root, table), str(path))),
     )
 
 

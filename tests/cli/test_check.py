@@ -85,7 +85,30 @@ def test_json(program: Program) -> None:
         "channel": "laozhang",
         "row": "gpt-image-2",
         "unusable": "no_credentials",
+        "weight": 1,
+        "substitute": False,
     }
+
+
+RULED = ROUTES.replace(
+    "default_for: [images/generations]}",
+    "policy: weighted, when: [{if: {n: 99}, use: [openai]}, {if: {n: 2}, use: [openai]}]}",
+).replace(
+    "[openai, laozhang, sandbox]", "[{channel: openai, weight: 3}, {channel: laozhang, substitute: true}, sandbox]"
+)
+
+
+def test_a_rule_that_can_never_match_is_a_warning_and_no_mistake(program: Program) -> None:
+    (program.directory / "routes.yaml").write_text(RULED)
+    ran = program.run("check", OPENAI_API_KEY="sk-1", LAOZHANG_API_KEY="sk-2")
+    assert ran.code == 0
+    (said,) = [line for line in ran.out.splitlines() if line.startswith("Warning")]
+    assert said.endswith("routes.gpt-image-2.when[0]: can never match: 'n' is never so: the API takes 1 to 10")
+    assert "openai  ready  weight 3" in ran.out
+    assert "laozhang  ready  substitute" in ran.out
+    document = json.loads(program.run("check", "--json").out)
+    assert [warning["path"] for warning in document["warnings"]] == ["routes.gpt-image-2.when[0]"]
+    assert (document["routes"][0]["policy"], document["routes"][0]["rules"]) == ("weighted", 2)
 
 
 def test_every_mistake_has_its_place(bare: Program) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.cli.program import Program
+from tests.cli.program import ROUTES, Program
 
 KEYS = {"OPENAI_API_KEY": "sk-1", "LAOZHANG_API_KEY": "sk-2"}
 
@@ -40,6 +40,25 @@ def test_a_body_shapes_the_plan(program: Program) -> None:
         "message": "The model `nobody` does not exist or you do not have access to it.",
         "param": "model",
     }
+
+
+def test_rules_policies_limits_and_substitutes_are_told(program: Program) -> None:
+    routes = ROUTES.replace("kind: gateway", "kind: gateway\n    limits: {rpm: 30}").replace(
+        "{targets: [openai, laozhang, sandbox], default_for: [images/generations]}",
+        "{targets: [{channel: laozhang, substitute: true}, openai, sandbox], policy: fastest,"
+        " when: [{if: {quality: low}, use: [laozhang]}, {if: {n: 1}, use: [laozhang, openai]}]}",
+    )
+    (program.directory / "routes.yaml").write_text(routes)
+    ran = program.run("explain", "--model", "gpt-image-2", **KEYS)
+    assert "Rule 2 of the route speaks of this request." in ran.out
+    assert "Order: by how long they lately took, shown as written." in ran.out
+    assert "substitute: another model, asked last; 30 requests a minute, 64 at once" in " ".join(ran.out.split())
+    assert "waybill channels list" in ran.out
+    document = json.loads(program.run("explain", "--model", "gpt-image-2", "--json", **KEYS).out)
+    assert (document["policy"], document["rule"], document["health"]) == ("fastest", 1, None)
+    told = [(one["channel"], one["substitute"], one["rpm"]) for one in document["targets"]]
+    assert told == [("openai", False, None), ("laozhang", True, 30)]
+    assert document["excluded"][0] == {"target": "sandbox/gpt-image-2", "reason": "ruled_out"}
 
 
 def test_the_default_route_without_a_model(program: Program) -> None:
