@@ -1,0 +1,63 @@
+"""What a command imports: only what it needs, so that it starts at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.stores.ledger_sql import open_ledger
+from tests.cli.program import Program
+
+LISTING = """
+import sys
+from gateway.cli import main
+sys.argv = ["waybill", *sys.argv[1:]]
+try:
+    main()
+except SystemExit:
+    pass
+print("\\n".join(sys.modules), file=sys.stderr)
+"""
+
+
+def modules(bare: Program, *arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTING, *arguments],
+        cwd=bare.directory,
+        env=bare.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(done.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (("--version",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "pydantic", "gateway.main"}),
+        (("health", "--url", "http://127.0.0.1:9"), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "gateway.main"}),
+        (("schema",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
+        (("check",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
+    ],
+    ids=lambda words: words[0] if isinstance(words, tuple) else "",
+)
+def test_a_command_imports_what_it_needs(bare: Program, arguments: tuple[str, ...], unwanted: set[str]) -> None:
+    assert modules(bare, *arguments) & unwanted == set()
+
+
+def test_a_ledger_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/waybill.db"
+    open_ledger(url, serve=True).close()
+    opening = f"import sys; from gateway.stores.ledger_sql import open_ledger as o; o({url!r}, serve=True).close()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{opening}; print('alembic' in sys.modules)"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "False"
