@@ -72,3 +72,44 @@ async def test_a_turn_that_came_in_the_moment_of_cancelling_is_passed_on() -> No
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert gates.inside("A") == 0
+
+
+async def test_who_can_go_elsewhere_waits_only_for_a_pool_that_moves() -> None:
+    gates = Gates()
+    loop = asyncio.get_running_loop()
+    assert await gates.enter("A", 1)
+    started = loop.time()
+    assert not await gates.enter("A", 1, wait_s=0.05, patient=False)  # just filled: it may move
+    assert not await gates.enter("A", 1, wait_s=0.05, patient=False)  # nothing has moved for as long as one would wait
+    assert loop.time() - started < 0.09
+    assert not await gates.enter("A", 1, wait_s=0.05)
+    gates.leave("A")
+    assert await gates.enter("A", 1, patient=False)
+    waiting = asyncio.ensure_future(gates.enter("A", 1, wait_s=5, patient=False))
+    await asyncio.sleep(0)
+    gates.leave("A")
+    assert await waiting
+
+
+async def test_a_pool_that_moves_too_slowly_is_not_waited_for() -> None:
+    gates = Gates()
+    for _ in range(2):
+        assert await gates.enter("A", 1)
+        await asyncio.sleep(0.05)
+        gates.leave("A")
+    assert await gates.enter("A", 1)
+    assert not await gates.enter("A", 1, wait_s=0.04, patient=False)
+    waiting = asyncio.ensure_future(gates.enter("A", 1, wait_s=0.2, patient=False))
+    await asyncio.sleep(0)
+    gates.leave("A")
+    assert await waiting
+
+
+async def test_the_load_is_what_is_under_way() -> None:
+    gates = Gates()
+    assert gates.load() == {}
+    assert await gates.enter("A", 2)
+    assert await gates.enter("A", 2)
+    assert await gates.enter("B", 2)
+    gates.leave("B")
+    assert gates.load() == {"A": 2}

@@ -126,3 +126,13 @@ def test_rules(tmp_path: Path) -> None:
 )
 def test_each_mistake_in_a_rule_is_said_where_it_stands(tmp_path: Path, rule: str, expected: str) -> None:
     assert lines(tmp_path, when(rule)) == [f"routes.yaml:18{expected.format(p=PATH + '.when[0]')}"]
+
+
+def test_rules_that_can_never_match_are_warned_of_where_they_stand(tmp_path: Path) -> None:
+    fine, never = "{if: {n: 2}, use: [direct]}", "{if: {surface: responses}, use: [direct]}"
+    found = good(tmp_path, when(f"{{if: {{n: {{gte: 3, lte: 2}}}}, use: [direct]}}, {fine}, {never}")).warnings
+    assert [(one.line, one.column, one.path, one.message) for one in found] == [
+        (18, 12, f"{PATH}.when[0]", "can never match: 'n' is never so: the API takes 1 to 10"),
+        (18, 85, f"{PATH}.when[2]", "can never match: no target of this route serves the surface it asks for"),
+    ]
+    assert good(tmp_path, GOOD).warnings == ()
