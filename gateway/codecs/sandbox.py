@@ -12,12 +12,12 @@ import orjson
 import pybase64
 
 from gateway.core.sandbox import Mishap, Shape
+from gateway.core.tokens import formula
 from gateway.core.types import ErrorBody, Facts, JsonObject, JsonValue
 
 DEFAULT_TOOL_MODEL = "sandbox-image"
 
-# Output tokens of a picture: axis factor by quality, in the form of OpenAI's published price calculator for
-# gpt-image-2: tokens = ceil(f * s * (2,000,000 + pixels) / 4,000,000), where s = round(f * short / long).
+# Output tokens of a picture: the axis factor of gpt-image-2 by quality, whatever model was asked for.
 _FACTORS = {"low": 16, "medium": 48, "high": 96, "xhigh": 96, "max": 96}
 
 
@@ -246,9 +246,7 @@ def _image_usage(shape: Shape, turn: Turn) -> JsonObject:
 
 def picture_tokens(width: int, height: int, quality: str) -> int:
     """Count the output tokens of one picture; ``quality`` is one of low, medium, high, xhigh, max."""
-    factor, short, long = _FACTORS[quality], min(width, height), max(width, height)
-    side = (2 * factor * short + long) // (2 * long)
-    return -(-factor * side * (2_000_000 + width * height) // 4_000_000)
+    return formula(_FACTORS[quality], (width, height))
 
 
 def _patches(width: int | None, height: int | None) -> int:
