@@ -32,7 +32,7 @@ routes:
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[FakeUpstream]:
-    async with FakeUpstream(default=script.reply(200, answers.image_answer(said={"usage": None}))) as running:
+    async with FakeUpstream(default=script.reply(200, answers.image_answer_that_says({"usage": None}))) as running:
         yield running
         assert running.problems == []
 
@@ -59,7 +59,7 @@ def fields_of(seen: SeenRequest) -> dict[str, str]:
 async def test_a_form_loses_what_the_model_does_not_know_and_keeps_every_other_byte(
     gateway: RunningGateway, upstream: FakeUpstream
 ) -> None:
-    upstream.play(script.reply(200, answers.image_answer(said={"quality": "high", "usage": None})))
+    upstream.play(script.reply(200, answers.image_answer_that_says({"quality": "high", "usage": None})))
     reply = await edit(gateway, None, input_fidelity="high", quality="hd", response_format="url", user="u")
     assert reply.status_code == 200
     assert reply.headers["x-route-warnings"] == ("translated:quality, dropped:input_fidelity, dropped:response_format")

@@ -111,6 +111,8 @@ def _choice(planned: Plan) -> list[str]:
 
 def _notes(target: Target) -> Text:
     lines = ["substitute: another model, asked last"] if target.substitute else []
+    lines += [change.stamp for change in target.changes]
+    lines += ["its contract forbids the request, and only advises"] if target.is_doubtful else []
     return words("; ".join([*lines, limits(target.channel)]), DIM)
 
 
@@ -158,6 +160,9 @@ def _target_json(target: Target) -> JsonObject:
         "kind": target.channel.kind,
         "sent_model": target.sent_model,
         "patience_s": target.patience_s,
+        "contract": target.contract.name,
+        "changes": [change.stamp for change in target.changes],
+        "contract_doubt": target.is_doubtful,
         "substitute": target.substitute,
         "max_in_flight": target.channel.max_in_flight,
         "rpm": rates.requests.per_minute if rates.requests else None,

@@ -132,3 +132,20 @@ def test_a_file_that_is_not_there(bare: Program) -> None:
     ran = bare.run("check", "--config", "nowhere.yaml")
     assert ran.code == 2
     assert ran.err.startswith("nowhere.yaml:1:1: ")
+
+
+def test_a_model_that_retires_is_a_warning(program: Program) -> None:
+    text = ROUTES.replace("model: gpt-image-2-2026-04-21", "model: gpt-image-1.5")
+    (program.directory / "routes.yaml").write_text(
+        text.replace("gpt-image-1.5,", "gpt-image-1.5, contract: {retired_on: 2026-01-01},")
+    )
+    ran = program.run("check")
+    assert ran.code == 0
+    assert "the model gpt-image-1.5 answers no more since 2026-01-01" in " ".join(ran.out.split())
+    (row,) = json.loads(program.run("check", "--json").out)["retiring"]
+    assert row == {
+        "target": "openai/gpt-image-2",
+        "model": "gpt-image-1.5",
+        "retired_on": "2026-01-01",
+        "over": True,
+    }

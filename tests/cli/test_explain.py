@@ -81,3 +81,20 @@ def test_bad_bodies(program: Program) -> None:
     assert "400 invalid_json" in ran.out
     missing = program.run("explain", "--body", "nowhere.json")
     assert (missing.code, missing.err) == (2, "waybill: cannot read nowhere.json: No such file or directory\n")
+
+
+def test_contracts_have_their_say(program: Program) -> None:
+    body = {"model": "gpt-image-2", "prompt": "a fox", "quality": "hd", "size": "1792x936"}
+    refused = program.run("explain", "--body", "-", stdin=json.dumps(body), **KEYS)
+    assert refused.code == 1
+    assert "Invalid size '1792x936'. Width and height must both be divisible by 16." in refused.out
+    assert "its contract forbids what the request says of size" in " ".join(refused.out.split())
+    good = program.run("explain", "--body", "-", "--json", stdin=json.dumps(body | {"size": "1792x1024"}), **KEYS)
+    first = json.loads(good.out)["targets"][0]
+    assert (first["contract"], first["changes"], first["contract_doubt"]) == (
+        "gpt-image-2",
+        ["translated:quality"],
+        False,
+    )
+    shown = program.run("explain", "--body", "-", stdin=json.dumps(body | {"size": "1792x1024"}), **KEYS)
+    assert "translated:quality" in shown.out

@@ -38,12 +38,10 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def image_answer(
-    n: int = 1, width: int = 64, height: int = 64, noise: int = 0, *, alpha: int = 0, said: JsonObject | None = None
-) -> bytes:
+def image_answer(n: int = 1, width: int = 64, height: int = 64, noise: int = 0, alpha: int = 0) -> bytes:
     """Answer an images request with ``n`` different PNGs; ``noise=1`` makes them as large as pictures are.
 
-    ``alpha=1``: with transparency. ``said``: fields of the answer in place of those that would be true.
+    ``alpha=1``: with transparency.
     """
     pictures = [png(width, height, seed=i, noise=bool(noise), alpha=bool(alpha)) for i in range(n)]
     document: JsonObject = {
@@ -54,9 +52,13 @@ def image_answer(
         "quality": "medium",
         "size": f"{width}x{height}",
         "usage": USAGE,
-        **(said or {}),
     }
     return json.dumps(document).encode()
+
+
+def image_answer_that_says(said: JsonObject, **shape: int) -> bytes:
+    """Answer an images request with fields in place of those that would be true."""
+    return json.dumps({**json.loads(image_answer(**shape)), **said}).encode()
 
 
 def url_answer(*urls: str) -> bytes:

@@ -102,7 +102,8 @@ def act(text: str) -> Script:
     if word == "events":
         return events.told(rest)
     if word == "image":
-        return script.reply(200, answers.image_answer(**(json.loads(rest) if rest else {})))
+        options = json.loads(rest) if rest else {}
+        return script.reply(200, answers.image_answer_that_says(options.pop("said", {}), **options))
     if word == "response":
         return script.reply(200, answers.responses_answer(picture=rest != "text"))
     if word == "failed_response":
