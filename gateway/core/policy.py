@@ -177,6 +177,8 @@ _End = Target | Excluded | Misfit | Resting
 
 def _rested(found: Sequence[_Found], view: View) -> Sequence[_End]:
     """Take out the targets that rest, but for the one that the panic rule keeps."""
+    if not view.health.marks and not view.brakes:
+        return [end for _, end in found]  # the common case: nobody rests
     resting = {one.name: rests(one, view) for _, one in found if isinstance(one, Target)}
     kept = _kept([one for _, one in found if isinstance(one, Target) and not view.brake(one.channel.name)], view)
     ends: list[_End] = []
@@ -222,17 +224,16 @@ def _route(facts: Facts, table: RouteTable) -> Route | Refusal:
             message="Missing required parameter: 'model'.",
             param="model",
         )
-    named = f"The model `{facts.asked_model}`" if is_plain(facts.asked_model) else "The requested model"
     now = successor(table.legacy, facts.asked_model, table.routes) or facts.asked_model
-    return (
-        table.routes.get(facts.asked_model)
-        or table.routes.get(now)
-        or Refusal(
-            status=404,
-            code="model_not_found",
-            message=f"{named} does not exist or you do not have access to it.",
-            param="model",
-        )
+    found = table.routes.get(facts.asked_model) or table.routes.get(now)
+    if found is not None:
+        return found
+    named = f"The model `{facts.asked_model}`" if is_plain(facts.asked_model) else "The requested model"
+    return Refusal(
+        status=404,
+        code="model_not_found",
+        message=f"{named} does not exist or you do not have access to it.",
+        param="model",
     )
 
 
