@@ -482,7 +482,7 @@ def test_every_log_event_is_described_and_no_other() -> None:
             f"{jsontext.MAX_DIGITS:,} digits of an integer, {jsontext.MAX_TOOLS:,} tools",
         ),
         ("pictures per request (`n`)", f"1 to {request_fields.MAX_PICTURES}"),
-        ("attempts at once on a channel", f"waits {gates.WAIT_S:g} s, in a line of {gates.LINE_PER_PLACE} per place"),
+        ("attempts at once on a channel", f"waits {limits.WAIT_S:g} s, in a line of {gates.LINE_PER_PLACE} per place"),
         ("an upstream's answer", f"{upstream.MOST_ANSWER_BYTES >> 30} GiB; outside its pictures {MOST_TEXT >> 20} MiB"),
         ("headers of a request", f"{edge.MAX_HEADERS}, and {edge.MAX_HEADER_BYTES // 1024} KiB"),
         ("the head as bytes", f"{protocol.DEFAULT_RECEIPT.head_bytes // 1024} KiB"),
