@@ -8,7 +8,7 @@ among several channels and never rewrite an id.
 
 from collections.abc import Iterable, Sequence
 
-from gateway.core.bindings import NO_KEY, binding_of, destination, is_bindable
+from gateway.core.bindings import NO_KEY, Binding, binding_of, destination, is_bindable
 from gateway.core.errand import Reference
 from gateway.core.record import timestamp
 from gateway.core.table import Channel, RouteTable
@@ -33,12 +33,14 @@ class Custody:
         self._bindings = bindings
         self._clock = clock
         self._events = events
+        self._soon: dict[str, Binding] = {}  # being written
 
     async def destination(self, references: Sequence[Reference], table: RouteTable) -> Channel | Refusal | None:
         """Give the one channel that keeps all that a request refers to; ``None``: it may go anywhere."""
         names = [one.id for one in references if is_bindable(one.id)]
         try:
-            found = await self._bindings.find(NO_KEY, names) if names else {}
+            written = await self._bindings.find(NO_KEY, names) if names else {}
+            found = {**{name: self._soon[name] for name in names if name in self._soon}, **written}  # the first stands
             unknown = [name for name in names if name not in found]
             foreign = await self._bindings.held(unknown) if unknown and table.unknown_ids_to else frozenset()
         except LedgerUnavailable:
@@ -46,14 +48,22 @@ class Custody:
         return destination(references, found, foreign, table)
 
     async def bind(self, job: Job, channel: Channel, ids: Iterable[str]) -> None:
-        """Note that ``channel`` keeps these ids; to be called before the client can know them."""
+        """Note that ``channel`` keeps these ids; to be called before the client can know them.
+
+        They are found from the first step on, also while they are being written.
+        """
         names = [name for name in dict.fromkeys(ids) if is_bindable(name)][:MOST_IDS]
         if not names:
             return
+        binding = binding_of(channel)
+        self._soon.update(dict.fromkeys(names, binding))
         try:
-            await self._bindings.bind(NO_KEY, names, binding_of(channel), self._clock.now())
+            await self._bindings.bind(NO_KEY, names, binding, self._clock.now())
         except LedgerUnavailable as lost:
             self._report(job, str(lost))
+        finally:
+            for name in names:
+                self._soon.pop(name, None)
 
     async def release(self, job: Job, name: str) -> None:
         """Note that an id was deleted."""

@@ -8,7 +8,7 @@ upstream's error is told to whoever asks, not passed on. A client that left is n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.answer import AnswerSpool
@@ -22,8 +22,8 @@ from gateway.spool import Spool, SpoolFull
 GRACE_S: Final = 0.1  # for an upstream to close its stream after the last event, so that the connection can be kept
 EVENT_STREAM: Final = "text/event-stream"
 
-Note = Callable[[Iterable[str]], Awaitable[None]]
-"""Notes ids that the client is about to see."""
+Note = Callable[[Iterable[str]], Coroutine[None, None, None]]
+"""Notes ids that the client is about to see; they count as noted from its first step on."""
 
 
 class _BadEvent(Exception):
@@ -43,6 +43,7 @@ class Follower:
         self._outlet = outlet
         self._note = note
         self._event: AnswerSpool | None = None
+        self._noting: asyncio.Future[None] | None = None
         self.headers: Mapping[str, str] = {}
         self.tally = Tally(job.facts.surface, job.facts.n)
         self.last: list[AnswerBody] = []
@@ -63,6 +64,8 @@ class Follower:
             cause = None  # it has said all there is, and only did not hang up
         finally:
             self._drop()
+            if self._noting is not None:
+                await asyncio.shield(self._noting)
         return None if self.tally.facts.is_ended else cause
 
     async def _read(self, sent: Exchange) -> Cause | None:
@@ -116,7 +119,7 @@ class Follower:
             return
         self.tally.add(heard)
         if heard.kind is EventKind.OPENING and heard.reading is not None and self.next_sequence is None:
-            await self._note(heard.reading.ids)
+            self._noting = asyncio.ensure_future(self._note(heard.reading.ids))  # awaited at the end
         if self.tally.facts.is_ended:
             self.last.append(event)
             return
