@@ -28,7 +28,7 @@ from gateway.config.contracts import contracts as shipped_contracts
 from gateway.config.model import RoutesFile
 from gateway.config.prices import prices
 from gateway.config.unbuilt import UNBUILT
-from gateway.core import contracts, jsonbody, jsontext, policy, resting
+from gateway.core import contracts, jsonbody, jsontext, limits, policy, resting
 from gateway.core import fields as request_fields
 from gateway.core.errand import Reference
 from gateway.core.failures import CONSEQUENCES
