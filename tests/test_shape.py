@@ -125,9 +125,10 @@ def test_no_module_holds_mutable_state_but_constants() -> None:
     found = set()
     for file, tree in trees():
         for node in tree.body:
-            value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
-            if isinstance(value, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]  # type: ignore[union-attr]
+            if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+                continue
+            if isinstance(node.value, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 names = {target.id for target in targets if isinstance(target, ast.Name)}
                 found |= {f"{file}:{name}" for name in names if name != "__all__" and not name.isupper()}
     assert found == set()
