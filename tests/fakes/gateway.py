@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from gateway import config
 from gateway.launcher import bind
 from gateway.main import Gateway, build
 from gateway.web.server import build_server
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for clients that need none: reading all authorities takes 30 ms
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,15 +53,16 @@ async def running_gateway(
     with log.open("wb") as out, bind("127.0.0.1", 0) as listener:
         gateway = build(loaded, directory / "data", out)
         await gateway.start()
-        listening = asyncio.Event()
-        server = build_server(gateway.app, on_ready=listening.set)
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        await listening.wait()
+        # ``server.serve`` without its signals and its loop, which looks ten times a second whether to end.
+        server = build_server(gateway.app)
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup(sockets=[listener])
+        await server.on_tick(0)
         try:
             port = listener.getsockname()[1]
             yield RunningGateway(url=f"http://127.0.0.1:{port}", gateway=gateway, log=log)
         finally:
-            server.should_exit = True
-            await asyncio.wait_for(serving, 20)
+            await asyncio.wait_for(server.shutdown(sockets=[listener]), 20)
             unwritten = await gateway.stop()
         assert unwritten == 0

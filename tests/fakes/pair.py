@@ -13,7 +13,7 @@ import yaml
 
 from gateway.ports import LogQuery
 from gateway.stores.reader import LogRow, open_reader
-from tests.fakes.gateway import RunningGateway, running_gateway
+from tests.fakes.gateway import NO_TLS, RunningGateway, running_gateway
 from tests.fakes.upstream import FakeUpstream
 
 GENERATION = {"model": "pic", "prompt": "a lighthouse"}
@@ -108,7 +108,7 @@ async def running_pair(
         routes = routes_file({"A": a.url, "B": b.url}, route, **channels)
         async with (
             running_gateway(routes, directory) as gateway,
-            httpx2.AsyncClient(timeout=30, trust_env=False) as client,
+            httpx2.AsyncClient(timeout=30, trust_env=False, verify=NO_TLS) as client,
         ):
             yield Pair(gateway=gateway, a=a, b=b, client=client, database=directory / "data" / "waybill.db")
         assert a.problems + b.problems == []

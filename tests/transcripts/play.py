@@ -42,7 +42,7 @@ import httpx2
 import yaml
 
 from tests.fakes import answers, events, script
-from tests.fakes.gateway import RunningGateway, running_gateway
+from tests.fakes.gateway import NO_TLS, RunningGateway, running_gateway
 from tests.fakes.script import Script
 from tests.fakes.upstream import FakeUpstream
 
@@ -155,7 +155,7 @@ async def play(transcript: Transcript, directory: Path) -> None:
     try:
         async with (
             running_gateway(routes_file(transcript.settings, upstreams), directory) as gateway,
-            httpx2.AsyncClient(timeout=30, trust_env=False) as client,
+            httpx2.AsyncClient(timeout=30, trust_env=False, verify=NO_TLS) as client,
         ):
             for exchange in transcript.exchanges:
                 await play_one(exchange, gateway, client, upstreams)
