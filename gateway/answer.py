@@ -17,7 +17,7 @@ from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw,
 from gateway.core.images import Sniffer
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
-from gateway.core.types import AnswerFacts, ImageFacts, JsonObject, JsonValue
+from gateway.core.types import AnswerFacts, Cause, ImageFacts, JsonObject, JsonValue
 from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull
 
 MEMORY_ITEM: Final = 256 * 1024  # of one picture, before it goes to disk
@@ -135,7 +135,7 @@ class AnswerSpool:
             if isinstance(piece, Text):
                 self._text_bytes += len(piece.data)
                 if self._text_bytes > MOST_TEXT:
-                    raise SpoolFull("the answer's text is over its cap")
+                    raise SpoolFull("the answer's text is over its cap", Cause.TOO_LARGE)
                 self._parts.append(piece.data)
             elif isinstance(piece, Opened):
                 self._parts.append(_Picture(self._spool, self._memory_item))

@@ -222,8 +222,8 @@ async def take(wires: Wires, sent: Exchange, started: float) -> Answered:
         facts = answer.finish()
     except ExchangeBroken as broken:
         cause = broken.cause
-    except SpoolFull:
-        cause = Cause.TOO_LARGE
+    except SpoolFull as full:
+        cause = full.cause
     finally:
         await sent.close()
         if facts is None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.core.types import Splice
+from gateway.core.types import Cause, Splice
 from gateway.ports import Replayable
 
 PIECE: Final = 256 * 1024
@@ -26,7 +26,11 @@ LARGE_FILE: Final = 16 * 1024 * 1024  # a smaller one is removed in a millisecon
 
 
 class SpoolFull(Exception):
-    """No room for this body: the disk cap is reached, the disk is full, or an answer is over its cap."""
+    """No room for this body: the disk cap is reached or the disk is full, or (``TOO_LARGE``) it is over its own cap."""
+
+    def __init__(self, reason: str, cause: Cause = Cause.SPOOL_FULL) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 class Spool:

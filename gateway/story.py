@@ -12,7 +12,7 @@ from gateway.core.purchase import cost_of, quote_of
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.resting import Resting
 from gateway.core.table import RouteTable
-from gateway.core.types import Action, AttemptId, Failure, FailureClass, Observation, Outcome, Phase, Surface
+from gateway.core.types import Action, AttemptId, Failure, FailureClass, Fault, Observation, Outcome, Phase, Surface
 from gateway.core.verdict import PublicError, error_of, public_error
 from gateway.core.walk import SAME, Tried, Try, action_after
 from gateway.core.waybill import Ending, Header, Previews, pending, routed
@@ -184,7 +184,7 @@ class Story:
             status=200 if self.is_committed else status,
             latency_ms=self._latency_ms,
             code=error.code if error else None,
-            fault=failure.fault if failure else None,
+            fault=failure.fault if failure else Fault.STORAGE if error and error.code == "ledger_unavailable" else None,
             delivered=kept is not None and error is None and not self.presence.gone,
             previews=previews_of(self.told) if self.told and self.is_streamed else None,
             differences=kept.differences if kept else (),

@@ -56,8 +56,8 @@ class Follower:
             cause = await self._read(sent)
         except ExchangeBroken as broken:
             cause = broken.cause
-        except SpoolFull:
-            cause = Cause.TOO_LARGE
+        except SpoolFull as full:
+            cause = full.cause
         except _BadEvent:
             cause = Cause.BAD_EVENT
         except TimeoutError:

@@ -150,7 +150,7 @@ def classify(
         kind=kind,
         detail=sighting.detail,
         outcome=Outcome.NOT_SENT if seen.phase is Phase.UNSENT else consequence.outcome,
-        fault=consequence.fault,
+        fault=Fault.STORAGE if seen.cause is Cause.SPOOL_FULL else consequence.fault,
         action=_action(kind, heard, context),
         status=seen.status,
         retry_after_s=retry_after_s(seen.headers, sighting.error.message if sighting.error else ""),

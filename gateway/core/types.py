@@ -61,6 +61,7 @@ class Cause(StrEnum):
     BAD_FRAMING = "bad_framing"  # not HTTP: bad status line, bad chunk, oversized head
     BAD_ENCODING = "bad_encoding"  # a content-encoding that was not asked for
     TOO_LARGE = "too_large"  # over the answer cap
+    SPOOL_FULL = "spool_full"  # our own disk takes no more
     PATIENCE = "patience"
     IDLE = "idle"
     DEADLINE = "deadline"

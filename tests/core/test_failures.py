@@ -131,6 +131,7 @@ def test_the_table_of_consequences(kind: str, outcome: Outcome, action: Action, 
         (Phase.ANSWERED, Cause.BAD_FRAMING, "malformed:bad_framing"),
         (Phase.ANSWERED, Cause.BAD_ENCODING, "malformed:bad_encoding"),
         (Phase.ANSWERED, Cause.TOO_LARGE, "malformed:too_large"),
+        (Phase.ANSWERED, Cause.SPOOL_FULL, "connection_lost:spool_full"),
         (Phase.ANSWERED, None, "connection_lost:truncated"),
     ],
 )
