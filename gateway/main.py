@@ -35,6 +35,7 @@ from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
+from gateway.stores.lockfile import ServerLock
 from gateway.stores.shared_local import SharedLocal
 from gateway.tracing import Traced
 from gateway.upstream import Upstream
@@ -73,6 +74,7 @@ class Gateway:
     upstream: Upstream
     sandbox: Sandbox
     spool: Spool
+    lock: ServerLock
     interrupted: int  # requests of earlier runs that were open when those ended
 
     @property
@@ -114,6 +116,7 @@ class Gateway:
         self.brakes.close()
         unwritten = self.ledger.close()
         self.spool.close()
+        self.lock.release()
         self.events.emit({"event": "server.stopped", "unwritten_settlements": unwritten})
         self.events.close()
         return unwritten
@@ -144,6 +147,7 @@ def build(
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     operator = operator or Operator(read=lambda: loaded)
     clock = SystemClock()
+    lock = ServerLock(data_dir / "spool")  # two ledgers may share a directory, two spools may not
     ledger = open_ledger(loaded.settings.database, serve=True)
     interrupted = ledger.recover()
     events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
@@ -160,6 +164,7 @@ def build(
         upstream=upstream or Upstream(),
         sandbox=Sandbox(),
         spool=Spool(data_dir / "spool"),
+        lock=lock,
         interrupted=interrupted,
     )
     metrics = Metrics(config.table, _gauges(gateway, gates))
