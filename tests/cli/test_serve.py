@@ -65,9 +65,10 @@ def test_a_bad_file_is_2(bare: Program) -> None:
 
 def test_a_data_directory_has_one_server_whatever_its_ledger_is_called(bare: Program) -> None:
     with serving(bare, "--data-dir", "d"):
-        routes = "version: 1\nstorage: {database: 'sqlite:///other.db'}\nchannels: {s: {owner: o, kind: sandbox, api: sandbox,"
         (bare.directory / "other.yaml").write_text(
-            f"{routes} rows: {{pic: {{serves: [images/generations]}}}}}}}}\nroutes: {{pic: {{targets: [s]}}}}\n"
+            "version: 1\nstorage: {database: 'sqlite:///other.db'}\n"
+            "channels: {s: {owner: o, kind: sandbox, api: sandbox, rows: {pic: {serves: [images/generations]}}}}\n"
+            "routes: {pic: {targets: [s]}}\n"
         )
         second = bare.run("serve", "--port", "0", "--data-dir", "d", "--config", "other.yaml")
     assert second.code == 1
