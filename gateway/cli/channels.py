@@ -5,7 +5,7 @@ when the gateway refused or could not be reached, 2 for a bad option.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote
@@ -15,12 +15,11 @@ from rich.text import Text
 
 from gateway.cli import client, terminal
 from gateway.cli.options import Json, Url
-from gateway.cli.setting import Setting, base_url, setting
-from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, stacked, words
-from gateway.cli.wording import reason as said
+from gateway.cli.setting import base_url, setting
+from gateway.cli.standing import answer_of, health, objects, operator_key, standing, state
+from gateway.cli.terminal import BOLD, words
 from gateway.core.brake import BrakeState
-from gateway.core.table import Secret
-from gateway.core.types import JsonObject, JsonValue
+from gateway.core.types import JsonObject
 
 _AFTER = re.compile(r"([0-9]{1,6})\s?(m|h|d)")
 _UNITS: Mapping[str, timedelta] = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -38,17 +37,17 @@ channels = typer.Typer(no_args_is_help=True, help="Show the channels of a runnin
 def list_channels(*, url: Url = None, as_json: Json = False) -> None:
     """Show how each channel stands: its hand brake, calls under way, and which rows rest."""
     found = setting()
-    document = _answer(client.get(f"{base_url(url, found)}/api/channels", _key(found)))
+    document = standing(url, found)
     if as_json:
         terminal.print_json(document)
         return
     shown = terminal.table("channel", "state", ">in flight", "row", "health")
-    for one in _objects(document.get("data")):
+    for one in objects(document.get("data")):
         who = words(str(one["channel"]), BOLD)
         load = words(f"{one['in_flight']} of {one['max_in_flight']}")
-        for place, row in enumerate(_objects(one.get("rows"))):
-            first = (who, _state(one), load) if place == 0 else (Text(), Text(), Text())
-            shown.add_row(*first, words(str(row["row"])), _health(row))
+        for place, row in enumerate(objects(one.get("rows"))):
+            first = (who, state(one), load) if place == 0 else (Text(), Text(), Text())
+            shown.add_row(*first, words(str(row["row"])), health(row))
     terminal.console(found.env).print(shown)
 
 
@@ -72,8 +71,8 @@ def on(name: Name, *, reason: Reason = None, url: Url = None, as_json: Json = Fa
 
 def _brake(name: str, wanted: JsonObject, url: str | None, *, as_json: bool) -> None:
     found = setting()
-    reply = client.post(f"{base_url(url, found)}/api/channels/{quote(name, safe='')}", wanted, _key(found))
-    document = _answer(reply)
+    reply = client.post(f"{base_url(url, found)}/api/channels/{quote(name, safe='')}", wanted, operator_key(found))
+    document = answer_of(reply)
     if as_json:
         terminal.print_json(document, pretty=False)
         return
@@ -81,42 +80,8 @@ def _brake(name: str, wanted: JsonObject, url: str | None, *, as_json: bool) -> 
     typer.echo(f"{name} is {document.get('state')}{end}")
 
 
-def _key(found: Setting) -> Secret | None:
-    return found.process.admin_key or found.process.api_key
-
-
 def _moment(until: str | None) -> str | None:
     match = _AFTER.fullmatch(until or "")
     if match is None:
         return until
     return (datetime.now(UTC) + int(match[1]) * _UNITS[match[2]]).isoformat(timespec="seconds")
-
-
-def _answer(reply: client.Reply | client.Unreached) -> JsonObject:
-    if isinstance(reply, client.Unreached):
-        terminal.stop(f"the gateway cannot be reached: {reply.why}", 1)
-    document = reply.document or {}
-    if reply.status != 200:
-        why = document.get("detail") or document.get("title") or "without a reason that can be read"
-        terminal.stop(f"the gateway answered {reply.status}: {why}", 1)
-    return document
-
-
-def _objects(value: JsonValue) -> list[JsonObject]:
-    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
-    return [one for one in listed if isinstance(one, Mapping)]
-
-
-def _state(channel: JsonObject) -> Text:
-    if channel.get("unready"):
-        return words(str(channel["unready"]), WARN)
-    state = str(channel["state"])
-    end = words(f"until {channel['until']}", DIM) if channel.get("until") else Text()
-    why = words(str(channel["reason"]), DIM) if channel.get("reason") else Text()
-    return stacked(words(state, GOOD if state == BrakeState.ON else WARN), end, why)
-
-
-def _health(row: JsonObject) -> Text:
-    if row.get("resting"):
-        return words(f"{said(str(row['resting']), None)}, for {row.get('back_in_s')} s", WARN)
-    return words("well, on probation" if row.get("on_probation") else "well", GOOD)

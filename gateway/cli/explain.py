@@ -1,8 +1,9 @@
 """``waybill explain``: which targets a request would try, in order, and why each other target is out.
 
-Offline: the same planner as the server's, over the same file; nothing is sent. How the channels stand at this moment
-only the running server knows (``waybill channels list``), so the plan is what it would be if all were well. Exit 0 when
-a target is eligible, 1 when the request would be refused, 2 when the file or the arguments are wrong.
+Offline: the same planner as the server's, over the same file; nothing is sent upstream. How the channels stand at this
+moment only a running server knows: with ``--live`` it is asked, and its word stands beside each target; without, the
+plan is what it would be if all were well. Exit 0 when a target is eligible, 1 when the request would be refused or the
+server cannot be asked, 2 when the file or the arguments are wrong.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,9 @@ from rich.text import Text
 
 from gateway.cli import terminal
 from gateway.cli.bodyfile import read_facts
-from gateway.cli.options import AllowSandbox, Config, DataDir, Json
+from gateway.cli.options import AllowSandbox, Config, DataDir, Json, Url
 from gateway.cli.setting import setting
+from gateway.cli.standing import by_target, standing
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
 from gateway.cli.wording import about, limits, reason
 from gateway.core.policy import Plan, Target, plan
@@ -41,6 +43,10 @@ def explain(
     body: Annotated[
         Path | None, typer.Option("--body", "-b", metavar="FILE", help="JSON body of the request; '-' reads stdin.")
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask the running gateway how each target stands: health and hand brake.")
+    ] = False,
+    url: Url = None,
     config: Config = None,
     data_dir: DataDir = None,
     sandbox: AllowSandbox = False,
@@ -52,12 +58,13 @@ def explain(
     facts = _facts(model, endpoint, body, loaded.settings)
     table = loaded.table
     planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), table)
+    health = by_target(standing(url, wanted)) if live or url else None
     if as_json:
-        terminal.print_json(_plan_json(planned) if isinstance(planned, Plan) else _refusal_json(planned))
+        terminal.print_json(_plan_json(planned, health) if isinstance(planned, Plan) else _refusal_json(planned))
     else:
         screen = terminal.console(wanted.env)
         if isinstance(planned, Plan):
-            _show_plan(planned, endpoint, screen)
+            _show_plan(planned, endpoint, screen, health)
         else:
             _show_refusal(planned, screen)
         _show_excluded(planned.excluded, table, screen)
@@ -77,7 +84,7 @@ def _facts(model: str | None, surface: Surface, body: Path | None, settings: Set
     return replace(facts, asked_model=model)
 
 
-def _show_plan(planned: Plan, surface: Surface, screen: Console) -> None:
+def _show_plan(planned: Plan, surface: Surface, screen: Console, health: Mapping[str, Text] | None) -> None:
     tries = min(planned.max_attempts, len(planned.targets))
     head = words(planned.asked_model, BOLD)
     head.append_text(words(f" on {surface}: at most {tries} of {len(planned.targets)} ", ""))
@@ -93,14 +100,16 @@ def _show_plan(planned: Plan, surface: Surface, screen: Console) -> None:
         number, name = words(str(place), BOLD), words(target.name, GOOD)
         owner, kind = words(target.channel.owner), words(target.channel.kind)
         patience = words(f"{target.patience_s:g} s")
+        well = health.get(target.name, words("not a target of the running server", BAD)) if health else Text()
         if wide:
-            shown.add_row(number, stacked(name, _notes(target)), owner, kind, _sent(target), patience)
+            shown.add_row(number, stacked(name, _notes(target), well), owner, kind, _sent(target), patience)
         else:
             below = words(about(target.channel), DIM)
-            shown.add_row(number, stacked(name, below, _notes(target)), _sent(target), patience)
+            shown.add_row(number, stacked(name, below, _notes(target), well), _sent(target), patience)
     screen.print(shown)
-    screen.print()
-    screen.print(words("Health, hand brakes and load are the running server's to know: waybill channels list.", DIM))
+    if health is None:
+        screen.print()
+        screen.print(words("Health and hand brakes are the running server's to know: add --live to ask it.", DIM))
 
 
 def _choice(planned: Plan) -> list[str]:
@@ -137,7 +146,10 @@ def _show_excluded(excluded: tuple[Excluded, ...], table: RouteTable, screen: Co
     screen.print(shown)
 
 
-def _plan_json(planned: Plan) -> JsonObject:
+def _plan_json(planned: Plan, health: Mapping[str, Text] | None) -> JsonObject:
+    known = (
+        None if health is None else {target.name: str(health.get(target.name, "unknown")) for target in planned.targets}
+    )
     return {
         "route": planned.route.name,
         "asked_model": planned.asked_model,
@@ -145,7 +157,7 @@ def _plan_json(planned: Plan) -> JsonObject:
         "max_attempts": planned.max_attempts,
         "policy": planned.route.policy,
         "rule": planned.rule,
-        "health": None,  # not known offline
+        "health": known,  # null offline
         "targets": [_target_json(target) for target in planned.targets],
         "excluded": _excluded_json(planned.excluded),
     }

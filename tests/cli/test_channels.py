@@ -28,6 +28,13 @@ async def test_brakes_are_set_shown_and_taken_off(tmp_path: Path) -> None:
         assert lines[a + 1].startswith("pic its upstream said to wait, for 2")
         assert lines[a + 2 :] == ["B on 0 of 64 chat well", "pic well"]
 
+        routes = str(tmp_path / "gateway" / "routes.yaml")
+        wanted = ("explain", "--model", "pic", "--config", routes, "--url", pair.gateway.url)
+        live = await asyncio.to_thread(program.run, *wanted)
+        assert "its upstream said to wait, for 2" in live.out
+        plan = json.loads((await asyncio.to_thread(program.run, *wanted, "--json")).out)
+        assert plan["health"]["B/pic"] == "well"
+
         off = await run("off", "A", "--until", "2h", "--reason", "invoice")
         assert off.code == 0
         assert off.out.startswith("A is off until 20")
@@ -41,6 +48,8 @@ async def test_brakes_are_set_shown_and_taken_off(tmp_path: Path) -> None:
         assert timedelta(hours=1, minutes=59) < until - datetime.now(UTC) <= timedelta(hours=2)
         assert [row["resting"] for row in first["rows"]] == [None, "rate_limited"]
         assert second["state"] == "drained"
+        plan = json.loads((await asyncio.to_thread(program.run, *wanted, "--json")).out)
+        assert plan["health"]["B/pic"] == "drained"
         assert "invoice" in (await run("list")).out
 
         on = await run("on", "A")

@@ -53,7 +53,7 @@ def test_rules_policies_limits_and_substitutes_are_told(program: Program) -> Non
     assert "Rule 2 of the route speaks of this request." in ran.out
     assert "Order: by how long they lately took, shown as written." in ran.out
     assert "substitute: another model, asked last; 30 requests a minute, 64 at once" in " ".join(ran.out.split())
-    assert "waybill channels list" in ran.out
+    assert "add --live to ask it" in ran.out
     document = json.loads(program.run("explain", "--model", "gpt-image-2", "--json", **KEYS).out)
     assert (document["policy"], document["rule"], document["health"]) == ("fastest", 1, None)
     told = [(one["channel"], one["substitute"], one["rpm"]) for one in document["targets"]]

@@ -1,0 +1,66 @@
+"""How the channels of a running gateway stand, as its ``/api/channels`` says: for every command that shows it."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+
+from gateway.cli import client, terminal
+from gateway.cli.setting import Setting, base_url
+from gateway.cli.terminal import DIM, GOOD, WARN, stacked, words
+from gateway.cli.wording import reason as said
+from gateway.core.brake import BrakeState
+from gateway.core.table import Secret
+from gateway.core.types import JsonObject, JsonValue
+
+
+def standing(url: str | None, found: Setting) -> JsonObject:
+    """Ask the gateway; ends the command with exit code 1 and a sentence when it cannot be asked."""
+    return answer_of(client.get(f"{base_url(url, found)}/api/channels", operator_key(found)))
+
+
+def operator_key(found: Setting) -> Secret | None:
+    """Give the key that ``/api`` wants."""
+    return found.process.admin_key or found.process.api_key
+
+
+def answer_of(reply: client.Reply | client.Unreached) -> JsonObject:
+    """Give the document of a good answer, or end the command with what was wrong."""
+    if isinstance(reply, client.Unreached):
+        terminal.stop(f"the gateway cannot be reached: {reply.why}", 1)
+    document = reply.document or {}
+    if reply.status != 200:
+        why = document.get("detail") or document.get("title") or "without a reason that can be read"
+        terminal.stop(f"the gateway answered {reply.status}: {why}", 1)
+    return document
+
+
+def objects(value: JsonValue) -> list[JsonObject]:
+    """Give the objects of a list; anything else is none."""
+    listed = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return [one for one in listed if isinstance(one, Mapping)]
+
+
+def state(channel: JsonObject) -> Text:
+    """Say how a channel's hand brake is set, or why it is not ready."""
+    if channel.get("unready"):
+        return words(str(channel["unready"]), WARN)
+    name = str(channel["state"])
+    end = words(f"until {channel['until']}", DIM) if channel.get("until") else Text()
+    why = words(str(channel["reason"]), DIM) if channel.get("reason") else Text()
+    return stacked(words(name, GOOD if name == BrakeState.ON else WARN), end, why)
+
+
+def health(row: JsonObject) -> Text:
+    """Say how a row is."""
+    if row.get("resting"):
+        return words(f"{said(str(row['resting']), None)}, for {row.get('back_in_s')} s", WARN)
+    return words("well, on probation" if row.get("on_probation") else "well", GOOD)
+
+
+def by_target(document: JsonObject) -> Mapping[str, Text]:
+    """Give what is to be said of each ``channel/row``: a brake that is set goes before its health."""
+    return {
+        f"{channel['channel']}/{row['row']}": health(row) if channel.get("state") == BrakeState.ON else state(channel)
+        for channel in objects(document.get("data"))
+        for row in objects(channel.get("rows"))
+    }
