@@ -49,6 +49,10 @@ class ServerProcess:
         """Every line logged so far."""
         return [json.loads(line) for line in (self.directory / "log.jsonl").read_text("utf-8").splitlines()]
 
+    def waited_s(self) -> float:
+        """Give how long its main thread was ready to run and had no processor, where the system tells."""
+        return waited_s(self.process.pid)
+
     def rss_bytes(self) -> int:
         """Give its resident memory."""
         statm = Path(f"/proc/{self.process.pid}/statm")
@@ -56,6 +60,12 @@ class ServerProcess:
             return int(statm.read_text("ascii").split()[1]) * PAGE
         command = ["ps", "-o", "rss=", "-p", str(self.process.pid)]
         return int(subprocess.run(command, check=True, capture_output=True).stdout) * 1024
+
+
+def waited_s(pid: int) -> float:
+    """Give how long the main thread of a process was kept waiting for a processor, all in all; 0.0 if nobody tells."""
+    file = Path(f"/proc/{pid}/schedstat")
+    return int(file.read_text("ascii").split()[1]) / 1e9 if file.exists() else 0.0
 
 
 def environment(directory: Path) -> dict[str, str]:
