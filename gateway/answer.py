@@ -5,7 +5,6 @@ out. Hash and header are read in the pass that stores. The document is parsed on
 that takes numbers of any length; what is no JSON object is no document, and still given back as it came.
 """
 
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from typing import Final, cast
@@ -14,7 +13,7 @@ import orjson
 import pybase64
 
 from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, placeholder_json
-from gateway.core.images import Sniffer
+from gateway.core.picture import PictureMeter
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
 from gateway.core.types import AnswerFacts, Cause, ImageFacts, JsonObject, JsonValue
@@ -28,38 +27,18 @@ MOST_TEXT: Final = 16 * 1024 * 1024  # of an answer, outside its pictures
 class _Picture:
     """One payload: its decoded bytes, then the characters that did not decode; and the facts of the picture."""
 
-    __slots__ = ("_digest", "_hashed", "_sniffer", "body", "encoded", "raw")
+    __slots__ = ("body", "encoded", "meter", "raw")
 
     def __init__(self, spool: Spool, memory_item: int) -> None:
         self.body = SpooledBody(spool, memory_item)
         self.encoded = 0  # bytes of the body that are sent as base64
         self.raw = 0  # bytes of the body, after those, that are sent as they are
-        self._digest = hashlib.sha256()
-        self._hashed = 0
-        self._sniffer = Sniffer()
+        self.meter = PictureMeter()
 
     @property
     def length(self) -> int:
         """Characters of the payload."""
         return (self.encoded + 2) // 3 * 4 + self.raw
-
-    def see(self, data: bytes) -> None:
-        """Take decoded bytes into the facts."""
-        self._digest.update(data)
-        self._hashed += len(data)
-        self._sniffer.feed(data)
-
-    def facts(self) -> ImageFacts:
-        """Say what picture this is."""
-        header = self._sniffer.facts()
-        return ImageFacts(
-            sha256=self._digest.hexdigest(),
-            bytes=self._hashed,
-            format=header.format,
-            width=header.width,
-            height=header.height,
-            alpha=header.alpha,
-        )
 
 
 class AnswerSpool:
@@ -146,15 +125,15 @@ class AnswerSpool:
         if isinstance(piece, Decoded):
             picture.body.append(piece.data)
             picture.encoded += len(piece.data)
-            picture.see(piece.data)
+            picture.meter.feed(piece.data)
         elif isinstance(piece, Raw):
             picture.body.append(piece.data)
             picture.raw += len(piece.data)
         elif isinstance(piece, Seen):
-            picture.see(piece.data)
+            picture.meter.feed(piece.data)
         else:
             picture.body.seal()
-            self._facts.append(picture.facts() if piece.whole else None)
+            self._facts.append(picture.meter.facts() if piece.whole else None)
 
     def _skeleton(self) -> bytes:
         index, parts = 0, []

@@ -5,12 +5,11 @@ of anything else there are no facts. Must never keep a picture, and never raise 
 """
 
 import binascii
-import hashlib
 import re
 
 import pybase64
 
-from gateway.core.images import Sniffer
+from gateway.core.picture import PictureMeter
 from gateway.core.types import ImageFacts
 
 _HEAD = re.compile(r"data:[^,]{0,256};base64,", re.IGNORECASE)
@@ -20,12 +19,10 @@ _SPACE = b" \t\r\n"
 class PayloadMeter:
     """Takes the base64 of one picture, in slices of any length, and measures what it stands for."""
 
-    __slots__ = ("_broken", "_digest", "_length", "_padded", "_rest", "_sniffer")
+    __slots__ = ("_broken", "_padded", "_picture", "_rest")
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._sniffer = Sniffer()
-        self._length = 0
+        self._picture = PictureMeter()
         self._rest = b""  # of a quantum of four characters
         self._padded = False
         self._broken = False
@@ -42,17 +39,9 @@ class PayloadMeter:
 
     def facts(self) -> ImageFacts | None:
         """Say what was seen; ``None`` when it was no whole base64."""
-        if self._broken or self._rest or not self._length:
+        if self._broken or self._rest or not self._picture.length:
             return None
-        seen = self._sniffer.facts()
-        return ImageFacts(
-            sha256=self._digest.hexdigest(),
-            bytes=self._length,
-            format=seen.format,
-            width=seen.width,
-            height=seen.height,
-            alpha=seen.alpha,
-        )
+        return self._picture.facts()
 
     def _decode(self, quanta: bytes) -> None:
         try:
@@ -62,9 +51,7 @@ class PayloadMeter:
             return
         self._broken = self._padded
         self._padded = quanta.endswith(b"=")
-        self._length += len(data)
-        self._digest.update(data)
-        self._sniffer.feed(data)
+        self._picture.feed(data)
 
 
 def read_data_url(text: str) -> ImageFacts | None:

@@ -14,9 +14,9 @@ from python_multipart.multipart import MultipartParser
 
 from gateway.core.fields import bad_value, unknown_names
 from gateway.core.jsontext import OPTIONS
+from gateway.core.picture import PictureMeter
 from gateway.core.types import FieldPlace, InputFacts, InputRole, Refusal
 from gateway.intake.parts import MAX_HEAD, PartHead, malformed, read_head
-from gateway.intake.pictures import PictureMeter
 
 MAX_PARTS = 100
 MAX_HEADS = 16 * 1024  # bytes of all parts' headers

@@ -9,6 +9,8 @@ from gateway.core.types import ImageFacts
 class PictureMeter:
     """Takes the bytes of one picture and keeps none of them but what the header reading needs."""
 
+    __slots__ = ("_digest", "_sniffer", "length")
+
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._sniffer = Sniffer()
