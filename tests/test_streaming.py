@@ -134,7 +134,7 @@ async def test_a_spool_that_is_full_ends_the_stream_in_order(pair: Pair) -> None
     answer = await pair.post("images/generations", STREAMED)
     assert answer.text.split("event: ")[-1].startswith("error\n")
     record = await pair.record_of(answer)
-    assert (record["attempts"][0]["class"], record["attempts"][0]["detail"]) == ("cut", "too_large")
+    assert (record["attempts"][0]["class"], record["attempts"][0]["detail"]) == ("cut", "spool_full")
 
 
 async def test_a_process_that_ends_says_so_in_the_stream(pair: Pair) -> None:
