@@ -35,11 +35,6 @@ class _Picture:
         self.raw = 0  # bytes of the body, after those, that are sent as they are
         self.meter = PictureMeter()
 
-    @property
-    def length(self) -> int:
-        """Characters of the payload."""
-        return (self.encoded + 2) // 3 * 4 + self.raw
-
 
 class AnswerSpool:
     """An upstream's whole answer: its pictures decoded in the spool, the rest in memory; implements ``AnswerBody``."""
