@@ -14,9 +14,10 @@ import pybase64
 
 from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, placeholder_json
 from gateway.core.picture import PictureMeter
+from gateway.core.seen import AnswerFacts
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
-from gateway.core.types import AnswerFacts, Cause, ImageFacts, JsonObject, JsonValue
+from gateway.core.types import Cause, ImageFacts, JsonObject, JsonValue
 from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull
 
 MEMORY_ITEM: Final = 256 * 1024  # of one picture, before it goes to disk

@@ -1,6 +1,6 @@
 """Where a request must go because of what it refers to, and the note of what each answer makes referable.
 
-Rules: an id is looked up under the caller's key and bound under it; there are no keys yet, so all share the empty one.
+Rules: an id is looked up under the caller's key and bound under it; callers without a key share one scope.
 An id that could not be an upstream's is not even looked up. When the bindings cannot be read nothing is sent; when
 they cannot be written the answer, which is paid for, is delivered all the same, and the log says so. Must never choose
 among several channels and never rewrite an id.
@@ -8,8 +8,9 @@ among several channels and never rewrite an id.
 
 from collections.abc import Iterable, Sequence
 
-from gateway.core.bindings import NO_KEY, Binding, binding_of, destination, is_bindable
+from gateway.core.bindings import Binding, binding_of, destination, is_bindable
 from gateway.core.errand import Reference
+from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import timestamp
 from gateway.core.table import Channel, RouteTable
 from gateway.core.types import Fault, Refusal
@@ -33,14 +34,17 @@ class Custody:
         self._bindings = bindings
         self._clock = clock
         self._events = events
-        self._soon: dict[str, Binding] = {}  # being written
+        self._soon: dict[tuple[str, str], Binding] = {}  # being written, by scope and id
 
-    async def destination(self, references: Sequence[Reference], table: RouteTable) -> Channel | Refusal | None:
+    async def destination(
+        self, references: Sequence[Reference], table: RouteTable, asking: Principal = ANYONE
+    ) -> Channel | Refusal | None:
         """Give the one channel that keeps all that a request refers to; ``None``: it may go anywhere."""
         names = [one.id for one in references if is_bindable(one.id)]
         try:
-            written = await self._bindings.find(NO_KEY, names) if names else {}
-            found = {**{name: self._soon[name] for name in names if name in self._soon}, **written}  # the first stands
+            written = await self._bindings.find(asking.scope, names) if names else {}
+            soon = {name: self._soon[asking.scope, name] for name in names if (asking.scope, name) in self._soon}
+            found = {**soon, **written}  # the first stands
             unknown = [name for name in names if name not in found]
             foreign = await self._bindings.held(unknown) if unknown and table.unknown_ids_to else frozenset()
         except LedgerUnavailable:
@@ -56,19 +60,20 @@ class Custody:
         if not names:
             return
         binding = binding_of(channel)
-        self._soon.update(dict.fromkeys(names, binding))
+        scope = job.principal.scope
+        self._soon.update(dict.fromkeys(((scope, name) for name in names), binding))
         try:
-            await self._bindings.bind(NO_KEY, names, binding, self._clock.now())
+            await self._bindings.bind(scope, names, binding, self._clock.now())
         except LedgerUnavailable as lost:
             self._report(job, str(lost))
         finally:
             for name in names:
-                self._soon.pop(name, None)
+                self._soon.pop((scope, name), None)
 
     async def release(self, job: Job, name: str) -> None:
         """Note that an id was deleted."""
         try:
-            await self._bindings.unbind(NO_KEY, name)
+            await self._bindings.unbind(job.principal.scope, name)
         except LedgerUnavailable as lost:
             self._report(job, str(lost))
 

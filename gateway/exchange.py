@@ -16,21 +16,9 @@ from gateway.core.failures import ClassifyContext, classify
 from gateway.core.policy import Target
 from gateway.core.prices import is_flat
 from gateway.core.result_check import differences, sent_to
+from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.table import Channel, FailureCodes
-from gateway.core.types import (
-    Action,
-    AnswerFacts,
-    Cause,
-    Facts,
-    Failure,
-    FailureClass,
-    Fault,
-    Observation,
-    Outcome,
-    Phase,
-    Reading,
-    Splice,
-)
+from gateway.core.types import Action, Cause, Facts, Failure, FailureClass, Fault, Outcome, Phase, Splice
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
 from gateway.outlet import Outlet

@@ -14,8 +14,9 @@ from gateway.core.errand import Errand, Reference
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.record import AttemptRecord, Owner, Record, ResultRecord
 from gateway.core.resting import refusal as resting_refusal
+from gateway.core.seen import Observation
 from gateway.core.table import Channel, RouteTable
-from gateway.core.types import Action, Cause, Failure, Observation, Outcome, Phase, Refusal
+from gateway.core.types import Action, Cause, Failure, Outcome, Phase, Refusal
 from gateway.core.verdict import PublicError, error_from
 from gateway.exchange import Answered, Presence, take
 from gateway.ports import Broken, Call, Job
@@ -47,7 +48,7 @@ class KeptResponses:
     async def run(self, job: Job, presence: Presence) -> Result:
         """Serve one job to its end. Never raises for what can be expected; settles even when cancelled."""
         table = self._means.table()
-        keeper = await self._means.custody.destination((Reference(id=job.subject or ""),), table)
+        keeper = await self._means.custody.destination((Reference(id=job.subject or ""),), table, job.principal)
         if not isinstance(keeper, Channel):
             return await self._refuse(job, keeper or not_found())
         if job.directives.pin not in (None, keeper.name):

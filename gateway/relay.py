@@ -16,8 +16,9 @@ from gateway.billing import Billing
 from gateway.core.policy import plan
 from gateway.core.record import Record
 from gateway.core.resting import Resting, refusal
+from gateway.core.seen import Observation
 from gateway.core.table import RouteTable
-from gateway.core.types import AttemptId, Cause, Observation, Phase, Refusal, RequestId
+from gateway.core.types import AttemptId, Cause, Phase, Refusal, RequestId
 from gateway.core.verdict import PublicError
 from gateway.core.walk import GiveUp, Tried, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
@@ -121,7 +122,7 @@ class Relay:
         ``outlet`` is the client's end when a stream was asked for; what goes out through it is over when this returns.
         """
         table = self._means.table()
-        kept_by = await self._means.custody.destination(job.facts.references, table)
+        kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
         if isinstance(kept_by, Refusal):
             return await self._refuse(job, table, kept_by)
         bound_to = kept_by.name if kept_by else None

@@ -22,7 +22,7 @@ from gateway.core.limits import WAIT_S, busyness
 from gateway.core.policy import Target, rests
 from gateway.core.record import present, timestamp
 from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_LIMIT, CHANNEL_OFF, Resting
-from gateway.core.table import Channel, RouteTable
+from gateway.core.table import Channel, ChannelKind, RouteTable
 from gateway.core.types import Facts, Failure, FailureClass, JsonObject
 from gateway.core.view import View
 from gateway.core.walk import Road, Try
@@ -164,9 +164,10 @@ class Roster:
         """Learn from an attempt and free its place; ``Admission.end`` calls it, once."""
         shared, now = self._means.shared, self._now()
         self._means.gates.leave(target.channel.name)
-        news = News(failure=failure, die=self._means.roll(), is_probe=terms.is_probe)
-        for change in shared.observe(target.id, news, now):
-            self._tell(change)
+        if target.channel.kind is not ChannelKind.SANDBOX:  # what fails there was asked to fail
+            news = News(failure=failure, die=self._means.roll(), is_probe=terms.is_probe)
+            for change in shared.observe(target.id, news, now):
+                self._tell(change)
         if terms.claimed_at is not None:
             shared.release(target.id, terms.claimed_at)
         if failure is None or failure.kind is FailureClass.TIMEOUT:

@@ -11,8 +11,9 @@ from gateway.core.policy import Plan, Target
 from gateway.core.purchase import cost_of, quote_of
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.resting import Resting
+from gateway.core.seen import Observation
 from gateway.core.table import RouteTable
-from gateway.core.types import Action, AttemptId, Failure, FailureClass, Fault, Observation, Outcome, Phase, Surface
+from gateway.core.types import Action, AttemptId, Failure, FailureClass, Fault, Outcome, Phase, Surface
 from gateway.core.verdict import PublicError, error_of, public_error
 from gateway.core.walk import SAME, Tried, Try, action_after
 from gateway.core.waybill import Ending, Header, Previews, pending, routed

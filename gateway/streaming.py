@@ -12,9 +12,10 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
 from gateway.answer import AnswerSpool
+from gateway.core.seen import Observation
 from gateway.core.sse import Piece, Splitter
 from gateway.core.stream_events import EventKind, Heard, Tally
-from gateway.core.types import Cause, Observation, Phase
+from gateway.core.types import Cause, Phase
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Clock, Codec, Exchange, ExchangeBroken, Job
 from gateway.spool import Spool, SpoolFull

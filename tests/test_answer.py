@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.answer import MOST_TEXT, AnswerSpool
 from gateway.core.extract import placeholder
-from gateway.core.types import AnswerFacts
+from gateway.core.seen import AnswerFacts
 from gateway.spool import PIECE, Spool, SpoolFull
 from tests.fakes.answers import png
 

@@ -101,3 +101,12 @@ def test_the_failure_that_is_rehearsed_is_in_the_ledger(desk: Desk) -> None:
     assert request_id is not None
     assert request_id[1] in desk.run("waybill", "logs", "--failed", "--json")
     assert "rate_limited: 429" in desk.run("waybill", "logs", "--failed")
+
+
+def test_a_rehearsed_failure_does_not_reach_the_next_request(desk: Desk) -> None:
+    (block,) = [block for block in examples("README.md", "sh") if "[fail 429]" in block]
+    for failure in ("429", "quota", "401", "503"):
+        desk.write("example.sh", block.replace("[fail 429]", f"[fail {failure}]"))
+        assert "HTTP/1.1 200" not in desk.run("bash", "example.sh")
+        desk.write("example.sh", block.replace(" [fail 429]", ""))
+        assert "HTTP/1.1 200" in desk.run("bash", "example.sh")

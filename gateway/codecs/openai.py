@@ -16,21 +16,10 @@ from urllib.parse import quote
 
 from gateway.core.errand import Errand
 from gateway.core.extract import placeholder
+from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.stream_events import Event, EventKind, Heard, kind_of, sequence_of
 from gateway.core.table import Channel
-from gateway.core.types import (
-    AnswerFacts,
-    BodyMap,
-    ErrorBody,
-    ImageFacts,
-    JsonObject,
-    JsonValue,
-    Observation,
-    Reading,
-    Splice,
-    Surface,
-    Wire,
-)
+from gateway.core.types import BodyMap, ErrorBody, ImageFacts, JsonObject, JsonValue, Splice, Surface, Wire
 from gateway.ports import Job
 
 _EMPTY_OBJECT_TAIL = 5  # after its opening brace the shortest object with a member has five more bytes: "":1}

@@ -17,7 +17,6 @@ from gateway.core.table import Channel, RouteTable
 from gateway.core.types import Fault, Refusal
 
 MAX_ID: Final = 512  # characters
-NO_KEY: Final = ""  # whose bindings they are while there are no keys
 
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=+@~-]{0,511}")
 _FINGERPRINT_CHARS: Final = 32

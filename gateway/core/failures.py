@@ -29,21 +29,9 @@ from typing import Final
 
 from gateway.core.redact import is_plain
 from gateway.core.retry_after import retry_after_s
+from gateway.core.seen import Observation, Reading, StreamFacts
 from gateway.core.table import ChannelKind, FailureCodes
-from gateway.core.types import (
-    Action,
-    Cause,
-    ErrorBody,
-    Failure,
-    FailureClass,
-    Fault,
-    Observation,
-    Outcome,
-    Phase,
-    Reading,
-    StreamFacts,
-    Surface,
-)
+from gateway.core.types import Action, Cause, ErrorBody, Failure, FailureClass, Fault, Outcome, Phase, Surface
 
 GATEWAY_LOST_AFTER_S: Final = 20.0
 _PHRASE_CHARS: Final = 1_000  # an upstream may quote the prompt further on

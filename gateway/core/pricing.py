@@ -31,8 +31,9 @@ from gateway.core.prices import (
     RequestPrice,
     TokenPrice,
 )
+from gateway.core.seen import Reading
 from gateway.core.tokens import Size, text_tokens
-from gateway.core.types import Facts, ImageFacts, JsonObject, JsonValue, Outcome, Reading
+from gateway.core.types import Facts, ImageFacts, JsonObject, JsonValue, Outcome
 
 _SIZE: Final = re.compile(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})")
 _OPEN_WORDS: Final = frozenset({"auto", ""})

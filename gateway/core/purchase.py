@@ -11,8 +11,9 @@ from gateway.core.money import Cost, nothing
 from gateway.core.policy import Target
 from gateway.core.prices import Price, TokenPrice
 from gateway.core.pricing import Purchase, attempt_cost
+from gateway.core.seen import Reading
 from gateway.core.table import RouteTable
-from gateway.core.types import Facts, Outcome, Reading
+from gateway.core.types import Facts, Outcome
 
 
 def cost_of(target: Target, facts: Facts, table: RouteTable, outcome: Outcome, reading: Reading | None) -> Cost:

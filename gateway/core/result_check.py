@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.core.policy import Target
+from gateway.core.seen import Reading
 from gateway.core.size_rules import read_size
 from gateway.core.terms import Contract
 from gateway.core.tokens import Size, TokenTable, formula
-from gateway.core.types import Facts, ImageFacts, Reading
+from gateway.core.types import Facts, ImageFacts
 
 SIZE_MISMATCH = "size_mismatch"
 QUALITY_MISMATCH = "quality_mismatch"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from gateway.core.types import ErrorBody, ImageFacts, JsonObject, JsonValue, Reading, StreamFacts, Surface
+from gateway.core.seen import Reading, StreamFacts
+from gateway.core.types import ErrorBody, ImageFacts, JsonObject, JsonValue, Surface
 
 DONE_WORD: Final = b"[DONE]"
 _OPENING: Final = frozenset({"response.created", "response.queued", "response.in_progress"})

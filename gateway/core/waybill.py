@@ -11,7 +11,8 @@ from typing import Final
 
 from gateway.core.policy import Plan, Target
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
-from gateway.core.types import Directives, Excluded, Facts, Fault, Reading, RequestId, Surface
+from gateway.core.seen import Reading
+from gateway.core.types import Directives, Excluded, Facts, Fault, RequestId, Surface
 
 PENDING: Final = "pending"
 

@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.codecs.openai import OpenAICodec
 from gateway.core.extract import placeholder
-from gateway.core.types import (
-    AnswerFacts,
-    ErrorBody,
-    ImageFacts,
-    JsonObject,
-    Observation,
-    Phase,
-    Reading,
-    Splice,
-    Surface,
-)
+from gateway.core.seen import AnswerFacts, Observation, Reading
+from gateway.core.types import ErrorBody, ImageFacts, JsonObject, Phase, Splice, Surface
 from gateway.ports import Job
 from tests.codecs.jobs import Body, channel, job
 

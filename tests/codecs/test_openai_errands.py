@@ -4,7 +4,8 @@ import pytest
 
 from gateway.codecs.openai import OpenAICodec
 from gateway.core.errand import Errand
-from gateway.core.types import AnswerFacts, JsonObject, Observation, Phase, Reading, Surface
+from gateway.core.seen import AnswerFacts, Observation, Reading
+from gateway.core.types import JsonObject, Phase, Surface
 from tests.codecs.jobs import channel, job
 
 CODEC = OpenAICodec()

@@ -13,8 +13,9 @@ from gateway.core.prices import (
     TokenPrice,
 )
 from gateway.core.pricing import Purchase, attempt_cost
+from gateway.core.seen import Reading
 from gateway.core.tokens import TokenTable
-from gateway.core.types import Facts, ImageFacts, JsonObject, Outcome, Reading, Surface, ToolFacts
+from gateway.core.types import Facts, ImageFacts, JsonObject, Outcome, Surface, ToolFacts
 
 AUTO = ((1024, 1024), (1536, 1024), (1024, 1536))
 TABLE_2 = TokenTable(name="2", factors={"low": 16, "medium": 48, "high": 96}, auto_sizes=AUTO, partial=100)

@@ -11,21 +11,18 @@ from hypothesis import strategies as st
 
 from gateway.core.failures import CONSEQUENCES, ClassifyContext, classify
 from gateway.core.redact import header_value
+from gateway.core.seen import AnswerFacts, Observation, Reading, StreamFacts
 from gateway.core.table import ChannelKind
 from gateway.core.types import (
     Action,
-    AnswerFacts,
     Cause,
     ErrorBody,
     Failure,
     FailureClass,
     Fault,
     ImageFacts,
-    Observation,
     Outcome,
     Phase,
-    Reading,
-    StreamFacts,
     Surface,
 )
 from tests.core.vectors import CATALOG, CODES, REFUSALS, err

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gateway.core.money import MISSING, Cost, CostState, nothing
 from gateway.core.prices import Item, MatrixPrice, Price, Ratios, TokenPrice, is_flat, ratio_price
 from gateway.core.pricing import Purchase, attempt_cost, size_of
-from gateway.core.types import Facts, InputFacts, InputRole, JsonObject, JsonValue, Outcome, Reading, Surface
+from gateway.core.seen import Reading
+from gateway.core.types import Facts, InputFacts, InputRole, JsonObject, JsonValue, Outcome, Surface
 from tests.core.priced import (
     GEMINI_3_PRO,
     GPT_5_5,

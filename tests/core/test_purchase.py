@@ -9,8 +9,9 @@ from gateway.core.money import Cost, CostState, nothing
 from gateway.core.policy import Plan, Target, plan
 from gateway.core.prices import Price
 from gateway.core.purchase import cost_of, quote_of
+from gateway.core.seen import Reading
 from gateway.core.table import Route, RouteTable, RouteTarget
-from gateway.core.types import Directives, Facts, Outcome, Reading, Surface, ToolFacts
+from gateway.core.types import Directives, Facts, Outcome, Surface, ToolFacts
 from tests.core.priced import GPT_5_5, GPT_IMAGE_2, PER_IMAGE, came, picture, usage
 from tests.core.tables import TURNS, channel, row, table
 

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.result_check import Sent, differences, sent_to
+from gateway.core.seen import Reading
 from gateway.core.table import Route
 from gateway.core.terms import OPEN_CONTRACT
-from gateway.core.types import Facts, ImageFacts, Reading
+from gateway.core.types import Facts, ImageFacts
 from tests.core.contract_cases import contract, edit, generation, picture, turn
 from tests.core.tables import planned, three_targets
 

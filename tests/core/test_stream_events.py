@@ -2,8 +2,9 @@
 
 import pytest
 
+from gateway.core.seen import Reading
 from gateway.core.stream_events import Event, EventKind, Heard, Tally, kind_of, sequence_of
-from gateway.core.types import ErrorBody, ImageFacts, JsonObject, Reading, Surface
+from gateway.core.types import ErrorBody, ImageFacts, JsonObject, Surface
 
 IMAGES, TURN = Surface.GENERATIONS, Surface.RESPONSES
 PICTURE = ImageFacts(sha256="a", bytes=1, format="png")

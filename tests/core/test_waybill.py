@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.policy import Plan, Target
 from gateway.core.record import AttemptRecord
+from gateway.core.seen import Reading
 from gateway.core.table import Channel, Route
 from gateway.core.translation import Change
 from gateway.core.types import (
@@ -19,7 +20,6 @@ from gateway.core.types import (
     ImageFacts,
     JsonValue,
     Outcome,
-    Reading,
     RequestId,
     Surface,
     ToolFacts,

@@ -1,0 +1,59 @@
+"""The seams: Protocols with the fewest methods that work, and the values that pass through them.
+
+``relay``, ``billing``, ``intake`` and ``web`` see these and never an adapter; ``main`` chooses the adapters.
+"""
+
+from gateway.ports.books import (
+    AttemptIntent,
+    AttemptResult,
+    Ledger,
+    LedgerUnavailable,
+    LogQuery,
+    RequestIntent,
+    Settlement,
+)
+from gateway.ports.moments import Clock, Events
+from gateway.ports.pictures import Blobs, StoreUnavailable
+from gateway.ports.shared import Ask, Bindings, Brakes, Shared
+from gateway.ports.wires import (
+    AnswerBody,
+    Broken,
+    Call,
+    Codec,
+    Codecs,
+    Exchange,
+    ExchangeBroken,
+    Job,
+    Replayable,
+    Sender,
+    Senders,
+)
+
+__all__ = [
+    "AnswerBody",
+    "Ask",
+    "AttemptIntent",
+    "AttemptResult",
+    "Bindings",
+    "Blobs",
+    "Brakes",
+    "Broken",
+    "Call",
+    "Clock",
+    "Codec",
+    "Codecs",
+    "Events",
+    "Exchange",
+    "ExchangeBroken",
+    "Job",
+    "Ledger",
+    "LedgerUnavailable",
+    "LogQuery",
+    "Replayable",
+    "RequestIntent",
+    "Sender",
+    "Senders",
+    "Settlement",
+    "Shared",
+    "StoreUnavailable",
+]

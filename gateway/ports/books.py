@@ -1,0 +1,95 @@
+"""The seam to the ledger: what is committed before an attempt is sent, and when its request is over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.core.money import Cost
+from gateway.core.types import AttemptId, JsonObject, RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptIntent:
+    """An attempt about to be sent, written before its first byte goes out."""
+
+    request_id: RequestId
+    attempt_id: AttemptId
+    n: int
+    channel: str
+    owner: str
+    row: str
+    surface: str
+    region: str | None
+    sent_model: str
+    started: datetime
+    quote: Cost | None = None  # what it may cost at most; stands in the ledger until the attempt has ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestIntent:
+    """A request that is about to buy something."""
+
+    request_id: RequestId
+    time: datetime
+    endpoint: str
+    asked_model: str | None
+    config_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """How an attempt ended. ``outcome`` is the word of ``core.types.Outcome``."""
+
+    attempt_id: AttemptId
+    outcome: str
+    failure: str | None  # class, None when delivered
+    detail: str | None
+    status: int | None
+    duration_ms: int
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The end of a request: its record, and the outcome of every attempt, committed together."""
+
+    request_id: RequestId
+    time: datetime
+    endpoint: str
+    asked_model: str | None
+    owner: str | None
+    channel: str | None
+    status: int
+    failure: str | None  # class of the last failure when the request failed
+    record: JsonObject
+    attempts: Sequence[AttemptResult] = ()
+    images: int = 0  # pictures that were delivered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogQuery:
+    """A page of the ledger, newest first. ``before`` is the request id after which the page starts (keyset)."""
+
+    failed: bool = False
+    owner: str | None = None
+    model: str | None = None
+    limit: int = 50
+    before: str | None = None
+    after: str | None = None  # only requests newer than this id (for --follow)
+
+
+class LedgerUnavailable(Exception):
+    """The ledger could not commit in time; new paid work is refused with 503 ``ledger_unavailable``."""
+
+
+class Ledger(Protocol):
+    """What was asked, sent and settled. Every method returns after its transaction committed."""
+
+    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
+        """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Commit the end of a request, whether or not it ever began. Raises ``LedgerUnavailable``."""
+        ...

@@ -1,0 +1,151 @@
+"""The seams to the outside: a job, one call of it, the exchange that follows, and who translates and who sends."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.core.principal import ANYONE, Principal
+from gateway.core.seen import Observation, Reading
+from gateway.core.stream_events import Event, Heard
+from gateway.core.table import Api, Channel
+from gateway.core.types import BodyMap, Cause, Directives, Facts, Phase, RequestId, Wire
+
+
+class Replayable(Protocol):
+    """A body that can be read more than once, byte for byte, from memory or from the spool."""
+
+    @property
+    def length(self) -> int:
+        """Bytes in all."""
+        ...
+
+    def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes ``start:end`` in chunks of at most 256 KiB."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and file back; idempotent."""
+        ...
+
+
+class AnswerBody(Protocol):
+    """A whole upstream answer, kept in memory or in the spool, given to the client byte for byte as it came."""
+
+    @property
+    def length(self) -> int:
+        """Bytes in all, the answer's Content-Length."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the answer in pieces of at most 256 KiB."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and files back; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One accepted request on its way through the relay. ``prompt`` never leaves the process but to an upstream."""
+
+    request_id: RequestId
+    time: datetime
+    started: float  # Clock.monotonic() at the first byte of the request
+    facts: Facts
+    directives: Directives
+    body: Replayable
+    body_map: BodyMap
+    prompt: str
+    query: str = ""
+    forwarded: tuple[tuple[str, str], ...] = ()  # caller headers that may travel (lower-case names)
+    principal: Principal = ANYONE
+    subject: str | None = None  # the id of the stored Response that the errand is about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One attempt about to be made. ``give_up_at`` is on the event loop's clock (``loop.time()``).
+
+    ``overdue`` is the cause reported when ``give_up_at`` passes: PATIENCE, or DEADLINE when the request's own
+    deadline came first.
+    """
+
+    channel: Channel
+    wire: Wire
+    body: Replayable  # spliced already: its length is what goes out
+    job: Job
+    sent_model: str
+    connect_s: float
+    idle_s: float
+    give_up_at: float
+    overdue: Cause
+
+
+class ExchangeBroken(Exception):
+    """Raised by ``Exchange.chunks`` when the answer's body ends early; carries the cause (phase is ANSWERED)."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.value)
+        self.cause = cause
+
+
+class Exchange(Protocol):
+    """An upstream that answered with a head; its body is still to be read."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names; the last value of a repeated header."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes (any size up to 256 KiB). Raises ``ExchangeBroken``."""
+        ...
+
+    async def close(self) -> None:
+        """End the exchange: the connection is kept only if the body was read whole; idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A call that ended before a status came."""
+
+    phase: Phase  # UNSENT or SENT
+    cause: Cause
+
+
+class Sender(Protocol):
+    """Sends one call: the HTTP client, or the sandbox. Never retries, never follows redirects, never raises for I/O."""
+
+    async def send(self, call: Call) -> "Exchange | Broken":
+        """Send and wait for the head."""
+        ...
+
+
+class Codec(Protocol):
+    """Pure translation for one upstream API; building or reading twice gives the same value."""
+
+    def encode(self, job: Job, channel: Channel, sent_model: str, tool_sent_model: str | None) -> Wire:
+        """Say what goes on the wire for one attempt."""
+        ...
+
+    def read(self, job: Job, seen: Observation) -> Reading:
+        """Say what a whole answer (phase DONE) contains; total, never raises."""
+        ...
+
+    def read_event(self, job: Job, event: Event) -> Heard:
+        """Say what one event of a streamed answer is, and what it contains; total, never raises."""
+        ...
+
+
+Codecs = Mapping[Api, Codec]
+
+
+Senders = Mapping[Api, Sender]
