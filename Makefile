@@ -25,7 +25,7 @@ bench: $(VENV)/.test
 # Writes the locks anew; needs uv.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml requirements/build.in -o requirements/run.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml requirements/build.in -o requirements/test.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra all --group dev pyproject.toml requirements/build.in -o requirements/test.lock
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
