@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from gateway.answer import AnswerSpool
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
-from gateway.core.policy import Target
+from gateway.core.plan import Target
 from gateway.core.prices import is_flat
 from gateway.core.result_check import differences, sent_to
 from gateway.core.seen import AnswerFacts, Observation, Reading

@@ -19,7 +19,8 @@ from gateway.core.channel_report import channel_report
 from gateway.core.health import PROBE_RETRY_S, Change, News, Trouble, standing
 from gateway.core.latency import size_class
 from gateway.core.limits import WAIT_S, busyness
-from gateway.core.policy import Target, rests
+from gateway.core.plan import Target
+from gateway.core.policy import rests
 from gateway.core.record import present, timestamp
 from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_LIMIT, CHANNEL_OFF, Resting
 from gateway.core.table import Channel, ChannelKind, RouteTable

@@ -7,7 +7,7 @@ nothing about routing; it knows which failure the client is told of. Must never 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core.policy import Plan, Target
+from gateway.core.plan import Plan, Target
 from gateway.core.purchase import cost_of, quote_of
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.resting import Resting

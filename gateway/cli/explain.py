@@ -22,7 +22,8 @@ from gateway.cli.setting import setting
 from gateway.cli.standing import by_target, standing
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
 from gateway.cli.wording import about, limits, reason
-from gateway.core.policy import Plan, Target, plan
+from gateway.core.plan import Plan, Target
+from gateway.core.policy import plan
 from gateway.core.table import Policy, RouteTable, Settings
 from gateway.core.types import Directives, Excluded, Facts, JsonObject, JsonValue, Refusal, Surface
 

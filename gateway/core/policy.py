@@ -18,17 +18,17 @@ from dataclasses import dataclass, replace
 from gateway.core.brake import BrakeState
 from gateway.core.contracts import Violation
 from gateway.core.fit import fit
-from gateway.core.health import TargetId, standing
+from gateway.core.health import standing
 from gateway.core.image_tool import ToolModel, tool_model
 from gateway.core.legacy import successor
 from gateway.core.order import ordered
-from gateway.core.pixels import pixels_of
+from gateway.core.patience import patience_for
+from gateway.core.plan import Plan, Target
 from gateway.core.redact import is_plain
 from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_DRAINED, CHANNEL_OFF, Resting
 from gateway.core.resting import refusal as resting_refusal
-from gateway.core.table import Channel, Patience, Route, RouteTable, RouteTarget, Row
+from gateway.core.table import Route, RouteTable, RouteTarget, Row
 from gateway.core.terms import OPEN_CONTRACT, Contract
-from gateway.core.translation import Change
 from gateway.core.types import Directives, Excluded, Facts, Fault, Refusal, Surface
 from gateway.core.view import CALM, View
 from gateway.core.when import WhenRule, first_match
@@ -40,54 +40,6 @@ TOOL_MODEL_UNAVAILABLE = "tool_model_unavailable"
 RULED_OUT = "ruled_out"
 
 NOT_READY_RETRY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds).
-
-    ``is_kept``: strikes would have it out, but no other target is well. ``is_bound``: it alone keeps what is asked for.
-    ``contract`` is that of the pictures; ``facts`` the request in its words, ``changes`` how they differ from the
-    caller's. ``is_doubtful``: the contract forbids something, and only advises. ``translated_model``: a dead name was
-    asked for, as the model or as the tool's.
-    """
-
-    channel: Channel
-    row: Row
-    sent_model: str
-    tool_sent_model: str | None
-    patience_s: float
-    substitute: bool = False
-    is_kept: bool = False
-    is_bound: bool = False
-    contract: Contract = OPEN_CONTRACT
-    facts: Facts | None = None
-    changes: tuple[Change, ...] = ()
-    is_doubtful: bool = False
-    translated_model: bool = False
-
-    @property
-    def name(self) -> str:
-        """``channel/row``."""
-        return f"{self.channel.name}/{self.row.name}"
-
-    @property
-    def id(self) -> TargetId:
-        """The target as health knows it."""
-        return TargetId(self.channel.name, self.row.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What may be tried, in order, and what may not. ``asked_model`` is the route's name when the body named none."""
-
-    route: Route
-    asked_model: str
-    targets: tuple[Target, ...]
-    excluded: tuple[Excluded, ...]
-    max_attempts: int
-    deadline_s: float
-    rule: int | None = None  # place of the ``when`` rule that narrowed the targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,17 +279,3 @@ def _not_eligible(route: Route, directives: Directives, excluded: tuple[Excluded
         reasons = "; ".join(f"{item.target}: {item.reason}" for item in excluded)
         message = f"No target of this route can serve this request ({reasons})."
     return Refusal(status=400, code="no_eligible_target", message=message, excluded=excluded)
-
-
-def patience_for(facts: Facts, patience: Patience) -> float:
-    """Give the seconds one attempt may take, by the shape of the request.
-
-    An image request takes the figure of its quality (the default without one), or the heavy figure when the size asked
-    for has more pixels, or more pictures were given, than the data says. A turn of Responses has one figure.
-    """
-    if facts.surface is Surface.RESPONSES:
-        return patience.responses_s
-    by_quality = patience.by_quality.get(facts.quality or "", patience.default_s)
-    pixels = pixels_of(facts.size) or 0
-    is_heavy = pixels > patience.heavy_pixels or len(facts.inputs) > patience.heavy_inputs
-    return max(by_quality, patience.heavy_s) if is_heavy else by_quality

@@ -8,7 +8,7 @@ never take a price of another channel: it is another contract.
 from gateway.core.errand import Errand
 from gateway.core.image_tool import tool_model
 from gateway.core.money import Cost, nothing
-from gateway.core.policy import Target
+from gateway.core.plan import Target
 from gateway.core.prices import Price, TokenPrice
 from gateway.core.pricing import Purchase, attempt_cost
 from gateway.core.seen import Reading

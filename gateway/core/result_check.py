@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.core.policy import Target
+from gateway.core.plan import Target
 from gateway.core.seen import Reading
 from gateway.core.size_rules import read_size
 from gateway.core.terms import Contract

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from gateway.core.policy import Plan
+from gateway.core.plan import Plan
 from gateway.core.redact import redact
 from gateway.core.table import Channel
 from gateway.core.types import ErrorBody, Failure, FailureClass, Fault, Outcome

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from gateway.core.policy import Plan, Target
+from gateway.core.plan import Plan, Target
 from gateway.core.table import Route
 from gateway.core.types import Action, Cause, Failure, FailureClass
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
-from gateway.core.policy import Plan, Target
+from gateway.core.plan import Plan, Target
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
 from gateway.core.seen import Reading
 from gateway.core.types import Directives, Excluded, Facts, Fault, RequestId, Surface

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from gateway.core.policy import Plan, plan
+from gateway.core.plan import Plan
+from gateway.core.policy import plan
 from gateway.core.table import (
     Api,
     Channel,

@@ -5,7 +5,8 @@ import pytest
 
 from gateway.core.bindings import MAX_ID, Binding, binding_of, destination, fingerprint, is_bindable
 from gateway.core.errand import Reference
-from gateway.core.policy import BOUND_ELSEWHERE, Plan, plan
+from gateway.core.plan import Plan
+from gateway.core.policy import BOUND_ELSEWHERE, plan
 from gateway.core.table import Channel, Route, RouteTable, RouteTarget, Secret
 from gateway.core.types import Directives, Excluded, Facts, Refusal, Surface
 from tests.core.tables import TURNS, channel, row, table

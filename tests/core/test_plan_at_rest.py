@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gateway.core.brake import Brake, BrakeState
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.health import Health, TargetId, claim, observe, standing
-from gateway.core.policy import Plan, plan
+from gateway.core.plan import Plan
+from gateway.core.policy import plan
 from gateway.core.table import Policy, Route, RouteTarget
 from gateway.core.types import Directives, Facts, Failure, FailureClass, Refusal, Surface
 from gateway.core.view import CALM, View

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.contracts import legacy
-from gateway.core.policy import Plan, Target, patience_for, plan
+from gateway.core.patience import patience_for
+from gateway.core.plan import Plan, Target
+from gateway.core.policy import plan
 from gateway.core.table import Route, RouteTable, RouteTarget
 from gateway.core.terms import Mode
 from gateway.core.types import (

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.core.errand import Errand
 from gateway.core.money import Cost, CostState, nothing
-from gateway.core.policy import Plan, Target, plan
+from gateway.core.plan import Plan, Target
+from gateway.core.policy import plan
 from gateway.core.prices import Price
 from gateway.core.purchase import cost_of, quote_of
 from gateway.core.seen import Reading

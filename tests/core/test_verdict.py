@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.failures import CONSEQUENCES
-from gateway.core.policy import Plan
+from gateway.core.plan import Plan
 from gateway.core.table import Route
 from gateway.core.types import Action, ErrorBody, Failure, FailureClass, Fault, Outcome
 from gateway.core.verdict import PublicError, public_error

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.failures import CONSEQUENCES
-from gateway.core.policy import Plan
+from gateway.core.plan import Plan
 from gateway.core.table import Route
 from gateway.core.types import Action, Cause, ErrorBody, Failure, FailureClass
 from gateway.core.walk import GiveUp, GiveUpReason, Road, Tried, Try, action_after, next_step

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.core.policy import Plan, Target
+from gateway.core.plan import Plan, Target
 from gateway.core.record import AttemptRecord
 from gateway.core.seen import Reading
 from gateway.core.table import Channel, Route

@@ -1,0 +1,60 @@
+"""A plan: which targets a request may try, in order, and how each of them will be asked.
+
+Values only; ``core/policy`` makes a plan and ``core/walk`` follows it.
+"""
+
+from dataclasses import dataclass
+
+from gateway.core.health import TargetId
+from gateway.core.table import Channel, Route, Row
+from gateway.core.terms import OPEN_CONTRACT, Contract
+from gateway.core.translation import Change
+from gateway.core.types import Excluded, Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds).
+
+    ``is_kept``: strikes would have it out, but no other target is well. ``is_bound``: it alone keeps what is asked for.
+    ``contract`` is that of the pictures; ``facts`` the request in its words, ``changes`` how they differ from the
+    caller's. ``is_doubtful``: the contract forbids something, and only advises. ``translated_model``: a dead name was
+    asked for, as the model or as the tool's.
+    """
+
+    channel: Channel
+    row: Row
+    sent_model: str
+    tool_sent_model: str | None
+    patience_s: float
+    substitute: bool = False
+    is_kept: bool = False
+    is_bound: bool = False
+    contract: Contract = OPEN_CONTRACT
+    facts: Facts | None = None
+    changes: tuple[Change, ...] = ()
+    is_doubtful: bool = False
+    translated_model: bool = False
+
+    @property
+    def name(self) -> str:
+        """``channel/row``."""
+        return f"{self.channel.name}/{self.row.name}"
+
+    @property
+    def id(self) -> TargetId:
+        """The target as health knows it."""
+        return TargetId(self.channel.name, self.row.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What may be tried, in order, and what may not. ``asked_model`` is the route's name when the body named none."""
+
+    route: Route
+    asked_model: str
+    targets: tuple[Target, ...]
+    excluded: tuple[Excluded, ...]
+    max_attempts: int
+    deadline_s: float
+    rule: int | None = None  # place of the ``when`` rule that narrowed the targets
