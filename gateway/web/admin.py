@@ -1,11 +1,12 @@
 """The operator's calls: the configuration, and the hand brake of a channel.
 
-Rules: nothing here is answered before the door was passed; errors are problems of RFC 9457; no answer holds a secret.
-A call either did what it says or changed nothing.
+Rules: nothing here is answered before the door was passed; errors are problems of RFC 9457; no answer holds a secret,
+and none is kept by a cache. What can be read can be asked for with HEAD. A call either did what it says or changed
+nothing.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -28,7 +29,10 @@ MOST_REASON_CHARS = 200
 _BRAKE_KEYS = frozenset({"state", "until", "reason"})
 _STATES = ", ".join(state.value for state in BrakeState)
 
+NO_STORE = (b"cache-control", b"no-store")
+
 Page = Callable[["Control", Scope, Receive], Awaitable[Answer]]
+Addresses = Mapping[str, Mapping[str, Page]]  # by path, then by method
 
 
 class ChannelBrakes(Protocol):
@@ -45,13 +49,17 @@ class ChannelBrakes(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """What the operator's calls work with. ``metrics`` gives the figures in Prometheus' text format."""
+    """What the operator's calls work with. ``metrics`` gives the figures in Prometheus' text format.
+
+    ``addresses``: what else there is below ``/api``, with what answers it.
+    """
 
     door: Door
     config: Reloader
     brakes: ChannelBrakes
     clock: Clock
     metrics: Callable[[], bytes]
+    addresses: Addresses = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +74,30 @@ class OperatorPage:
         self.control.door.check_operator(scope)
         if self.pages is None:
             raise UnknownUrl
-        page = self.pages.get(scope["method"])
+        method = scope["method"]
+        page = self.pages.get("GET" if method == "HEAD" else method)
         if page is None:
-            raise MethodNotAllowed(tuple(self.pages))
-        await respond_early(scope, receive, send, await page(self.control, scope, receive))
+            raise MethodNotAllowed(allowed(self.pages))
+        answer = await page(self.control, scope, receive)
+        await respond_early(scope, receive, send, replace(answer, headers=(*answer.headers, NO_STORE)))
+
+
+def allowed(methods: Iterable[str]) -> tuple[str, ...]:
+    """Give the methods of an address; what can be read can be asked for without its body."""
+    return tuple(name for method in methods for name in ((method, "HEAD") if method == "GET" else (method,)))
 
 
 def operator_pages(control: Control) -> Mapping[str, OperatorPage]:
     """Give the addresses below ``/api``; what is not among them is unknown, but only to the operator."""
-    return {
-        "/api/config": OperatorPage(control=control, pages={"GET": show_config}),
-        "/api/config/reload": OperatorPage(control=control, pages={"POST": reload_config}),
-        "/api/channels": OperatorPage(control=control, pages={"GET": show_channels}),
-        "/api/channels/{name}": OperatorPage(control=control, pages={"POST": set_brake}),
-        "/api/{rest:path}": OperatorPage(control=control, pages=None),
+    addresses: Addresses = {
+        "/api/config": {"GET": show_config},
+        "/api/config/reload": {"POST": reload_config},
+        "/api/channels": {"GET": show_channels},
+        "/api/channels/{name}": {"POST": set_brake},
+        **control.addresses,
     }
+    pages = {path: OperatorPage(control=control, pages=methods) for path, methods in addresses.items()}
+    return {**pages, "/api/{rest:path}": OperatorPage(control=control, pages=None)}
 
 
 async def show_config(control: Control, _scope: Scope, _receive: Receive) -> Answer:

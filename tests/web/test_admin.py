@@ -195,7 +195,7 @@ async def test_a_channel_there_is_not_and_a_ledger_that_fails(desk: Desk) -> Non
 @pytest.mark.parametrize(
     ("method", "path", "status", "allow"),
     [
-        ("POST", "/api/config", 405, "GET"),
+        ("POST", "/api/config", 405, "GET, HEAD"),
         ("GET", "/api/config/reload", 405, "POST"),
         ("GET", "/api/channels/openai", 405, "POST"),
         ("GET", "/api/nothing", 404, None),
@@ -220,6 +220,13 @@ async def test_nobody_is_told_anything_before_the_door(desk: Desk) -> None:
         assert (await locked.call("GET", "/api/config", b"", "Authorization: Bearer op-1")).status == 200
         assert (await locked.call("GET", "/metrics")).status == 200
     assert locked.brakes.set_to == []
+
+
+async def test_what_can_be_read_can_be_asked_for_without_its_body_and_no_cache_keeps_it(desk: Desk) -> None:
+    given = get("/api/config", method="HEAD").replace(b"Host: gateway.test", HOST.encode())
+    reply = await ask(desk.port, given, head_only=True)
+    assert (reply.status, reply["cache-control"]) == (200, "no-store")
+    assert (await desk.call("GET", "/api/config"))["cache-control"] == "no-store"
 
 
 async def test_figures_are_text(desk: Desk) -> None:
