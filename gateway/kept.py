@@ -69,6 +69,7 @@ class KeptResponses:
                 started=job.started,
                 endpoint=job.facts.endpoint,
                 refusal=refusal,
+                principal=job.principal,
             )
         )
         return refused_result(refusal, record)
@@ -156,6 +157,8 @@ class KeptResponses:
             stream=False,
             config_version=asked.table.version,
             tags=job.directives.tags,
+            key_id=job.principal.key_id,
+            team=job.principal.team,
             owner=Owner(
                 route_owner=keeper.owner,
                 channel=keeper.name,

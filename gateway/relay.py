@@ -14,6 +14,7 @@ from functools import partial
 
 from gateway.billing import Billing
 from gateway.core.policy import plan
+from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import Record
 from gateway.core.resting import Resting, refusal
 from gateway.core.seen import Observation
@@ -58,6 +59,7 @@ class Refused:
     endpoint: str
     refusal: Refusal
     stream: bool = False
+    principal: Principal = ANYONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,7 @@ class Relay:
             endpoint=refused.endpoint,
             stream=refused.stream,
             config_version=self._means.table().version,
+            principal=refused.principal,
         )
         record = unrouted(header, self._refusal_ending(refused.refusal, refused.started), refused.refusal.excluded)
         await self._means.billing.settle(record)
@@ -221,6 +224,7 @@ class Relay:
         await self._means.billing.begin(story.job, story.table.version, intent, opens=not story.begun)
         story.begun.add(attempt.attempt_id)
         follower = self._follower(story, step, attempt)
+        story.presence.glimpse = partial(story.glimpse, attempt)
         return await exchange(self._means.wires, story.job, step, story.presence, follower)
 
     def _follower(self, story: Story, step: Try, attempt: Attempt) -> Follower | None:

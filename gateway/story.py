@@ -160,6 +160,14 @@ class Story:
         record = routed(self.header, ending, self.whole_plan, [*self.attempts, under_way], None)
         return StreamHead(record=pending(record), upstream_headers=travelling(follower.headers))
 
+    def glimpse(self, attempt: Attempt) -> Record:
+        """Give the record as it stands while an attempt is under way."""
+        seen = Observation(phase=Phase.SENT, elapsed_s=0.0)
+        under_way = self.row(attempt, Answered(seen=seen))
+        previews = previews_of(self.follower) if self.follower else None
+        ending = Ending(status=200, latency_ms=self._latency_ms, previews=previews)
+        return pending(routed(self.header, ending, self.whole_plan, [*self.attempts, under_way], None))
+
     def last_head(self, record: Record) -> StreamHead:
         """Give the head of a stream that ends before any of it has gone out."""
         headers = self.kept.seen.headers if self.kept else {}
@@ -223,6 +231,8 @@ def header_of(job: Job, table: RouteTable) -> Header:
         config_version=table.version,
         facts=job.facts,
         directives=job.directives,
+        principal=job.principal,
+        flight_id=job.flight_id,
     )
 
 

@@ -5,22 +5,66 @@ flights) is looked up under ``scope`` and never filtered afterwards. It never ho
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 NO_KEY: Final = ""  # the scope of requests without a key
 
 
+class KeyScope(StrEnum):
+    """What a key opens: ``use`` the models, ``admin`` the operator's calls."""
+
+    USE = "use"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """What a key may ask for in any minute, and at the same time; absent: as much as it likes."""
+
+    requests_per_minute: int | None = None
+    images_per_minute: int | None = None
+    at_once: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Money that a key may spend in a window of time. Windows follow each other from ``since_us`` on (epoch)."""
+
+    amount_micro: int
+    currency: str
+    window_s: int
+    since_us: int
+
+    def window(self, now_us: int) -> int:
+        """Give the number of the window that a moment falls in."""
+        return max(0, (now_us - self.since_us) // (self.window_s * 1_000_000))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The caller of one request. ``key_id`` is absent while the gateway is open."""
+    """The caller of one request. ``key_id`` is absent while the gateway is open.
+
+    ``models``: the routes it may use; absent: all. ``tags`` go with each of its requests.
+    """
 
     key_id: str | None = None
     team: str | None = None
+    name: str | None = None
+    models: frozenset[str] | None = None
+    scopes: frozenset[KeyScope] = frozenset({KeyScope.USE})
+    limits: KeyLimits = KeyLimits()
+    budget: Budget | None = None
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def scope(self) -> str:
         """What belongs to this caller alone is kept under this word."""
         return NO_KEY if self.key_id is None else self.key_id
+
+    def may_use(self, route: str) -> bool:
+        """Whether a route is one of those that the caller may use."""
+        return self.models is None or route in self.models
 
 
 ANYONE: Final = Principal()

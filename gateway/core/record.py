@@ -117,6 +117,18 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """The caller's Idempotency-Key as a hash, and whether the answer was made for an earlier request."""
+
+    key_hash: str
+    replayed: bool = False
+
+    def as_json(self) -> JsonObject:
+        """Give it as the record shows it."""
+        return {"key_hash": self.key_hash, "replayed": self.replayed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRecord:
     """What the client got. ``delivery``: b64_json, url, stream or none. Previews are counted on streams only.
 
@@ -162,12 +174,17 @@ class Record:
     config_version: str | None = None
     facts: Facts | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    key_id: str | None = None
+    team: str | None = None
+    credits: int | None = None  # charged to the key; absent where the route charges no credits
     owner: Owner | None = None
     mapping: Mapping3 | None = None
     usage: JsonObject | None = None
     fault: Fault | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     excluded: tuple[Excluded, ...] = ()
+    idempotency: Idempotency | None = None
+    flight_id: str | None = None
 
     @property
     def gateway_ms(self) -> float:
@@ -195,6 +212,8 @@ class Record:
         head: dict[str, JsonValue] = {
             "time": timestamp(self.time),
             "request_id": self.request_id,
+            "key_id": self.key_id,
+            "team": self.team,
             "endpoint": self.endpoint,
             "stream": self.stream,
         }
@@ -217,6 +236,7 @@ class Record:
         head["usage"] = self.usage
         cost = self.cost
         head["cost"] = cost.as_json() if cost else None
+        head["credits"] = self.credits
         head["exposure_micro"] = cost.exposure_micro if cost else None
         head["fault"] = self.fault
         if self.attempts:
@@ -225,6 +245,8 @@ class Record:
             head["retry_reason"] = self.retry_reason
         if self.excluded:
             head["excluded"] = [{"target": item.target, "reason": item.reason} for item in self.excluded]
+        head["idempotency"] = self.idempotency.as_json() if self.idempotency else None
+        head["flight_id"] = self.flight_id
         head["latency_ms"] = self.latency_ms
         head["upstream_ms"] = self.upstream_ms
         head["gateway_ms"] = self.gateway_ms

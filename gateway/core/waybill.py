@@ -10,7 +10,8 @@ from datetime import date, datetime
 from typing import Final
 
 from gateway.core.plan import Plan, Target
-from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
+from gateway.core.principal import ANYONE, Principal
+from gateway.core.record import AttemptRecord, Idempotency, Mapping3, Owner, Record, ResultRecord
 from gateway.core.seen import Reading
 from gateway.core.types import Directives, Excluded, Facts, Fault, RequestId, Surface
 
@@ -28,6 +29,14 @@ class Header:
     config_version: str | None = None
     facts: Facts | None = None
     directives: Directives | None = None
+    principal: Principal = ANYONE
+    flight_id: str | None = None
+
+    @property
+    def idempotency(self) -> Idempotency | None:
+        """The caller's Idempotency-Key as the record has it; whoever replays an answer says so."""
+        key = self.directives.idempotency if self.directives else None
+        return None if key is None else Idempotency(key_hash=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +58,7 @@ class Ending:
     delivered: bool = False  # the client was there and got the upstream's body
     previews: Previews | None = None  # the answer was a stream
     differences: tuple[str, ...] = ()  # between what was asked and what came
+    credits: int | None = None  # charged to the key
 
 
 def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) -> Record:
@@ -60,10 +70,15 @@ def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) 
         stream=header.stream,
         config_version=header.config_version,
         facts=header.facts,
-        tags=header.directives.tags if header.directives else (),
+        tags=header.directives.tags if header.directives else header.principal.tags,
+        key_id=header.principal.key_id,
+        team=header.principal.team,
+        credits=ending.credits,
         fault=ending.fault,
         excluded=tuple(excluded),
         latency_ms=ending.latency_ms,
+        idempotency=header.idempotency,
+        flight_id=header.flight_id,
         result=ResultRecord(status=ending.status, code=ending.code),
     )
 
@@ -84,7 +99,10 @@ def routed(
         stream=header.stream,
         config_version=header.config_version,
         facts=header.facts,
-        tags=header.directives.tags if header.directives else (),
+        tags=header.directives.tags if header.directives else header.principal.tags,
+        key_id=header.principal.key_id,
+        team=header.principal.team,
+        credits=ending.credits,
         owner=owner_of(last) if last else None,
         mapping=_mapping(plan, last, header.facts, served) if last else None,
         usage=served.usage if served else None,
@@ -92,6 +110,8 @@ def routed(
         attempts=tuple(attempts),
         excluded=plan.excluded,
         latency_ms=ending.latency_ms,
+        idempotency=header.idempotency,
+        flight_id=header.flight_id,
         upstream_ms=round(sum(attempt.duration_ms for attempt in attempts), 1),
         result=ResultRecord(
             status=ending.status,

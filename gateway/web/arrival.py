@@ -10,6 +10,7 @@ from datetime import datetime
 
 from starlette.types import Receive, Scope
 
+from gateway.core.principal import ANYONE, Principal
 from gateway.core.types import RequestId
 from gateway.intake.incoming import ClientGone
 
@@ -21,6 +22,7 @@ class Visit:
     """Who a request is, and how far it got.
 
     ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen.
+    ``principal`` is who asks, once the door knows; ``headers`` go on its answer, whatever that is.
     """
 
     request_id: RequestId
@@ -28,6 +30,8 @@ class Visit:
     started: float  # Clock.monotonic()
     settled: bool = False
     body_read: bool = False
+    principal: Principal = ANYONE
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def begin_visit(scope: Scope, visit: Visit) -> None:

@@ -61,7 +61,7 @@ class Edge:
             request_id=services.new_request_id(), time=services.clock.now(), started=services.clock.monotonic()
         )
         begin_visit(scope, visit)
-        out = _Outgoing(send, visit.request_id.encode(), services.load)
+        out = _Outgoing(send, visit, services.load)
         try:
             check_head(scope["headers"])
             await self._admit(scope, receive, out)
@@ -119,26 +119,30 @@ def edge_record(services: Services, scope: Scope, status: int, code: str | None)
         endpoint=endpoint_of(scope["path"]),
         stream=False,
         config_version=services.table().version,
+        key_id=visit.principal.key_id,
+        team=visit.principal.team,
+        tags=visit.principal.tags,
         result=ResultRecord(status=status, code=code),
         latency_ms=max(0.0, round(elapsed_s * 1000, 1)),
     )
 
 
 class _Outgoing:
-    """The way out: puts the request's id on the head, and remembers what status went out."""
+    """The way out: puts the request's id and the door's words on the head, and remembers what status went out."""
 
-    __slots__ = ("_load", "_request_id", "_send", "status")
+    __slots__ = ("_load", "_request_id", "_send", "_visit", "status")
 
-    def __init__(self, send: Send, request_id: bytes, load: Load) -> None:
+    def __init__(self, send: Send, visit: Visit, load: Load) -> None:
         self._send = send
-        self._request_id = (b"x-request-id", request_id)
+        self._visit = visit
+        self._request_id = (b"x-request-id", visit.request_id.encode())
         self._load = load
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [self._request_id, *message.get("headers", ())]
+            message["headers"] = [self._request_id, *self._visit.headers, *message.get("headers", ())]
             if self._load.draining and _CLOSE not in message["headers"]:
                 message["headers"].append(_CLOSE)
         await self._send(message)

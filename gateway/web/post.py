@@ -62,6 +62,7 @@ async def _settle(services: Services, wanted: Wanted, visit: Visit, refusal: Ref
             started=visit.started,
             endpoint=wanted.endpoint,
             refusal=refusal,
+            principal=visit.principal,
         )
     )
     visit.settled = True
