@@ -16,8 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.core.bindings import Binding
 from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import Command, binds, unbinds
+from gateway.stores.engine import open_engine
+from gateway.stores.place import Access
 from gateway.stores.schema import bindings
-from gateway.stores.sqlite import Access, database_path, open_engine
 
 CACHED = 10_000  # ids; some 4 MB
 IDS_PER_QUERY = 500
@@ -79,4 +80,4 @@ def _is_one_of(ids: Sequence[str]) -> ColumnElement[bool]:
 
 def open_bindings(database_url: str, write: Write) -> SqlBindings:
     """Give the bindings of a ledger that was opened, and upgraded before. Raises ``LedgerRefused`` for a bad URL."""
-    return SqlBindings(open_engine(database_path(database_url), Access.READ, busy_ms=BUSY_MS), write)
+    return SqlBindings(open_engine(database_url, Access.READ, busy_ms=BUSY_MS), write)

@@ -10,18 +10,21 @@ from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.core.brake import Brake, BrakeState
 from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import epoch_us, from_epoch_us
+from gateway.stores.engine import open_engine
+from gateway.stores.place import Access
 from gateway.stores.schema import brakes
-from gateway.stores.sqlite import Access, database_path, open_engine
+from gateway.stores.statement import Row, replacing
 
 POLL_S = 0.5
 BUSY_MS = 2_000
 _EPOCH_US = 0
+
+BRAKED = replacing(brakes, ("channel", "state", "until_us", "reason", "set_us"))
 
 
 class SqlBrakes:
@@ -44,16 +47,11 @@ class SqlBrakes:
 
     def set(self, channel: str, brake: Brake) -> None:
         """Write one brake in a short transaction, and know it at once. Blocks. Raises ``LedgerUnavailable``."""
-        row = {
-            "state": brake.state.value,
-            "until_us": _to_us(brake.until),
-            "reason": brake.reason,
-            "set_us": _EPOCH_US if brake.set_at is None else epoch_us(brake.set_at),
-        }
-        written = insert(brakes).values(channel=channel, **row)
+        set_us = _EPOCH_US if brake.set_at is None else epoch_us(brake.set_at)
+        row: Row = (channel, brake.state.value, _to_us(brake.until), brake.reason, set_us)
         try:
             with self._writing.begin() as connection:
-                connection.execute(written.on_conflict_do_update(index_elements=[brakes.c.channel], set_=row))
+                BRAKED.one(connection, row)
         except SQLAlchemyError as error:
             raise LedgerUnavailable("the brake could not be written") from error
         self._reread()
@@ -74,8 +72,10 @@ class SqlBrakes:
 
 def open_brakes(database_url: str) -> SqlBrakes:
     """Give the brakes of a ledger that was opened (and so upgraded) before. Raises ``LedgerRefused`` for a bad URL."""
-    path = database_path(database_url)
-    return SqlBrakes(open_engine(path, Access.READ, busy_ms=BUSY_MS), open_engine(path, Access.WRITE, busy_ms=BUSY_MS))
+    return SqlBrakes(
+        open_engine(database_url, Access.READ, busy_ms=BUSY_MS),
+        open_engine(database_url, Access.WRITE, busy_ms=BUSY_MS),
+    )
 
 
 def _read(connection: Connection) -> Mapping[str, Brake]:

@@ -17,7 +17,7 @@ from gateway.ports import AttemptIntent, RequestIntent, Settlement
 from gateway.stores import statements
 from gateway.stores.jsontext import encode
 from gateway.stores.schema import AttemptState, RequestState
-from gateway.stores.statements import Row, Statement
+from gateway.stores.statement import Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -164,17 +164,17 @@ def unbinds(key: str, name: str) -> Unbind:
 def run(connection: Connection, commands: Sequence[Command]) -> None:
     """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids, then bindings."""
     if any(isinstance(command, Probe) for command in commands):
-        connection.exec_driver_sql(statements.PROBED.sql)
+        statements.PROBED.one(connection)
     begins = [command for command in commands if isinstance(command, Begin)]
     settles = [command for command in commands if isinstance(command, Settle)]
-    _many(connection, statements.OPENED, [begin.opened for begin in begins if begin.opened is not None])
-    _many(connection, statements.MOVED, [begin.moved for begin in begins if begin.moved is not None])
-    _many(connection, statements.SENT, [begin.sent for begin in begins])
-    _many(connection, statements.SETTLED, [settle.settled for settle in settles])
-    _many(connection, statements.ENDED, [row for settle in settles for row in settle.ended])
-    _many(connection, statements.VOIDED, [command.voided for command in commands if isinstance(command, Void)])
-    _many(connection, statements.BOUND, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
-    _many(connection, statements.UNBOUND, [command.unbound for command in commands if isinstance(command, Unbind)])
+    statements.OPENED.many(connection, [begin.opened for begin in begins if begin.opened is not None])
+    statements.MOVED.many(connection, [begin.moved for begin in begins if begin.moved is not None])
+    statements.SENT.many(connection, [begin.sent for begin in begins])
+    statements.SETTLED.many(connection, [settle.settled for settle in settles])
+    statements.ENDED.many(connection, [row for settle in settles for row in settle.ended])
+    statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
+    statements.BOUND.many(connection, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
+    statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
 
 
 def epoch_us(time: datetime) -> int:
@@ -196,8 +196,3 @@ def _charge(cost: Cost | None) -> Row:
 
 def _word(word: str | None) -> str | None:
     return None if word is None else str(word)
-
-
-def _many(connection: Connection, statement: Statement, rows: list[Row]) -> None:
-    if rows:
-        connection.exec_driver_sql(statement.sql, rows)

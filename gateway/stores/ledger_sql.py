@@ -10,22 +10,23 @@ What a caller may rely on:
 - ``settle`` raised: the settlement is kept and tried again until it is written or the ledger closes (``close`` says how
   many were not). Settling twice changes nothing; settling a request that never began writes its row.
 
-A server holds the lock file next to the database; other processes read, or write short transactions, without it.
+A server of a SQLite file holds the lock file next to it; other processes read, or write short transactions, without.
 """
 
 import asyncio
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.ports import AttemptIntent, LedgerUnavailable, RequestIntent, Settlement
 from gateway.stores import migrate, statements
 from gateway.stores.commands import Command, Probe, beginning, settling
+from gateway.stores.engine import open_engine, writing_threads
 from gateway.stores.lockfile import ServerLock
+from gateway.stores.place import Access, Place, place
 from gateway.stores.refusals import LedgerRefused
-from gateway.stores.sqlite import Access, create_private, database_path, open_engine
+from gateway.stores.sqlite import create_private
 from gateway.stores.writer import Writer
 
 COMMIT_TIMEOUT_S = 5.0  # how long a request waits for its commit
@@ -39,11 +40,12 @@ WRITER_BUSY_MS = 250  # the writer wakes this often to see who has given up
 class SqlLedger:
     """Implements ``ports.Ledger`` for one event loop; made by ``open_ledger``."""
 
-    def __init__(self, path: Path, lock: ServerLock | None, *, commit_timeout_s: float = COMMIT_TIMEOUT_S) -> None:
-        self._path = path
+    def __init__(self, where: Place, lock: ServerLock | None, *, commit_timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+        self._place = where
         self._lock = lock
         self._commit_timeout_s = commit_timeout_s
-        self._writer = Writer(open_engine(path, Access.WRITE, busy_ms=WRITER_BUSY_MS))
+        engine = open_engine(where, Access.WRITE, busy_ms=WRITER_BUSY_MS)
+        self._writer = Writer(engine, threads=writing_threads(where))
 
     @property
     def commits(self) -> int:
@@ -85,13 +87,13 @@ class SqlLedger:
         """
         if self._lock is None or self._writer.accepted:
             raise RuntimeError("only a server recovers, and before its first request")
-        engine = open_engine(self._path, Access.WRITE, busy_ms=OPENING_BUSY_MS)
+        engine = open_engine(self._place, Access.WRITE, busy_ms=OPENING_BUSY_MS)
         try:
             with engine.begin() as connection:
                 connection.execute(statements.INTERRUPT_ATTEMPTS)
                 return connection.execute(statements.INTERRUPT_REQUESTS).rowcount
         except SQLAlchemyError as error:
-            raise LedgerRefused(f"the ledger {self._path} cannot be recovered: {_reason(error)}") from error
+            raise LedgerRefused(f"the ledger {self._place} cannot be recovered: {_reason(error)}") from error
 
     def close(self) -> int:
         """Write what waits, end the thread, give the lock back; how many settlements stay unwritten. Idempotent."""
@@ -124,19 +126,21 @@ def open_ledger(database_url: str, *, serve: bool, commit_timeout_s: float = COM
 
     Raises ``LedgerRefused`` (``LedgerBusy``, ``SchemaTooNew``) with a sentence for the operator.
     """
-    path = database_path(database_url)
+    where = place(database_url)
     try:
         with ExitStack() as undo:
-            create_private(path)
-            lock = ServerLock(path) if serve else None
+            lock = None
+            if where.file is not None:
+                create_private(where.file)
+                lock = ServerLock(where.file) if serve else None
             if lock is not None:
                 undo.callback(lock.release)
-            migrate.upgrade(open_engine(path, Access.WRITE, busy_ms=OPENING_BUSY_MS))
-            ledger = SqlLedger(path, lock, commit_timeout_s=commit_timeout_s)
+            migrate.upgrade(open_engine(where, Access.WRITE, busy_ms=OPENING_BUSY_MS))
+            ledger = SqlLedger(where, lock, commit_timeout_s=commit_timeout_s)
             undo.pop_all()
             return ledger
     except (OSError, SQLAlchemyError) as error:
-        raise LedgerRefused(f"the ledger {path} cannot be opened for writing: {_reason(error)}") from error
+        raise LedgerRefused(f"the ledger {where} cannot be opened for writing: {_reason(error)}") from error
 
 
 def _expire(done: asyncio.Future[None]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from pathlib import Path
 
 import orjson
 from sqlalchemy import Connection, RowMapping, Select, select
@@ -18,6 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from gateway.core.types import AttemptId, JsonObject, RequestId
 from gateway.ports import LogQuery
 from gateway.stores.commands import from_epoch_us
+from gateway.stores.engine import open_engine
+from gateway.stores.place import Access, Place, place
 from gateway.stores.refusals import LedgerRefused
 from gateway.stores.schema import (
     FAILED,
@@ -29,7 +30,6 @@ from gateway.stores.schema import (
     requests,
     stored_revision,
 )
-from gateway.stores.sqlite import Access, database_path, open_engine
 
 BUSY_MS = 5_000
 IDS_PER_QUERY = 500  # well below the number of parameters a statement may have
@@ -80,9 +80,9 @@ class LogRow:
 class Reader:
     """Reads one ledger; made by ``open_reader``. Safe to use from any thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = open_engine(path, Access.READ, busy_ms=BUSY_MS)
+    def __init__(self, where: Place) -> None:
+        self._place = where
+        self._engine = open_engine(where, Access.READ, busy_ms=BUSY_MS)
 
     def page(self, query: LogQuery) -> list[LogRow]:
         """Give at most ``query.limit`` requests, newest first. Raises ``LedgerRefused``.
@@ -97,18 +97,18 @@ class Reader:
         return rows[0] if rows else None
 
     def _read(self, statement: Select[*tuple[object, ...]]) -> list[LogRow]:
-        if not self._path.exists():
+        if not self._place.is_there:
             return []
         try:
             with self._engine.begin() as connection:
                 return _rows(connection, statement) if has_ledger(connection) else []
         except DBAPIError as error:
-            raise LedgerRefused(f"the ledger {self._path} cannot be read: {error.orig}") from error
+            raise LedgerRefused(f"the ledger {self._place} cannot be read: {error.orig}") from error
 
 
 def open_reader(database_url: str) -> Reader:
     """Give a reader of the ledger at ``database_url``, which need not exist. Raises ``LedgerRefused`` for a bad URL."""
-    return Reader(database_path(database_url))
+    return Reader(place(database_url))
 
 
 def has_ledger(connection: Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Opens SQLite files: which path a URL names, how a connection is set, when a transaction takes the write lock.
+"""Opens SQLite files: how a connection is set, when a transaction takes the write lock.
 
 Every connection: WAL, ``synchronous=FULL`` (a commit that returned is on the disk), ``foreign_keys`` on, a busy
 timeout. Writing transactions begin with ``BEGIN IMMEDIATE``, so that none fails half way for want of the lock. The
@@ -9,36 +9,13 @@ opens a connection owns it.
 import os
 import sqlite3
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from gateway.stores.refusals import LedgerRefused
-
-
-class Access(StrEnum):
-    """What a connection may do with the file; the value is SQLite's URI mode. Only ``WRITE`` creates the file."""
-
-    WRITE = "rwc"
-    READ = "rw"  # query_only: a plain read-only handle could not set up the shared memory that WAL readers need
-
-
-def database_path(database_url: str) -> Path:
-    """Give the absolute path of the file a ``sqlite:///`` URL names. Raises ``LedgerRefused`` for any other URL."""
-    try:
-        url = make_url(database_url)
-    except ArgumentError:
-        raise LedgerRefused("the database setting is not a URL like sqlite:////path/to/waybill.db") from None
-    if url.get_backend_name() != "sqlite":
-        raise LedgerRefused(f"a {url.get_backend_name()} ledger is not built yet: use sqlite:////path/to/waybill.db")
-    if url.database in {None, "", ":memory:"} or str(url.database).startswith("file:"):
-        raise LedgerRefused("the ledger needs a file on disk: sqlite:////path/to/waybill.db")
-    return Path(str(url.database)).absolute()
+from gateway.stores.place import Access
 
 
 def create_private(path: Path) -> None:
@@ -47,7 +24,7 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # WAL and shared memory files take the same mode
 
 
-def open_engine(path: Path, access: Access, *, busy_ms: int) -> Engine:
+def open_file(path: Path, access: Access, *, busy_ms: int) -> Engine:
     """Give an engine for one file. ``busy_ms``: how long a statement waits for another process's lock."""
     engine = create_engine("sqlite://", creator=_connector(path, access, busy_ms), poolclass=NullPool)
     if access is Access.WRITE:
@@ -57,10 +34,9 @@ def open_engine(path: Path, access: Access, *, busy_ms: int) -> Engine:
     return engine
 
 
-def is_busy(error: SQLAlchemyError) -> bool:
+def is_locked(error: BaseException) -> bool:
     """Whether another connection holds the lock: the same statement may succeed later."""
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    return isinstance(cause, sqlite3.Error) and (cause.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+    return isinstance(error, sqlite3.Error) and (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
 
 
 def _connector(path: Path, access: Access, busy_ms: int) -> Callable[[], sqlite3.Connection]:

@@ -1,4 +1,4 @@
-"""The ledger's writing statements, built with SQLAlchemy Core and compiled to SQL text once, at import.
+"""The ledger's writing statements, built with SQLAlchemy Core and compiled to SQL text once per kind of database.
 
 Each ``*_ORDER`` names the parameters in the order their row tuples have; ``Statement`` checks it against what the
 compiler made, so a changed column cannot shift a value into its neighbour.
@@ -9,29 +9,11 @@ not ended, so the first one stands.
 
 from collections.abc import Mapping
 
-from sqlalchemy import BindParameter, ClauseElement, bindparam, column, delete, insert, table, update
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy import BindParameter, ClauseElement, bindparam, column, delete, table, update
 
+from gateway.stores.engine import Inserting
 from gateway.stores.schema import AttemptState, RequestState, attempts, bindings, requests
-
-Row = tuple[str | int | None, ...]
-
-_DIALECT = sqlite.dialect(paramstyle="qmark")
-
-
-class Statement:
-    """One statement as SQL text with positional parameters. Raises ``ValueError`` when ``order`` is not theirs."""
-
-    __slots__ = ("sql",)
-
-    def __init__(self, clause: ClauseElement, order: tuple[str, ...]) -> None:
-        compiled = clause.compile(dialect=_DIALECT)
-        found = tuple(compiled.positiontup or ()) if isinstance(compiled, SQLCompiler) else ()
-        if found != order:
-            raise ValueError(f"parameters are {found}, not {order}")
-        self.sql = str(compiled)
-
+from gateway.stores.statement import Statement, adding, ignoring
 
 _COSTS = (
     "new_cost_micro", "new_cost_currency", "new_cost_unit", "new_cost_state", "new_exposure_micro", "new_price_id",
@@ -59,8 +41,8 @@ UNBOUND_ORDER = ("the_id", "the_key")
 VOIDED_ORDER = ("new_state", "new_outcome", "new_detail", *_COSTS, "the_attempt", "sent")
 
 
-def _settled() -> ClauseElement:
-    row = sqlite.insert(requests).values({name: bindparam(name) for name in SETTLED_ORDER})
+def _settled(inserting: Inserting) -> ClauseElement:
+    row = inserting(requests).values({name: bindparam(name) for name in SETTLED_ORDER})
     kept = {"request_id", "time_us", "endpoint", "asked_model"}  # what the intent said first
     changed = {name: row.excluded[name] for name in SETTLED_ORDER if name not in kept}
     return row.on_conflict_do_update(
@@ -69,7 +51,7 @@ def _settled() -> ClauseElement:
 
 
 # A request that begins; the owner and channel are its first attempt's.
-OPENED = Statement(insert(requests).values({name: bindparam(name) for name in OPENED_ORDER}), OPENED_ORDER)
+OPENED = adding(requests, OPENED_ORDER)
 
 # A further attempt moves the request to another owner and channel.
 MOVED = Statement(
@@ -80,10 +62,10 @@ MOVED = Statement(
 )
 
 # An attempt whose first byte may leave once this has committed.
-SENT = Statement(insert(attempts).values({name: bindparam(name) for name in SENT_ORDER}), SENT_ORDER)
+SENT = adding(attempts, SENT_ORDER)
 
 # The end of a request, whether or not it ever began; only a settled row has the state of the one that comes.
-SETTLED = Statement(_settled(), SETTLED_ORDER)
+SETTLED = Statement(_settled, SETTLED_ORDER)
 
 # The end of an attempt.
 ENDED = Statement(
@@ -117,10 +99,7 @@ PROBED = Statement(
 )
 
 # Whose an id is; the first to have said so is right.
-BOUND = Statement(
-    sqlite.insert(bindings).values({name: bindparam(name) for name in BOUND_ORDER}).on_conflict_do_nothing(),
-    BOUND_ORDER,
-)
+BOUND = ignoring(bindings, BOUND_ORDER)
 
 # An id that was deleted.
 UNBOUND = Statement(

@@ -6,16 +6,16 @@ One read transaction, so that both sides are of one moment. Attempts that are un
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import Column, ColumnElement, Connection, Label, RowMapping, case, func, select
 from sqlalchemy.exc import DBAPIError
 
 from gateway.core.spend import Dimension, Group, Served, Spent, Usage, usage
+from gateway.stores.engine import open_engine
+from gateway.stores.place import Access, Place, place
 from gateway.stores.reader import BUSY_MS, has_ledger
 from gateway.stores.refusals import LedgerRefused
 from gateway.stores.schema import AttemptState, attempts, requests
-from gateway.stores.sqlite import Access, database_path, open_engine
 
 DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
@@ -32,21 +32,21 @@ class UsageQuery:
 
 def read_usage(database_url: str, query: UsageQuery) -> list[Usage]:
     """Sum up the ledger at ``database_url``, which need not exist. Raises ``LedgerRefused``."""
-    path = database_path(database_url)
-    if not path.exists():
+    where = place(database_url)
+    if not where.is_there:
         return []
-    return _read(path, query)
+    return _read(where, query)
 
 
-def _read(path: Path, query: UsageQuery) -> list[Usage]:
-    engine = open_engine(path, Access.READ, busy_ms=BUSY_MS)
+def _read(where: Place, query: UsageQuery) -> list[Usage]:
+    engine = open_engine(where, Access.READ, busy_ms=BUSY_MS)
     try:
         with engine.begin() as connection:
             if not has_ledger(connection):
                 return []
             return usage(_served(connection, query), _spent(connection, query))
     except DBAPIError as error:
-        raise LedgerRefused(f"the ledger {path} cannot be read: {error.orig}") from error
+        raise LedgerRefused(f"the ledger {where} cannot be read: {error.orig}") from error
 
 
 def _served(connection: Connection, query: UsageQuery) -> list[Served]:

@@ -1,13 +1,14 @@
-"""The ledger's one writing thread: it takes all waiting commands, runs them in one transaction, answers them together.
+"""The ledger's writing threads: each takes all waiting commands, runs them in one transaction, answers them together.
 
-Rules:
+One thread on SQLite, where only one transaction writes at a time; several on a server. The same rules for both:
 - A command that the database refuses for its own sake (a duplicate, an unknown request) fails alone: the batch is
   rolled back and run again with a savepoint around each command.
-- While another process holds the lock, commands wait; each caller decides how long.
-- A begin nobody waits for any more is dropped while it waits; once it is being committed, a ``Void`` follows it.
+- While another transaction is in the way, commands wait; each caller decides how long.
+- A begin nobody waits for any more is dropped while it waits; once it has been committed, a ``Void`` follows it. So it
+  does when the connection broke and nobody can tell whether it was committed.
 - A settlement is told to its caller as failed and *kept*: it is tried again until it is written or the writer closes.
 - While settlements are kept no begin is accepted: what cannot be recorded is not bought.
-- The queue is bounded, kept settlements included; the thread never dies silently (what comes later is refused).
+- The queue is bounded, kept settlements included; no thread dies silently (what comes after the last is refused).
 """
 
 import asyncio
@@ -19,27 +20,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import Begin, Command, Passing, run, voiding
-from gateway.stores.sqlite import is_busy
+from gateway.stores.engine import REFUSALS, is_busy, is_refusal
+from gateway.stores.line import Line, is_cut
 
 QUEUE_LIMIT = 4_096
 RETRY_S = 1.0
 CLOSED = "the ledger is closed"
 
-# What one command's own values can make the database or its driver raise.
-REFUSALS = (SQLAlchemyError, ArithmeticError, TypeError, ValueError)
-
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
-    """A command on its way; ``taken`` and ``given_up`` change only under the writer's lock."""
+    """A command on its way; what it went through changes only under the writer's lock."""
 
     command: Command
     done: asyncio.Future[None] | None
     taken: bool = field(default=False)
+    written: bool = field(default=False)
     given_up: bool = field(default=False)
 
 
@@ -47,24 +47,28 @@ Verdict = tuple[Ticket, str | None]  # the sentence of a failure, or None
 
 
 class Writer:
-    """Owns the thread and its connection. ``put`` and ``give_up`` belong to the event loop; one loop per writer."""
+    """Owns the threads and their connections. ``put`` and ``give_up`` belong to the event loop; one loop per writer."""
 
-    def __init__(self, engine: Engine, *, queue_limit: int = QUEUE_LIMIT, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self, engine: Engine, *, threads: int = 1, queue_limit: int = QUEUE_LIMIT, retry_s: float = RETRY_S
+    ) -> None:
         self._engine = engine
         self._limit = queue_limit
         self._retry_s = retry_s
         self._changed = threading.Condition()
         self._waiting: list[Ticket] = []
         self._kept: list[Ticket] = []
-        self._in_hand: list[Ticket] = []
+        self._in_hand: set[Ticket] = set()
         self._stop_at: float | None = None
         self._tried_last = False
-        self._alive = True
+        self._alive = threads
         self.accepted = 0
         self.commits = 0
         self.committed_at = -math.inf  # time.monotonic() of the last commit, unless one failed since
-        self._thread = threading.Thread(target=self._live, name="ledger-writer", daemon=True)
-        self._thread.start()
+        names = [f"ledger-writer-{number}" for number in range(threads)]
+        self._threads = [threading.Thread(target=self._live, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def unwritten(self) -> int:
@@ -100,8 +104,8 @@ class Writer:
             return
         with self._changed:
             ticket.given_up = True
-            if isinstance(ticket.command, Begin) and ticket.taken and self._alive:
-                self._waiting.append(Ticket(command=voiding(ticket.command.attempt_id), done=None))
+            if ticket.written and self._alive:
+                self._waiting += _voids([ticket])
                 self._changed.notify()
 
     def close(self, grace_s: float) -> int:
@@ -109,23 +113,34 @@ class Writer:
         with self._changed:
             if self._stop_at is None:
                 self._stop_at = time.monotonic() + grace_s
-            self._changed.notify()
-        self._thread.join(grace_s + RETRY_S)
+            self._changed.notify_all()
+        until = time.monotonic() + grace_s + RETRY_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
         return self.unwritten
 
-    # --- everything below runs in the thread ---
+    # --- everything below runs in the threads ---
 
     def _live(self) -> None:
+        line = Line(self._engine)
+        batch: list[Ticket] = []
         try:
-            with self._engine.connect() as connection:
-                while batch := self._next():
-                    self._write(connection, batch)
+            while batch := self._next():
+                self._write(line, batch)
         finally:
-            with self._changed:
-                self._alive = False
-                left, self._in_hand, self._waiting = self._in_hand + self._waiting, [], []
-                self._keep(left)
-            self._answer([(ticket, CLOSED) for ticket in left])
+            line.drop()
+            self._end(batch)
+
+    def _end(self, batch: list[Ticket]) -> None:
+        """Leave nobody waiting: what this thread had in hand, and with the last thread whatever waits."""
+        with self._changed:
+            self._alive -= 1
+            left = [ticket for ticket in batch if ticket in self._in_hand]
+            self._in_hand.difference_update(left)
+            if not self._alive:
+                left, self._waiting = left + self._waiting, []
+            self._keep(left)
+        self._answer([(ticket, CLOSED) for ticket in left])
 
     def _next(self) -> list[Ticket]:
         with self._changed:
@@ -137,55 +152,65 @@ class Writer:
                 if self._tried_last:
                     return []
                 self._tried_last = True
-            self._in_hand, self._kept, self._waiting = self._kept + self._waiting, [], []
-            return self._in_hand
+            batch, self._kept, self._waiting = self._kept + self._waiting, [], []
+            self._in_hand.update(batch)
+            return batch
 
-    def _write(self, connection: Connection, batch: list[Ticket]) -> None:
+    def _write(self, line: Line, batch: list[Ticket]) -> None:
+        wanted: list[Ticket] = []
         try:
+            connection = line.connection()
             with connection.begin():
-                batch = self._take(batch)
-                run(connection, [ticket.command for ticket in batch])
-        except OperationalError as error:
-            self._fail(connection, batch, error)
-        except REFUSALS:
-            self._write_singly(connection, batch)
+                wanted = self._take(batch)
+                run(connection, [ticket.command for ticket in wanted])
+        except REFUSALS as error:
+            if is_refusal(error):
+                self._write_singly(line, wanted)
+            else:
+                self._fail(line, wanted or batch, error)
         else:
-            self._committed()
-            self._answer([(ticket, None) for ticket in batch])
+            self._committed(wanted)
+            self._answer([(ticket, None) for ticket in wanted])
 
-    def _write_singly(self, connection: Connection, batch: list[Ticket]) -> None:
+    def _write_singly(self, line: Line, batch: list[Ticket]) -> None:
         try:
+            connection = line.connection()
             with connection.begin():
                 verdicts = [(ticket, _attempt(connection, ticket)) for ticket in batch]
         except SQLAlchemyError as error:
-            self._fail(connection, batch, error)
+            self._fail(line, batch, error)
         else:
-            self._committed()
+            self._committed([ticket for ticket, failure in verdicts if failure is None])
             self._answer(verdicts)
 
-    def _committed(self) -> None:
-        self.commits += 1
-        self.committed_at = time.monotonic()
+    def _committed(self, batch: list[Ticket]) -> None:
+        with self._changed:
+            self.commits += 1
+            self.committed_at = time.monotonic()
+            for ticket in batch:
+                ticket.written = True
+            self._waiting += _voids([ticket for ticket in batch if ticket.given_up])
 
     def _take(self, batch: list[Ticket]) -> list[Ticket]:
         with self._changed:
             wanted = [ticket for ticket in batch if not ticket.given_up]
+            self._in_hand.difference_update(ticket for ticket in batch if ticket.given_up)
             for ticket in wanted:
                 ticket.taken = True
         return wanted
 
-    def _fail(self, connection: Connection, batch: list[Ticket], error: SQLAlchemyError) -> None:
-        if is_busy(error) and not self._is_overdue():
+    def _fail(self, line: Line, batch: list[Ticket], error: Exception) -> None:
+        if isinstance(error, SQLAlchemyError) and is_busy(error) and not self._is_overdue():
             with self._changed:
                 self._waiting = [ticket for ticket in batch if not ticket.given_up] + self._waiting
-                self._in_hand = []
+                self._in_hand.difference_update(batch)
             return
-        with suppress(SQLAlchemyError):
-            connection.invalidate()  # the next begin opens a new connection: no state of this transaction survives
+        line.drop()  # the next batch opens a new connection: no state of this transaction survives
         with self._changed:
             self._keep(batch)
-            self._in_hand = []
-        self.committed_at = -math.inf
+            if isinstance(error, SQLAlchemyError) and is_cut(error):
+                self._kept += _voids([ticket for ticket in batch if ticket.taken])
+            self.committed_at = -math.inf
         self._answer([(ticket, f"the ledger could not commit: {_cause(error)}") for ticket in batch])
 
     def _keep(self, batch: list[Ticket]) -> None:
@@ -196,20 +221,26 @@ class Writer:
 
     def _answer(self, verdicts: Sequence[Verdict]) -> None:
         with self._changed:
-            self._in_hand = []
+            self._in_hand.difference_update(ticket for ticket, _ in verdicts)
         waited = [verdict for verdict in verdicts if verdict[0].done is not None]
         if waited and waited[0][0].done is not None:
             with suppress(RuntimeError):  # the loop is closed: nobody is left to tell
                 waited[0][0].done.get_loop().call_soon_threadsafe(_tell, waited)
 
 
+def _voids(tickets: Sequence[Ticket]) -> list[Ticket]:
+    """Give what corrects begins that were committed, perhaps, for nobody."""
+    begins = [ticket.command for ticket in tickets if isinstance(ticket.command, Begin)]
+    return [Ticket(command=voiding(begin.attempt_id), done=None) for begin in begins]
+
+
 def _attempt(connection: Connection, ticket: Ticket) -> str | None:
     try:
         with connection.begin_nested():
             run(connection, [ticket.command])
-    except OperationalError:
-        raise
     except REFUSALS as error:
+        if not is_refusal(error):
+            raise
         return f"the ledger refused the row: {_cause(error)}"
     return None
 

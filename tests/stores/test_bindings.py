@@ -11,8 +11,9 @@ from gateway.core.bindings import Binding
 from gateway.ports import LedgerUnavailable
 from gateway.stores import bindings_sql
 from gateway.stores.bindings_sql import SqlBindings, open_bindings
+from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
-from gateway.stores.sqlite import Access, open_engine
+from gateway.stores.place import Access
 from tests.stores.conftest import locked
 from tests.stores.rows import NOON, attempt, request, settlement
 
@@ -65,7 +66,7 @@ async def test_more_ids_than_a_statement_takes(bindings: SqlBindings, many: list
 
 
 async def test_the_memory_is_bounded_and_forgets_what_was_deleted(ledger: SqlLedger, database: Path) -> None:
-    small = SqlBindings(open_engine(database, Access.READ, busy_ms=100), ledger.write, cached=2)
+    small = SqlBindings(open_engine(f"sqlite:///{database}", Access.READ, busy_ms=100), ledger.write, cached=2)
     await small.bind("", ["a", "b", "c"], A, NOON)
     assert await small.find("", ["a", "b", "c"]) == dict.fromkeys("abc", A)
     assert len(small._known) == 2

@@ -12,8 +12,9 @@ import pytest
 from gateway.core.brake import Brake, BrakeState
 from gateway.ports import LedgerUnavailable
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
+from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import SqlLedger
-from gateway.stores.sqlite import Access, open_engine
+from gateway.stores.place import Access
 from tests.stores.conftest import locked
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +54,8 @@ def test_what_another_process_sets_is_seen_within_a_second(brakes: SqlBrakes, ur
 
 
 def test_a_brake_that_cannot_be_written_says_so_and_the_old_one_holds(ledger: SqlLedger, database: Path) -> None:
-    reading = open_engine(database, Access.READ, busy_ms=50)
-    brakes = SqlBrakes(reading, open_engine(database, Access.WRITE, busy_ms=50), poll_s=0.01)
+    reading = open_engine(f"sqlite:///{database}", Access.READ, busy_ms=50)
+    brakes = SqlBrakes(reading, open_engine(f"sqlite:///{database}", Access.WRITE, busy_ms=50), poll_s=0.01)
     brakes.set("openai", OFF)
     with locked(database), pytest.raises(LedgerUnavailable):
         brakes.set("openai", Brake(state=BrakeState.ON))

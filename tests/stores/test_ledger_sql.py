@@ -6,10 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from gateway.core.types import JsonObject
 from gateway.ports import LedgerUnavailable, LogQuery
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
+from gateway.stores.place import Place
 from gateway.stores.reader import LogRow, Reader
 from gateway.stores.refusals import LedgerBusy, LedgerRefused
 from tests.stores.conftest import locked
@@ -255,7 +257,7 @@ async def test_close_writes_what_waits(url: str, reader: Reader) -> None:
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
         ("sqlite:///file:x?uri=true", "needs a file"),
-        ("postgresql://u:secret@h/d", "not built yet"),
+        ("mysql://u:secret@h/d", "not something this version knows"),
     ],
 )
 def test_a_url_that_names_no_file_is_refused_without_repeating_it(bad: str, says: str) -> None:
@@ -278,7 +280,7 @@ def test_a_database_in_a_path_with_odd_characters(tmp_path: Path) -> None:
     odd.parent.mkdir()
     with closing(sqlite3.connect(odd)) as there:
         there.execute("CREATE TABLE other (a)")
-    path = SqlLedger(odd, None)
+    path = SqlLedger(Place(url=make_url("sqlite://"), file=odd), None)
     path.close()
     assert sorted(entry.name for entry in odd.parent.iterdir()) == ["w.db"]
 

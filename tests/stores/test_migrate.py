@@ -12,13 +12,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
 from gateway.ports import LogQuery
+from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import open_ledger
 from gateway.stores.migrate import upgrade
+from gateway.stores.place import Access
 from gateway.stores.reader import Reader
 from gateway.stores.refusals import LedgerRefused, SchemaTooNew
 from gateway.stores.revisions import SCRIPTS
 from gateway.stores.schema import HEAD, REVISIONS, metadata, stored_revision
-from gateway.stores.sqlite import Access, create_private, open_engine
+from gateway.stores.sqlite import create_private
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def engine(database: Path) -> Engine:
     create_private(database)
-    return open_engine(database, Access.WRITE, busy_ms=5_000)
+    return open_engine(f"sqlite:///{database}", Access.WRITE, busy_ms=5_000)
 
 
 def ddl(path: Path) -> dict[str, str]:
@@ -44,7 +46,7 @@ def test_the_migrations_make_what_the_metadata_says(engine: Engine, database: Pa
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     other = tmp_path / "metadata.db"
-    metadata.create_all(open_engine(other, Access.WRITE, busy_ms=100))
+    metadata.create_all(open_engine(f"sqlite:///{other}", Access.WRITE, busy_ms=100))
     assert ddl(database) == ddl(other)
 
 

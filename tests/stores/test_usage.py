@@ -10,9 +10,11 @@ import pytest
 from gateway.core.money import Cost, billed, exposed, line, nothing
 from gateway.core.prices import Item
 from gateway.core.spend import Dimension, Usage
+from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
+from gateway.stores.place import Access
 from gateway.stores.refusals import LedgerRefused
-from gateway.stores.sqlite import Access, create_private, open_engine
+from gateway.stores.sqlite import create_private
 from gateway.stores.usage import UsageQuery, read_usage
 from tests.stores.rows import NOON, attempt, request, result, settlement
 
@@ -102,7 +104,7 @@ async def test_usage_by_day_and_model_and_between_two_days(ledger: SqlLedger, ur
 def test_no_ledger_and_an_empty_file_read_as_nothing(url: str, database: Path) -> None:
     assert read_usage(url, UsageQuery(by=OWNER)) == []
     create_private(database)
-    open_engine(database, Access.WRITE, busy_ms=100).dispose()
+    open_engine(f"sqlite:///{database}", Access.WRITE, busy_ms=100).dispose()
     assert read_usage(url, UsageQuery(by=OWNER)) == []
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from gateway.ports import LedgerUnavailable, LogQuery
 from gateway.stores.commands import Command, beginning, settling
+from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import open_ledger
+from gateway.stores.place import Access
 from gateway.stores.reader import Reader
-from gateway.stores.sqlite import Access, open_engine
 from gateway.stores.writer import Ticket, Writer
 from tests.stores.conftest import locked
 from tests.stores.rows import attempt, request, request_id, result, settlement
@@ -19,7 +20,7 @@ from tests.stores.rows import attempt, request, request_id, result, settlement
 @pytest.fixture
 async def writer(database: Path, url: str) -> AsyncIterator[Writer]:
     open_ledger(url, serve=False).close()
-    made = Writer(open_engine(database, Access.WRITE, busy_ms=50), queue_limit=4, retry_s=0.1)
+    made = Writer(open_engine(f"sqlite:///{database}", Access.WRITE, busy_ms=50), queue_limit=4, retry_s=0.1)
     yield made
     made.close(1.0)
 

@@ -1,0 +1,92 @@
+"""One writing statement: built with SQLAlchemy Core, compiled to SQL text once per kind of database.
+
+Rows are tuples. ``order`` names their places, and is checked against what the compiler made, so that a changed column
+cannot shift a value into its neighbour.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import TypeAlias
+
+from sqlalchemy import ClauseElement, Connection, Dialect, Table, bindparam, insert
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from gateway.stores.engine import POSTGRES, Inserting, inserting
+
+Row: TypeAlias = tuple[str | int | None, ...]
+
+SQLITE = "sqlite"
+
+
+class Statement:
+    """A statement with positional parameters; ``clause`` is what is said, or what makes it of a dialect's ``insert``.
+
+    Raises ``ValueError`` when ``order`` is not the parameters'.
+    """
+
+    __slots__ = ("_build", "order")
+
+    def __init__(self, clause: ClauseElement | Callable[[Inserting], ClauseElement], order: tuple[str, ...]) -> None:
+        self._build = clause
+        self.order = order
+        _text(self, SQLITE)
+
+    def on(self, dialect: str) -> str:
+        """Give the SQL text for ``dialect``, the name a connection's dialect has."""
+        return _text(self, dialect)
+
+    def clause(self, dialect: str) -> ClauseElement:
+        """Give what is said."""
+        return self._build if isinstance(self._build, ClauseElement) else self._build(inserting(dialect))
+
+    def many(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Run it for all rows, in one round; without any, do nothing."""
+        if rows:
+            connection.exec_driver_sql(_text(self, connection.dialect.name), list(rows))
+
+    def one(self, connection: Connection, row: Row = ()) -> int:
+        """Run it for one row; how many rows of the table it changed."""
+        return connection.exec_driver_sql(_text(self, connection.dialect.name), row).rowcount
+
+
+def adding(table: Table, order: tuple[str, ...]) -> Statement:
+    """Give the statement that inserts a row; one that is there already is refused."""
+    return Statement(insert(table).values({name: bindparam(name) for name in order}), order)
+
+
+def ignoring(table: Table, order: tuple[str, ...]) -> Statement:
+    """Give the statement that inserts a row; one that is there already stays as it is."""
+    return Statement(
+        lambda new: new(table).values({name: bindparam(name) for name in order}).on_conflict_do_nothing(), order
+    )
+
+
+def replacing(table: Table, order: tuple[str, ...]) -> Statement:
+    """Give the statement that inserts a row, or gives the one with the same primary key all other values of it."""
+
+    def build(new: Inserting) -> ClauseElement:
+        row = new(table).values({name: bindparam(name) for name in order})
+        key = [column.name for column in table.primary_key]
+        changed = {name: row.excluded[name] for name in order if name not in key}
+        return row.on_conflict_do_update(index_elements=key, set_=changed)
+
+    return Statement(build, order)
+
+
+@cache
+def _text(statement: Statement, dialect: str) -> str:
+    compiled = statement.clause(dialect).compile(dialect=_dialect(dialect))
+    found = tuple(compiled.positiontup or ()) if isinstance(compiled, SQLCompiler) else ()
+    if found != statement.order:
+        raise ValueError(f"parameters are {found}, not {statement.order}")
+    return str(compiled)
+
+
+@cache
+def _dialect(name: str) -> Dialect:
+    if name != POSTGRES:
+        return sqlite.dialect(paramstyle="qmark")
+    made: Dialect = import_module("sqlalchemy.dialects.postgresql.psycopg").dialect(paramstyle="format")
+    return made
