@@ -15,6 +15,7 @@ from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.plan import Target
 from gateway.core.prices import is_flat
+from gateway.core.record import Record
 from gateway.core.result_check import differences, sent_to
 from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.table import Channel, FailureCodes
@@ -28,12 +29,16 @@ from gateway.streaming import Follower, Note, is_event_stream, observe
 
 
 class Presence:
-    """Whether the client is still there. ``leave`` is called once, by whoever holds the client's socket."""
+    """Whether anybody waits for the answer. ``leave`` is called by whoever holds the client's socket.
 
-    __slots__ = ("_on_leave", "gone")
+    ``glimpse`` is set once something may have been sent: it gives the record as it stands at that moment.
+    """
+
+    __slots__ = ("_on_leave", "glimpse", "gone")
 
     def __init__(self) -> None:
         self.gone = False
+        self.glimpse: Callable[[], Record] | None = None
         self._on_leave: Callable[[], None] | None = None
 
     def leave(self) -> None:
@@ -41,6 +46,10 @@ class Presence:
         self.gone = True
         if self._on_leave is not None:
             self._on_leave()
+
+    def come_back(self) -> None:
+        """Say that somebody waits again."""
+        self.gone = False
 
     def watch(self, on_leave: Callable[[], None] | None) -> None:
         """Call ``on_leave`` when the client goes (at once if it has gone); ``None`` stops watching."""

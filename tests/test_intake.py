@@ -228,7 +228,9 @@ async def test_headers_say_what_is_asked_of_routing(
 
 
 BAD_HEADERS: list[tuple[dict[str, str], str, str]] = [
-    ({"idempotency-key": "k"}, "unsupported_parameter", "Idempotency-Key"),
+    ({"idempotency-key": ""}, "invalid_value", "Idempotency-Key"),
+    ({"idempotency-key": "k" * 256}, "invalid_value", "Idempotency-Key"),
+    ({"x-flight-id": "fl_1"}, "invalid_value", "x-flight-id"),
     ({"content-encoding": "gzip"}, "invalid_value", "content-encoding"),
     ({"x-route-pin": ""}, "invalid_value", "x-route-pin"),
     ({"x-route-pin": "a b"}, "invalid_value", "x-route-pin"),

@@ -129,6 +129,7 @@ class InputFacts:
     role: InputRole
     source: str
     image: ImageFacts | None = None
+    asset_id: str | None = None  # the newest kept picture with the same bytes that the caller may see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +194,9 @@ class Directives:
     fallback: bool = True
     tags: tuple[tuple[str, str], ...] = ()
     takes_json: bool = True  # whether the ``accept`` header allows JSON, which matters to streams only
+    idempotency: str | None = None  # the SHA-256 of the caller's Idempotency-Key
+    flight: str | None = None  # the flight that the caller says this request belongs to
+    respond_async: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,13 @@ Rules: a directive that cannot be followed is refused, never dropped; only three
 third, ``traceparent``, when it is one. Must never read a credential.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 
 from gateway.core.fields import bad_value, unsupported
+from gateway.core.flights import FLIGHT
+from gateway.core.ids import is_id
 from gateway.core.traceparent import continued
 from gateway.core.types import Directives, Refusal
 
@@ -17,13 +20,18 @@ FORWARDED = ("openai-beta", "x-client-request-id")
 _CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TAG = re.compile(r"([A-Za-z0-9_.-]{1,64})=([A-Za-z0-9_.:/@+-]{1,64})")
 _JSON_KINDS = frozenset({"application/json", "application/*", "*/*"})
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _PRINTABLE = re.compile(r"[\x20-\x7e]{0,512}")
 
 
 def read_directives(headers: Mapping[str, str]) -> Directives | Refusal:
     """Read ``x-route-pin``, ``x-route-fallback`` and ``x-request-tags``; names of ``headers`` are lower-case."""
-    if "idempotency-key" in headers:
-        return unsupported("Idempotency-Key", "This version of the gateway does not build replay.")
+    key = headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        return bad_value("Idempotency-Key", "must be 1 to 255 printable ASCII characters.")
+    flight = headers.get("x-flight-id")
+    if flight is not None and not is_id(FLIGHT, flight):
+        return bad_value("x-flight-id", "must be the id of a flight.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         return bad_value("content-encoding", "the body must be sent without compression.")
     pin = headers.get("x-route-pin")
@@ -35,7 +43,29 @@ def read_directives(headers: Mapping[str, str]) -> Directives | Refusal:
     tags = _tags(headers.get("x-request-tags", ""))
     if isinstance(tags, Refusal):
         return tags
-    return Directives(pin=pin, fallback=fallback is None, tags=tags, takes_json=_takes_json(headers.get("accept", "")))
+    return Directives(
+        pin=pin,
+        fallback=fallback is None,
+        tags=tags,
+        takes_json=_takes_json(headers.get("accept", "")),
+        idempotency=None if key is None else hashlib.sha256(key.encode("ascii")).hexdigest(),
+        flight=flight,
+        respond_async="respond-async" in headers.get("prefer", "").lower() and _prefers_async(headers["prefer"]),
+    )
+
+
+def refuse_replay(directives: Directives) -> Refusal | None:
+    """Refuse, where nothing is bought, what only makes sense where something is."""
+    if directives.idempotency is not None:
+        return unsupported("Idempotency-Key", "It is taken where something is bought: with the three POSTs.")
+    if directives.flight is not None:
+        return unsupported("x-flight-id", "It is taken with the three POSTs.")
+    return None
+
+
+def _prefers_async(prefer: str) -> bool:
+    """Whether one of the preferences is ``respond-async``; others are for others, as RFC 7240 has it."""
+    return any(word.partition(";")[0].strip().lower() == "respond-async" for word in prefer.split(","))
 
 
 def _takes_json(accept: str) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from gateway.core.fields import unsupported
 from gateway.core.types import BodyMap, Facts, Refusal
-from gateway.intake.directives import read_directives, read_forwarded
+from gateway.intake.directives import read_directives, read_forwarded, refuse_replay
 from gateway.intake.incoming import Incoming
 from gateway.ports import Job
 from gateway.spool import Spool, SpooledBody
@@ -20,6 +20,9 @@ def read_errand(incoming: Incoming, spool: Spool) -> Job | Refusal:
     directives = read_directives(incoming.headers)
     if isinstance(directives, Refusal):
         return directives
+    misplaced = refuse_replay(directives)
+    if misplaced is not None:
+        return misplaced
     forwarded = read_forwarded(incoming.headers)
     if isinstance(forwarded, Refusal):
         return forwarded

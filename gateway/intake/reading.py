@@ -7,10 +7,11 @@ given back unless a job carries it on. Must never send anything and never choose
 import asyncio
 from dataclasses import dataclass
 
+from gateway.core.errand import Errand
 from gateway.core.table import BodyLimits, PromptPrivacy, Settings
 from gateway.core.types import BodyMap, Directives, Fault, Refusal, Surface
 from gateway.intake.content_type import BodyKind, read_content_type
-from gateway.intake.directives import read_directives, read_forwarded
+from gateway.intake.directives import read_directives, read_forwarded, refuse_replay
 from gateway.intake.errand import read_errand
 from gateway.intake.facts import Asked, Privacy
 from gateway.intake.form_request import FormSink
@@ -80,6 +81,9 @@ def _read_head(incoming: Incoming) -> _Head | Refusal:
     directives = read_directives(incoming.headers)
     if isinstance(directives, Refusal):
         return directives
+    misplaced = None if incoming.errand is Errand.CREATE else refuse_replay(directives)
+    if misplaced is not None:
+        return misplaced
     forwarded = read_forwarded(incoming.headers)
     if isinstance(forwarded, Refusal):
         return forwarded

@@ -62,6 +62,7 @@ class Job:
     forwarded: tuple[tuple[str, str], ...] = ()  # caller headers that may travel (lower-case names)
     principal: Principal = ANYONE
     subject: str | None = None  # the id of the stored Response that the errand is about
+    flight_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
