@@ -9,11 +9,12 @@ from gateway.ports.books import (
     Ledger,
     LedgerUnavailable,
     LogQuery,
+    Refused,
     RequestIntent,
     Settlement,
 )
 from gateway.ports.moments import Clock, Events
-from gateway.ports.pictures import Blobs, StoreUnavailable
+from gateway.ports.pictures import AssetBooks, AssetQuery, Blob, Blobs, Filed, NoRoom, StoreUnavailable
 from gateway.ports.shared import Ask, Bindings, Brakes, Shared
 from gateway.ports.wires import (
     AnswerBody,
@@ -32,9 +33,12 @@ from gateway.ports.wires import (
 __all__ = [
     "AnswerBody",
     "Ask",
+    "AssetBooks",
+    "AssetQuery",
     "AttemptIntent",
     "AttemptResult",
     "Bindings",
+    "Blob",
     "Blobs",
     "Brakes",
     "Broken",
@@ -45,10 +49,13 @@ __all__ = [
     "Events",
     "Exchange",
     "ExchangeBroken",
+    "Filed",
     "Job",
     "Ledger",
     "LedgerUnavailable",
     "LogQuery",
+    "NoRoom",
+    "Refused",
     "Replayable",
     "RequestIntent",
     "Sender",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from gateway.core.assets import Asset
 from gateway.core.money import Cost
 from gateway.core.types import AttemptId, JsonObject, RequestId
 
@@ -65,6 +66,7 @@ class Settlement:
     record: JsonObject
     attempts: Sequence[AttemptResult] = ()
     images: int = 0  # pictures that were delivered
+    assets: Sequence[Asset] = ()  # those of them that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,13 @@ class LogQuery:
     limit: int = 50
     before: str | None = None
     after: str | None = None  # only requests newer than this id (for --follow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What the books say no to, as a value: nothing of the command was written. ``code`` is the client's word."""
+
+    code: str
 
 
 class LedgerUnavailable(Exception):

@@ -24,7 +24,7 @@ CACHED = 10_000  # ids; some 4 MB
 IDS_PER_QUERY = 500
 BUSY_MS = 2_000
 
-Write = Callable[[Command], Awaitable[None]]
+Write = Callable[[Command], Awaitable[object]]
 
 
 class SqlBindings:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gateway.core.bindings import Binding
 from gateway.core.money import Cost, nothing
 from gateway.core.types import AttemptId, Outcome
-from gateway.ports import AttemptIntent, RequestIntent, Settlement
+from gateway.ports import AttemptIntent, Refused, RequestIntent, Settlement
 from gateway.stores import statements
 from gateway.stores.jsontext import encode
 from gateway.stores.schema import AttemptState, RequestState
@@ -77,6 +77,7 @@ class Probe:
 
 Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe
 Passing: TypeAlias = Begin | Probe  # of no use once its caller has left
+Reply: TypeAlias = Refused | None
 
 
 def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
@@ -161,8 +162,11 @@ def unbinds(key: str, name: str) -> Unbind:
     return Unbind(unbound=(name, key))
 
 
-def run(connection: Connection, commands: Sequence[Command]) -> None:
-    """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids, then bindings."""
+def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
+    """Run all, each kind of row in one ``executemany``: intents, then settlements, then voids, then bindings.
+
+    One reply per command, in their order.
+    """
     if any(isinstance(command, Probe) for command in commands):
         statements.PROBED.one(connection)
     begins = [command for command in commands if isinstance(command, Begin)]
@@ -175,6 +179,7 @@ def run(connection: Connection, commands: Sequence[Command]) -> None:
     statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
     statements.BOUND.many(connection, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
+    return [None] * len(commands)
 
 
 def epoch_us(time: datetime) -> int:

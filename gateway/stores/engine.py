@@ -4,11 +4,11 @@ What is written above this door is portable: SQLAlchemy Core, statements by ``st
 ``inserting``. Nothing above it asks which kind a database is, but for the server's lock and the recovery.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import TypeAlias, cast
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import ColumnElement, Connection, Engine, Table, literal_column, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 
@@ -71,3 +71,13 @@ def only_one(connection: Connection) -> None:
     """Keep every other process out of what this transaction is about to do (SQLite's write lock does so already)."""
     if connection.dialect.name == POSTGRES:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727_174_926)")
+
+
+def hold_rows(connection: Connection, key: ColumnElement[str], values: Iterable[str]) -> None:
+    """Lock the rows with these keys, in order, before any of them is changed: so two batches never wait for each other.
+
+    Needed for rows that many commands change (a balance, a sum). On SQLite the transaction has the only lock there is.
+    """
+    wanted = sorted(set(values))
+    if wanted and connection.dialect.name == POSTGRES:
+        connection.execute(select(literal_column("1")).where(key.in_(wanted)).order_by(key).with_for_update())

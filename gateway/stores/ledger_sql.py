@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.ports import AttemptIntent, LedgerUnavailable, RequestIntent, Settlement
 from gateway.stores import migrate, statements
-from gateway.stores.commands import Command, Probe, beginning, settling
+from gateway.stores.commands import Command, Probe, Reply, beginning, settling
 from gateway.stores.engine import open_engine, writing_threads
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.place import Access, Place, place
@@ -102,15 +102,15 @@ class SqlLedger:
             self._lock.release()
         return unwritten
 
-    async def write(self, command: Command, timeout_s: float | None = None) -> None:
-        """Commit one command, together with all that wait with it. Raises ``LedgerUnavailable``."""
+    async def write(self, command: Command, timeout_s: float | None = None) -> Reply:
+        """Commit one command, together with all that wait with it; what the books say. Raises ``LedgerUnavailable``."""
         timeout_s = self._commit_timeout_s if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[Reply] = loop.create_future()
         ticket = self._writer.put(command, done)
         overdue = loop.call_later(timeout_s, _expire, done)  # cheaper than asyncio.timeout, twice a request
         try:
-            await done
+            return await done
         except TimeoutError:
             self._writer.give_up(ticket)
             raise LedgerUnavailable(f"the ledger did not commit within {timeout_s:g} s") from None
@@ -143,7 +143,7 @@ def open_ledger(database_url: str, *, serve: bool, commit_timeout_s: float = COM
         raise LedgerRefused(f"the ledger {where} cannot be opened for writing: {_reason(error)}") from error
 
 
-def _expire(done: asyncio.Future[None]) -> None:
+def _expire(done: asyncio.Future[Reply]) -> None:
     if not done.done():
         done.set_exception(TimeoutError())
 

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.ports import LedgerUnavailable
-from gateway.stores.commands import Begin, Command, Passing, run, voiding
+from gateway.stores.commands import Begin, Command, Passing, Reply, run, voiding
 from gateway.stores.engine import REFUSALS, is_busy, is_refusal
 from gateway.stores.line import Line, is_cut
 
@@ -37,13 +37,20 @@ class Ticket:
     """A command on its way; what it went through changes only under the writer's lock."""
 
     command: Command
-    done: asyncio.Future[None] | None
+    done: asyncio.Future[Reply] | None
     taken: bool = field(default=False)
     written: bool = field(default=False)
     given_up: bool = field(default=False)
 
 
-Verdict = tuple[Ticket, str | None]  # the sentence of a failure, or None
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command was not written, in a sentence."""
+
+    sentence: str
+
+
+Verdict = tuple[Ticket, Reply | Failure]
 
 
 class Writer:
@@ -83,7 +90,7 @@ class Writer:
         with self._changed:
             return len(self._kept) + len(self._in_hand) + len(self._waiting)
 
-    def put(self, command: Command, done: asyncio.Future[None]) -> Ticket:
+    def put(self, command: Command, done: asyncio.Future[Reply]) -> Ticket:
         """Queue one command; ``done`` is resolved on its loop. Raises ``LedgerUnavailable`` when full or closed."""
         ticket = Ticket(command=command, done=done)
         with self._changed:
@@ -140,7 +147,7 @@ class Writer:
             if not self._alive:
                 left, self._waiting = left + self._waiting, []
             self._keep(left)
-        self._answer([(ticket, CLOSED) for ticket in left])
+        self._answer([(ticket, Failure(CLOSED)) for ticket in left])
 
     def _next(self) -> list[Ticket]:
         with self._changed:
@@ -158,11 +165,12 @@ class Writer:
 
     def _write(self, line: Line, batch: list[Ticket]) -> None:
         wanted: list[Ticket] = []
+        replies: Sequence[Reply] = ()
         try:
             connection = line.connection()
             with connection.begin():
                 wanted = self._take(batch)
-                run(connection, [ticket.command for ticket in wanted])
+                replies = run(connection, [ticket.command for ticket in wanted])
         except REFUSALS as error:
             if is_refusal(error):
                 self._write_singly(line, wanted)
@@ -170,7 +178,7 @@ class Writer:
                 self._fail(line, wanted or batch, error)
         else:
             self._committed(wanted)
-            self._answer([(ticket, None) for ticket in wanted])
+            self._answer(list(zip(wanted, replies, strict=True)))
 
     def _write_singly(self, line: Line, batch: list[Ticket]) -> None:
         try:
@@ -180,7 +188,7 @@ class Writer:
         except SQLAlchemyError as error:
             self._fail(line, batch, error)
         else:
-            self._committed([ticket for ticket, failure in verdicts if failure is None])
+            self._committed([ticket for ticket, reply in verdicts if not isinstance(reply, Failure)])
             self._answer(verdicts)
 
     def _committed(self, batch: list[Ticket]) -> None:
@@ -211,7 +219,8 @@ class Writer:
             if isinstance(error, SQLAlchemyError) and is_cut(error):
                 self._kept += _voids([ticket for ticket in batch if ticket.taken])
             self.committed_at = -math.inf
-        self._answer([(ticket, f"the ledger could not commit: {_cause(error)}") for ticket in batch])
+        failure = Failure(f"the ledger could not commit: {_cause(error)}")
+        self._answer([(ticket, failure) for ticket in batch])
 
     def _keep(self, batch: list[Ticket]) -> None:
         self._kept += [ticket for ticket in batch if not isinstance(ticket.command, Passing)]
@@ -234,15 +243,14 @@ def _voids(tickets: Sequence[Ticket]) -> list[Ticket]:
     return [Ticket(command=voiding(begin.attempt_id), done=None) for begin in begins]
 
 
-def _attempt(connection: Connection, ticket: Ticket) -> str | None:
+def _attempt(connection: Connection, ticket: Ticket) -> Reply | Failure:
     try:
         with connection.begin_nested():
-            run(connection, [ticket.command])
+            return run(connection, [ticket.command])[0]
     except REFUSALS as error:
         if not is_refusal(error):
             raise
-        return f"the ledger refused the row: {_cause(error)}"
-    return None
+        return Failure(f"the ledger refused the row: {_cause(error)}")
 
 
 def _cause(error: BaseException) -> str:
@@ -250,10 +258,10 @@ def _cause(error: BaseException) -> str:
 
 
 def _tell(verdicts: Sequence[Verdict]) -> None:
-    for ticket, failure in verdicts:
+    for ticket, reply in verdicts:
         if ticket.done is None or ticket.done.done():
             continue
-        if failure is None:
-            ticket.done.set_result(None)
+        if isinstance(reply, Failure):
+            ticket.done.set_exception(LedgerUnavailable(reply.sentence))
         else:
-            ticket.done.set_exception(LedgerUnavailable(failure))
+            ticket.done.set_result(reply)

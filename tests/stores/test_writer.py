@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.ports import LedgerUnavailable, LogQuery
-from gateway.stores.commands import Command, beginning, settling
+from gateway.stores.commands import Command, Reply, beginning, settling
 from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import open_ledger
 from gateway.stores.place import Access
@@ -25,8 +25,8 @@ async def writer(database: Path, url: str) -> AsyncIterator[Writer]:
     made.close(1.0)
 
 
-def put(writer: Writer, command: Command) -> tuple[Ticket, "asyncio.Future[None]"]:
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+def put(writer: Writer, command: Command) -> tuple[Ticket, "asyncio.Future[Reply]"]:
+    done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     return writer.put(command, done), done
 
 
