@@ -63,6 +63,7 @@ def settings(file: RoutesFile, data_dir: Path) -> Settings:
             max_in_flight=file.server.max_in_flight,
             stream_head_s=file.server.stream_head,
             stream_hold_s=file.server.stream_hold,
+            public_url=file.server.public_url,
             body=BodyLimits(json=body.json_body, edits_json=body.edits_json, multipart=body.multipart),
         ),
         prompts=file.privacy.prompts,
@@ -187,6 +188,7 @@ def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, san
         when=tuple(_rule(rule) for rule in block.when),
         repeats={kind: one.times for kind, one in actions.items() if one.times is not None},
         intolerable=frozenset(word for word in DIFFERENCES if getattr(block.result, word) is Verdict.FAIL),
+        deliver=block.deliver,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config.forms import Count, Size, Strict, described
+from gateway.core.delivery import Form
 from gateway.core.terms import Mode, Unknown
 from gateway.core.types import Surface
 
@@ -218,3 +219,4 @@ class LegacyFile(Strict):
     sources: list[str] = Field(min_length=1, description="Where the data is from.")
     models: dict[str, list[str]] = Field(description="Dead name -> successors, best first.")
     values: dict[Option, dict[Word, Word]] = Field(description="Parameter -> old value -> new value.")
+    results: dict[str, Form] = Field(default={}, description="Dead name -> the form of its pictures, if none is asked for.")

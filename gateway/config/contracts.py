@@ -86,6 +86,7 @@ def read_legacy(data: bytes, name: str) -> Legacy:
     return Legacy(
         models={dead: tuple(after) for dead, after in file.models.items()},
         values={param: dict(words) for param, words in file.values.items()},
+        results={dead: form.value for dead, form in file.results.items()},
     )
 
 

@@ -16,6 +16,7 @@ from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
 from gateway.config.route_blocks import ActionBlock, LimitsBlock, Weight, WhenBlock
+from gateway.core.delivery import Deliver
 from gateway.core.table import Api, ChannelKind, Policy, PromptPrivacy
 from gateway.core.types import FailureClass, Surface
 
@@ -101,7 +102,10 @@ class BodyBlock(Strict):
 class ServerBlock(Strict):
     """How the server meets its clients."""
 
-    public_url: None = Field(default=None, description="The address clients use, for links; not built in this version.")
+    public_url: HttpUrl | None = Field(
+        default=None,
+        description="The address clients reach the server at, for links to pictures; absent: the one each request names.",
+    )
     max_in_flight: Count = Field(
         default=10_000, description="Requests served at the same time; more are refused at once with 503."
     )
@@ -253,6 +257,10 @@ class RouteBlock(Strict):
         default=ResultBlock(),
         description="What is done about a result that is not what was asked for: warn or fail.",
         json_schema_extra=_EMPTY,
+    )
+    deliver: Deliver = Field(
+        default=Deliver.AS_ASKED,
+        description="How pictures are given on the images surfaces: as asked, as base64, as an address of ours, or both.",
     )
     default_for: Surfaces = Field(
         default=[], description="The surfaces on which this route serves requests that name no model."

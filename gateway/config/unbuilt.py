@@ -51,11 +51,6 @@ def _words(*words: str) -> frozenset[str]:
 
 UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(
-        path="server.public_url",
-        sentence="'public_url' is for links to pictures, which this version does not build",
-        empty_is_fine=True,
-    ),
-    Unbuilt(
         path="channels.*.group",
         sentence="'group' needs a catalog router's prices, which this version does not build",
         empty_is_fine=True,
@@ -79,10 +74,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(path="routes.*.when.*.if.key", sentence="'key' needs keys, which this version does not build"),
     Unbuilt(path="routes.*.when.*.if.team", sentence="'team' needs keys, which this version does not build"),
     Unbuilt(path="routes.*.downgrade", sentence="'downgrade' is not built in this version"),
-    Unbuilt(
-        path="routes.*.deliver",
-        sentence="'deliver' is not built in this version: pictures come as the channel gives them",
-    ),
     Unbuilt(path="routes.*.charge", sentence="'charge' needs keys, which this version does not build"),
     Unbuilt(path="routes.*.max_cost", sentence="'max_cost' needs prices, which this version does not build"),
     Unbuilt(

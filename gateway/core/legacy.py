@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Legacy:
-    """``models``: dead name -> its successors, best first. ``values``: parameter -> old value -> new value."""
+    """``models``: dead name -> its successors, best first. ``values``: parameter -> old value -> new value.
+
+    ``results``: dead name -> the form (``url``) in which it gave its pictures when nobody asked for another.
+    """
 
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    results: Mapping[str, str] = field(default_factory=dict)
 
 
 def successor(legacy: Legacy, model: str, routes: Container[str]) -> str | None:

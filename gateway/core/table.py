@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.core.delivery import Deliver
 from gateway.core.legacy import Legacy
 from gateway.core.limits import Rate
 from gateway.core.prices import Price
@@ -157,6 +158,7 @@ class Route:
     when: tuple[WhenRule, ...] = ()
     repeats: Mapping[FailureClass, int] = field(default_factory=dict)
     intolerable: frozenset[str] = frozenset()  # differences of a result that make it a failure
+    deliver: Deliver = Deliver.AS_ASKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,7 @@ class ServerSettings:
     max_in_flight: int = 10_000
     stream_head_s: float = 10.0
     stream_hold_s: float = 1.0
+    public_url: str | None = None  # where clients reach this server; absent: where each of them did
     body: BodyLimits = field(default_factory=BodyLimits)
 
 

@@ -214,6 +214,7 @@ def test_the_shipped_contracts_are_those_of_the_documentation() -> None:
 def test_the_shipped_legacy_names_are_read() -> None:
     assert legacy().values["quality"] == {"standard": "medium", "hd": "high"}
     assert {"dall-e-2", "dall-e-3", "gpt-image-1"} == set(legacy().models)
+    assert legacy().results == {"dall-e-2": "url", "dall-e-3": "url"}
 
 
 def test_a_broken_legacy_file_raises() -> None:

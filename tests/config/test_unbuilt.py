@@ -6,7 +6,6 @@ from gateway.config.unbuilt import UNBUILT
 from tests.config.files import lines, with_channel, with_route, with_row, with_top
 
 REFUSED = {
-    "server.public_url": with_top("server: {public_url: https://pictures.example}"),
     "channels.*.group": with_channel("group: vip"),
     "server.client_window": with_top("server: {client_window: 90s}"),
     "storage.shared": with_top('storage: {shared: "memory:"}'),
@@ -19,7 +18,6 @@ REFUSED = {
     "routes.*.when.*.if.key": with_route("when: [{if: {key: app, n: 1}, use: [direct]}]"),
     "routes.*.when.*.if.team": with_route("when: [{if: {team: web, n: 1}, use: [direct]}]"),
     "routes.*.downgrade": with_route("downgrade: [{on: timeout, set: {quality: medium}}]"),
-    "routes.*.deliver": with_route("deliver: as_asked"),
     "routes.*.charge": with_route("charge: cost"),
     "routes.*.max_cost": with_route("max_cost: 1USD"),
     "routes.*.on_failure.*": with_route("on_failure: {timeout: downgrade}"),
