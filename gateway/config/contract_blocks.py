@@ -219,4 +219,6 @@ class LegacyFile(Strict):
     sources: list[str] = Field(min_length=1, description="Where the data is from.")
     models: dict[str, list[str]] = Field(description="Dead name -> successors, best first.")
     values: dict[Option, dict[Word, Word]] = Field(description="Parameter -> old value -> new value.")
-    results: dict[str, Form] = Field(default={}, description="Dead name -> the form of its pictures, if none is asked for.")
+    results: dict[str, Form] = Field(
+        default={}, description="Dead name -> the form of its pictures, if none is asked for."
+    )

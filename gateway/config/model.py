@@ -104,7 +104,7 @@ class ServerBlock(Strict):
 
     public_url: HttpUrl | None = Field(
         default=None,
-        description="The address clients reach the server at, for links to pictures; absent: the one each request names.",
+        description="The address that clients use, for links to pictures; absent: the one each request names.",
     )
     max_in_flight: Count = Field(
         default=10_000, description="Requests served at the same time; more are refused at once with 503."
@@ -260,7 +260,7 @@ class RouteBlock(Strict):
     )
     deliver: Deliver = Field(
         default=Deliver.AS_ASKED,
-        description="How pictures are given on the images surfaces: as asked, as base64, as an address of ours, or both.",
+        description="How pictures are given on the images surfaces: as asked, as an address, as base64, or both.",
     )
     default_for: Surfaces = Field(
         default=[], description="The surfaces on which this route serves requests that name no model."
