@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -72,7 +72,19 @@ requests = Table(
     Column("config_version", Text),
     Column("record", Text),
     Column("images", Integer),
+    Column("key_id", String(64)),
+    Column("team", Text),
+    Column("credits", BigInteger),
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
+)
+
+# The tags of a settled request, each as ``name=value``.
+request_tags = Table(
+    "request_tags",
+    metadata,
+    Column("tag", String(160), primary_key=True),
+    Column("request_id", String(64), primary_key=True),
+    sqlite_with_rowid=False,
 )
 
 attempts = Table(
@@ -129,6 +141,49 @@ bindings = Table(
     sqlite_with_rowid=False,
 )
 
+# What requests that are not open add up to, by day (days since 1970, UTC) and by all that usage is grouped by; nothing
+# is the empty string. ``shard`` keeps threads that write at the same time out of each other's rows: whoever reads adds
+# up all of them. Kept by ``stores/tally.py``, in the transaction that changes what is counted.
+request_sums = Table(
+    "request_sums",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("key_id", String(64), primary_key=True),
+    Column("team", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("delivered", BigInteger, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("credits", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+attempt_sums = Table(
+    "attempt_sums",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("key_id", String(64), primary_key=True),
+    Column("team", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("unit", String(32), primary_key=True),
+    Column("currency", String(16), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False),
+    Column("amount_micro", BigInteger, nullable=False),
+    Column("exposure_micro", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.
 FAILED = text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
 CLASSED = text("failure IS NOT NULL")
@@ -137,6 +192,9 @@ SENT = text("state = 'sent'")
 
 Index("ix_requests_owner", requests.c.owner, requests.c.request_id)
 Index("ix_requests_asked_model", requests.c.asked_model, requests.c.request_id)
+Index("ix_requests_channel", requests.c.channel, requests.c.request_id)
+Index("ix_requests_key_id", requests.c.key_id, requests.c.request_id)
+Index("ix_requests_status", requests.c.status, requests.c.request_id)
 Index(
     "ix_requests_failure",
     requests.c.failure,
