@@ -4,7 +4,7 @@ It is the one port that looks up instead of down: ``web`` implements it, because
 what goes out and when. Must never know HTTP.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,25 @@ class StreamHead:
 
     record: Record
     upstream_headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An event of our own; implements ``ports.AnswerBody``."""
+
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        """Bytes in all."""
+        return len(self.data)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the event."""
+        yield self.data
+
+    def close(self) -> None:
+        """Nothing is held but the value itself."""
 
 
 class Outlet(Protocol):
@@ -44,6 +63,10 @@ class Outlet(Protocol):
 
     async def send(self, event: AnswerBody) -> bool:
         """Send an event, and before it what was held; whether the client was there until its last byte."""
+        ...
+
+    async def release(self) -> None:
+        """Let what is held go out now: the stream is committed."""
         ...
 
     def withdraw(self) -> list[AnswerBody]:

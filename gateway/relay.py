@@ -21,7 +21,7 @@ from gateway.core.seen import Observation
 from gateway.core.table import RouteTable
 from gateway.core.types import AttemptId, Cause, Phase, Refusal, RequestId
 from gateway.core.verdict import PublicError
-from gateway.core.walk import GiveUp, Tried, Try, next_step
+from gateway.core.walk import GiveUp, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
 from gateway.exchange import Answered, Presence, Wires, compare, exchange, follower_for, judge
@@ -30,6 +30,7 @@ from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable
 from gateway.roster import Admission, Roster
 from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
 from gateway.streaming import Follower
+from gateway.tape import Tape
 
 LEDGER_UNAVAILABLE = PublicError(
     status=503,
@@ -67,7 +68,9 @@ class Result:
     """What the client gets: a body kept whole (to be closed by whoever writes it), or an error; and the record.
 
     ``may_retry``: nothing was started and trying again can help (then ``retry_after_s`` says when). ``is_written``: it
-    was a stream, and all of it has gone out.
+    was a stream, and all of it has gone out. ``flight_id``: the client is to know it. ``head``: the headers of an
+    answer that was made for another request. ``tape``: a stream under way, to be read from its beginning.
+    ``receipt`` is told whether the client was there to the end.
     """
 
     status: int
@@ -79,6 +82,10 @@ class Result:
     may_retry: bool = False
     retry_after_s: float | None = None
     is_written: bool = False
+    flight_id: str | None = None
+    head: tuple[tuple[bytes, bytes], ...] | None = None
+    tape: Tape | None = None
+    receipt: Callable[[bool], None] | None = None
 
 
 def refused_result(refusal: Refusal, record: Record) -> Result:
@@ -176,10 +183,10 @@ class Relay:
                 road=self._means.roster.road(story.passed),
             )
             if isinstance(step, GiveUp):
-                story.end()
+                story.end(step)
                 return
             await self._means.roster.pause(step, story.presence)
-            admitted = await self._means.roster.enter(step, story.job.facts)
+            admitted = await self._means.roster.enter(step, step.target.facts or story.job.facts)
             if isinstance(admitted, Resting):
                 story.passed[step.index] = admitted
                 continue
@@ -188,7 +195,7 @@ class Relay:
             if ended.failure is None:
                 story.keep(ended)
                 return
-            story.tried.append(Tried(target=step.index, failure=ended.failure))
+            story.fail(step, ended.failure)
             if story.is_committed:  # part of this answer is with the client: no other can follow it
                 story.keep(ended)
                 story.end()

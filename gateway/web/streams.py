@@ -19,7 +19,7 @@ from starlette.types import Send
 from gateway.core.types import JsonValue
 from gateway.core.verdict import PublicError
 from gateway.exchange import Presence
-from gateway.outlet import StreamHead
+from gateway.outlet import Said, StreamHead
 from gateway.ports import AnswerBody
 from gateway.web.errors import error_fields
 from gateway.web.stamps import Headers, stamps, travelled
@@ -41,25 +41,6 @@ class Pace:
     head_s: float
     hold_s: float
     silence_s: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An event of our own; implements ``ports.AnswerBody``."""
-
-    data: bytes
-
-    @property
-    def length(self) -> int:
-        """Bytes in all."""
-        return len(self.data)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the event."""
-        yield self.data
-
-    def close(self) -> None:
-        """Nothing is held but the value itself."""
 
 
 class ClientStream:
@@ -108,6 +89,14 @@ class ClientStream:
         self._committed = True
         async with self._lock:
             return await self._write([*self._take_held(), event])
+
+    async def release(self) -> None:
+        """Let what is held go out now."""
+        self._committed = True
+        async with self._lock:
+            held = self._take_held()
+            if held:
+                await self._write(held)
 
     def withdraw(self) -> list[AnswerBody]:
         """Say that the attempt is over: gives back what was held and has not gone out; no head goes out by itself."""
