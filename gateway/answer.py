@@ -6,7 +6,7 @@ that takes numbers of any length; what is no JSON object is no document, and sti
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, cast
 
 import orjson
@@ -18,7 +18,8 @@ from gateway.core.seen import AnswerFacts
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
 from gateway.core.types import Cause, ImageFacts, JsonObject, JsonValue
-from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull
+from gateway.ports import Replayable
+from gateway.spool import PIECE, Lease, Spool, SpooledBody, SpoolFull
 
 MEMORY_ITEM: Final = 256 * 1024  # of one picture, before it goes to disk
 ENCODE_PIECE: Final = 192 * 1024  # a multiple of three, so that pieces of base64 join
@@ -28,13 +29,48 @@ MOST_TEXT: Final = 16 * 1024 * 1024  # of an answer, outside its pictures
 class _Picture:
     """One payload: its decoded bytes, then the characters that did not decode; and the facts of the picture."""
 
-    __slots__ = ("body", "encoded", "meter", "raw")
+    __slots__ = ("body", "encoded", "facts", "meter", "raw", "seen")
 
     def __init__(self, spool: Spool, memory_item: int) -> None:
         self.body = SpooledBody(spool, memory_item)
         self.encoded = 0  # bytes of the body that are sent as base64
         self.raw = 0  # bytes of the body, after those, that are sent as they are
         self.meter = PictureMeter()
+        self.facts: ImageFacts | None = None  # once it has ended, if all of it was a picture
+        self.seen: SpooledBody | None = None  # the picture's bytes after ``encoded``, when its characters are kept raw
+
+    def lease(self) -> Replayable:
+        """Give the picture's own bytes, to be closed by whoever takes them."""
+        if self.raw == 0 and self.seen is None:
+            return self.body.lease()
+        return _Joined(self.body.lease(), self.encoded, None if self.seen is None else self.seen.lease())
+
+    def close(self) -> None:
+        self.body.close()
+        if self.seen is not None:
+            self.seen.close()
+
+
+class _Joined:
+    """A picture whose characters were not all canonical base64: its bytes from two bodies."""
+
+    def __init__(self, head: Lease, cut: int, tail: Lease | None) -> None:
+        self._head, self._cut, self._tail = head, cut, tail
+        self.length = cut + (0 if tail is None else tail.length)
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        stop = self.length if end is None else min(end, self.length)
+        if start < self._cut:
+            async for piece in self._head.read(start, min(stop, self._cut)):
+                yield piece
+        if self._tail is not None and stop > self._cut:
+            async for piece in self._tail.read(max(0, start - self._cut), stop - self._cut):
+                yield piece
+
+    def close(self) -> None:
+        self._head.close()
+        if self._tail is not None:
+            self._tail.close()
 
 
 class AnswerSpool:
@@ -72,6 +108,12 @@ class AnswerSpool:
             return None
         return Event(name=block.name, data=block.data, document=_document(block.data), pictures=tuple(self._facts))
 
+    def pictures(self) -> Iterator[tuple[ImageFacts, Callable[[], Replayable]]]:
+        """Give every picture that is here whole, with what leases its bytes."""
+        for part in self._parts:
+            if isinstance(part, _Picture) and part.facts is not None:
+                yield part.facts, part.lease
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield exactly the bytes that came, in pieces of at most 256 KiB."""
         held = b""
@@ -91,7 +133,7 @@ class AnswerSpool:
         """Give memory and files back; idempotent."""
         for part in self._parts:
             if isinstance(part, _Picture):
-                part.body.close()
+                part.close()
 
     @staticmethod
     async def _text(part: bytes) -> AsyncIterator[bytes]:
@@ -127,9 +169,13 @@ class AnswerSpool:
             picture.raw += len(piece.data)
         elif isinstance(piece, Seen):
             picture.meter.feed(piece.data)
+            if picture.seen is None:
+                picture.seen = SpooledBody(self._spool, self._memory_item)
+            picture.seen.append(piece.data)
         else:
             picture.body.seal()
-            self._facts.append(picture.meter.facts() if piece.whole else None)
+            picture.facts = picture.meter.facts() if piece.whole else None
+            self._facts.append(picture.facts)
 
     def _skeleton(self) -> bytes:
         index, parts = 0, []

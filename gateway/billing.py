@@ -102,6 +102,7 @@ def settlement(record: Record, document: JsonObject) -> Settlement:
         record=document,
         attempts=tuple(result(attempt) for attempt in record.attempts),
         images=len(record.result.images),
+        assets=tuple(asset for asset in record.result.assets if asset is not None),
     )
 
 

@@ -23,7 +23,7 @@ from gateway.core.types import Action, Cause, Facts, Failure, FailureClass, Faul
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
 from gateway.outlet import Outlet
-from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Senders
+from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Picture, Senders
 from gateway.spool import Spool, SpoolFull, spliced
 from gateway.streaming import Follower, Note, is_event_stream, observe
 
@@ -76,10 +76,21 @@ class Answered:
     events: list[AnswerBody] = field(default_factory=list)
     differences: tuple[str, ...] = ()  # between what was asked and what came
 
+    def pictures(self) -> list[Picture]:
+        """Give the pictures that came, in the order of the reading, each with its bytes; they outlive the answer."""
+        images = self.reading.pictures if self.reading is not None else ()
+        if self.stream is not None:
+            return [Picture(image=image, body=self.stream.take(image.sha256)) for image in images]
+        leases = {image.sha256: lease for image, lease in (self.answer.pictures() if self.answer is not None else ())}
+        taken = ((image, leases.pop(image.sha256, None)) for image in images)
+        return [Picture(image=image, body=None if lease is None else lease()) for image, lease in taken]
+
     def close(self) -> None:
         """Give the answer's memory and files back."""
         if self.answer is not None:
             self.answer.close()
+        if self.stream is not None:
+            self.stream.release()
         for event in self.events:
             event.close()
 

@@ -102,9 +102,14 @@ class Spool:
 
 
 class SpooledBody:
-    """Bytes that are appended once and read any number of times; implements ``ports.Replayable``."""
+    """Bytes that are appended once and read any number of times; implements ``ports.Replayable`` and ``ports.Filed``.
 
-    __slots__ = ("_closed", "_file", "_memory", "_memory_item", "_path", "_reserved", "_spool", "_whole", "length")
+    Memory and file are given back when it was closed and so was every lease on it.
+    """
+
+    __slots__ = (
+        "_closed", "_file", "_leases", "_memory", "_memory_item", "_path", "_reserved", "_spool", "_whole", "length",
+    )  # fmt: skip
 
     def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM) -> None:
         self._spool = spool
@@ -115,7 +120,25 @@ class SpooledBody:
         self._file = -1
         self._path: Path | None = None
         self._closed = False
+        self._leases = 0
         self.length = 0
+
+    @property
+    def path(self) -> Path | None:
+        """The file that holds the body, while it is open; ``None``: it lies in memory."""
+        return None if self._is_gone else self._path
+
+    def lease(self) -> "Lease":
+        """Give a hold on the body, which stays readable until that is closed, too. It must be sealed."""
+        if self._is_gone:
+            raise ValueError("the body is closed")
+        self._leases += 1
+        return Lease(self)
+
+    def end_lease(self) -> None:
+        """Take a hold back; for ``Lease`` only."""
+        self._leases -= 1
+        self._give_back()
 
     def append(self, data: bytes | memoryview) -> None:
         """Add bytes at the end. Raises ``SpoolFull``; ``ValueError`` once the body was sealed in memory or closed."""
@@ -150,7 +173,7 @@ class SpooledBody:
 
     def at(self, start: int, end: int) -> bytes:
         """Give the bytes ``start:end`` at once."""
-        if self._closed:
+        if self._is_gone:
             raise ValueError("the body is closed")
         whole = self.in_memory
         if whole is not None:
@@ -158,10 +181,18 @@ class SpooledBody:
         return os.pread(self._file, end - start, start)
 
     def close(self) -> None:
-        """Give memory and file back; idempotent."""
-        if self._closed:
+        """Give memory and file back, once every lease has ended; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._give_back()
+
+    @property
+    def _is_gone(self) -> bool:
+        return self._closed and self._leases == 0
+
+    def _give_back(self) -> None:
+        if not self._is_gone:
             return
-        self._closed = True
         on_disk = self.length if self._file >= 0 else 0
         self._spool.give_back(self._reserved, on_disk)
         self._memory, self._whole, self._reserved = bytearray(), None, 0
@@ -198,6 +229,36 @@ class SpooledBody:
                 view, at = view[written:], at + written
         except OSError as error:
             raise SpoolFull("the spool's disk takes no more") from error
+
+
+class Lease:
+    """A hold on a body of the spool: reads it, and keeps it from being given back until this is closed."""
+
+    __slots__ = ("_body", "_closed")
+
+    def __init__(self, body: SpooledBody) -> None:
+        self._body = body
+        self._closed = False
+
+    @property
+    def length(self) -> int:
+        """Bytes in all."""
+        return self._body.length
+
+    @property
+    def path(self) -> Path | None:
+        """The file that holds the body; ``None``: it lies in memory."""
+        return self._body.path
+
+    def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes ``start:end`` in pieces of at most 256 KiB."""
+        return self._body.read(start, end)
+
+    def close(self) -> None:
+        """End the hold; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._body.end_lease()
 
 
 class _Spliced:

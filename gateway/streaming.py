@@ -17,9 +17,10 @@ from gateway.core.sse import Piece, Splitter
 from gateway.core.stream_events import EventKind, Heard, Tally
 from gateway.core.types import Cause, Phase
 from gateway.outlet import Outlet
-from gateway.ports import AnswerBody, Clock, Codec, Exchange, ExchangeBroken, Job
+from gateway.ports import AnswerBody, Clock, Codec, Exchange, ExchangeBroken, Job, Replayable
 from gateway.spool import Spool, SpoolFull
 
+_FINAL: Final = frozenset({EventKind.PICTURE, EventKind.ITEM, EventKind.END})  # previews are not kept
 GRACE_S: Final = 0.1  # for an upstream to close its stream after the last event, so that the connection can be kept
 EVENT_STREAM: Final = "text/event-stream"
 
@@ -45,6 +46,7 @@ class Follower:
         self._note = note
         self._event: AnswerSpool | None = None
         self._noting: asyncio.Future[None] | None = None
+        self._pictures: dict[str, Replayable] = {}  # final ones, by hash: events go out and are given back, these stay
         self.headers: Mapping[str, str] = {}
         self.tally = Tally(job.facts.surface, job.facts.n)
         self.last: list[AnswerBody] = []
@@ -68,6 +70,16 @@ class Follower:
             if self._noting is not None:
                 await asyncio.shield(self._noting)
         return None if self.tally.facts.is_ended else cause
+
+    def take(self, sha256: str) -> Replayable | None:
+        """Give away the bytes of a final picture, once; nothing for one that was given, or never came."""
+        return self._pictures.pop(sha256, None)
+
+    def release(self) -> None:
+        """Give back the pictures that nobody took."""
+        for body in self._pictures.values():
+            body.close()
+        self._pictures.clear()
 
     async def _read(self, sent: Exchange) -> Cause | None:
         splitter = Splitter()
@@ -119,6 +131,8 @@ class Follower:
                 raise _BadEvent
             return
         self.tally.add(heard)
+        if heard.kind in _FINAL:
+            self._detach(event)
         if heard.kind is EventKind.OPENING and heard.reading is not None and self.next_sequence is None:
             self._noting = asyncio.ensure_future(self._note(heard.reading.ids))  # awaited at the end
         if self.tally.facts.is_ended:
@@ -131,6 +145,11 @@ class Follower:
             await self._outlet.hold(event)
         if heard.sequence is not None:
             self.next_sequence = heard.sequence + 1
+
+    def _detach(self, event: AnswerSpool) -> None:
+        for image, lease in event.pictures():
+            if image.sha256 not in self._pictures:
+                self._pictures[image.sha256] = lease()
 
     def _drop(self) -> None:
         if self._event is not None:

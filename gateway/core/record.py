@@ -8,7 +8,9 @@ chose ``privacy.prompts: text``, a prompt.
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.core.assets import DELETION_POLICY, Asset
 from gateway.core.money import Cost, total
+from gateway.core.translation import Change
 from gateway.core.types import (
     AttemptId,
     Excluded,
@@ -22,6 +24,8 @@ from gateway.core.types import (
     Outcome,
     RequestId,
 )
+
+MISSING = "missing"  # of a picture: its bytes are not in the store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class AttemptRecord:
     upstream_request_id: str | None = None
     usage: JsonObject | None = None
     cost: Cost | None = None
+    changes: tuple[Change, ...] = ()  # of the request's parameters, as they were sent
 
     @property
     def reason(self) -> str | None:
@@ -65,6 +70,7 @@ class AttemptRecord:
                 "surface": self.surface,
                 "region": self.region,
                 "sent_model": self.sent_model,
+                "sent_options": {change.param: change.text for change in self.changes} or None,
                 "started_ms": self.started_ms,
                 "first_byte_ms": self.first_byte_ms,
                 "duration_ms": self.duration_ms,
@@ -132,6 +138,7 @@ class Idempotency:
 class ResultRecord:
     """What the client got. ``delivery``: b64_json, url, stream or none. Previews are counted on streams only.
 
+    ``assets``: as what each of ``images`` is kept, ``None`` for one that could not be; empty: none was to be kept.
     ``warnings``: what differs between the request and what was sent or came, in the words of ``x-route-warnings``.
     """
 
@@ -139,6 +146,7 @@ class ResultRecord:
     delivery: str = "none"
     response_id: str | None = None
     images: tuple[ImageFacts, ...] = ()
+    assets: tuple[Asset | None, ...] = ()
     partial_images_received: int | None = None
     partial_images_sent: int | None = None
     code: str | None = None  # our error code, on a failure
@@ -152,7 +160,10 @@ class ResultRecord:
                 "delivery": self.delivery,
                 "response_id": self.response_id,
                 "code": self.code,
-                "images": [image_json(image) for image in self.images],
+                "images": [
+                    {**image_json(image), **(asset_json(self.assets[at]) if at < len(self.assets) else {})}
+                    for at, image in enumerate(self.images)
+                ],
                 "partial_images_received": self.partial_images_received,
                 "partial_images_sent": self.partial_images_sent,
                 "warnings": list(self.warnings) or None,
@@ -277,10 +288,31 @@ def image_json(image: ImageFacts) -> JsonObject:
     )
 
 
+def asset_json(asset: Asset | None) -> JsonObject:
+    """Say as what a delivered picture is kept; one whose bytes are not in the store is ``missing``."""
+    if asset is None:
+        return {"asset": MISSING}
+    return present(
+        {
+            "asset_id": asset.asset_id,
+            "asset": None if asset.is_stored else MISSING,
+            "storage_pointer": present(
+                {
+                    "path": asset.path,
+                    "url": asset.url,
+                    "expires_at": timestamp(asset.expires),
+                    "deletion_policy": DELETION_POLICY,
+                }
+            ),
+        }
+    )
+
+
 def input_json(given: InputFacts) -> JsonObject:
     """Give one picture of the caller's; its bytes' facts when we saw the bytes."""
     image = image_json(given.image) if given.image is not None else {}
-    return {"source": given.source, **{name: value for name, value in image.items() if name != "alpha"}}
+    known = {} if given.asset_id is None else {"asset_id": given.asset_id}
+    return {"source": given.source, **known, **{name: value for name, value in image.items() if name != "alpha"}}
 
 
 def shape_json(facts: Facts) -> JsonObject:

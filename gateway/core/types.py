@@ -234,8 +234,8 @@ class BodyMap:
     ``None`` when the body names no model, in which case ``insert_at`` is where one can be put.
     ``tool_models``: ranges of ``tools[i].model`` strings of image tools, with their quotes.
     ``boundary``: of a multipart body (without the leading dashes), else ``None``.
-    ``fields``: the places of the options that may be translated or left out, by their path (``size``,
-    ``tools[0].size``).
+    ``fields``: the places of the options that may be translated, lowered or left out, by their path (``size``,
+    ``tools[0].size``); of each image tool also its ``type``.
     """
 
     content_type: str

@@ -14,7 +14,7 @@ from gateway.ports.books import (
     Settlement,
 )
 from gateway.ports.moments import Clock, Events
-from gateway.ports.pictures import AssetBooks, AssetQuery, Blob, Blobs, Filed, NoRoom, StoreUnavailable
+from gateway.ports.pictures import AssetBooks, AssetQuery, Blob, Blobs, Filed, NoRoom, Picture, StoreUnavailable
 from gateway.ports.shared import Ask, Bindings, Brakes, Shared
 from gateway.ports.wires import (
     AnswerBody,
@@ -55,6 +55,7 @@ __all__ = [
     "LedgerUnavailable",
     "LogQuery",
     "NoRoom",
+    "Picture",
     "Refused",
     "Replayable",
     "RequestIntent",

@@ -1,8 +1,13 @@
-"""The seam to where pictures lie: blobs by the hash of their bytes, on this machine or in an object store."""
+"""The seams to kept pictures: the store of their bytes, and the books of what is known of them."""
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+from gateway.core.assets import Asset, AssetId, Verdict
+from gateway.core.types import ImageFacts
 from gateway.ports.wires import Replayable
 
 
@@ -10,11 +15,49 @@ class StoreUnavailable(Exception):
     """The store could not be had, or not in time. What was being kept is not lost: its bytes are still in the spool."""
 
 
+class NoRoom(StoreUnavailable):
+    """The disk has only what is reserved for the ledger: nothing is kept until there is more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One delivered picture on its way to the store. ``body`` is closed by whoever keeps it.
+
+    ``body`` is absent when another picture of the same answer has the same bytes.
+    """
+
+    image: ImageFacts
+    body: Replayable | None
+
+
+@runtime_checkable
+class Filed(Protocol):
+    """A body that may lie in a file of its own, which holds it and nothing else."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file, as long as the body is open; ``None``: it lies in memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Bytes in a store, and when they came or were last kept again."""
+
+    sha256: str
+    bytes: int
+    touched: datetime
+
+
 class Blobs(Protocol):
     """Keeps bytes under their SHA-256 (64 lower-case hexadecimal digits). Every method raises ``StoreUnavailable``."""
 
+    def place(self, sha256: str) -> str:
+        """Say where a blob lies, for people; raises nothing."""
+        ...
+
     async def keep(self, sha256: str, body: Replayable, media_type: str) -> None:
-        """Store ``body`` whole, or nothing; storing what is there already changes nothing."""
+        """Store ``body`` whole, or nothing; storing what is there already only notes that it is wanted."""
         ...
 
     async def size(self, sha256: str) -> int | None:
@@ -25,6 +68,55 @@ class Blobs(Protocol):
         """Yield the bytes ``start:end`` in pieces of at most 256 KiB."""
         ...
 
-    async def delete(self, sha256: str) -> None:
-        """Remove a blob; one that is not there is no error."""
+    async def delete(self, sha256: str, before: datetime | None = None) -> bool:
+        """Remove a blob; with ``before`` only one that was not kept since. Whether there is none now."""
+        ...
+
+    def found(self, prefix: str) -> AsyncIterator[Blob]:
+        """Yield all blobs whose hash begins with ``prefix`` (any number of digits)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetQuery:
+    """A page of assets, newest first. ``before`` is the id after which the page starts (keyset)."""
+
+    request: str | None = None
+    scope: str | None = None
+    model: str | None = None
+    verdict: Verdict | None = None
+    sha256: str | None = None
+    limit: int = 50
+    before: str | None = None
+
+
+class AssetBooks(Protocol):
+    """What is known of kept pictures. Every method raises ``LedgerUnavailable``."""
+
+    async def known(self, scope: str, hashes: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
+        """Give the assets of one owner by the hash of their bytes, newest first; a hash without any has no entry."""
+        ...
+
+    async def find(self, asset_id: str) -> Asset | None:
+        """Give one asset that is still there, with its parents."""
+        ...
+
+    async def children(self, asset_id: str) -> Sequence[AssetId]:
+        """Give the assets that were made from one, newest first."""
+        ...
+
+    async def page(self, query: AssetQuery) -> Sequence[Asset]:
+        """Give a page of assets that are still there, without their parents."""
+        ...
+
+    async def judge(self, asset_id: str, verdict: Verdict | None, at: datetime) -> bool:
+        """Set the verdict on an asset; whether there is such a one."""
+        ...
+
+    async def remove(self, asset_id: str, at: datetime) -> bool:
+        """Note that an asset is gone; its bytes go when no other asset has them. Whether there was such a one."""
+        ...
+
+    async def stored(self, sha256: str, at: datetime) -> None:
+        """Note that bytes have reached the store after all."""
         ...

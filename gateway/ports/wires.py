@@ -61,6 +61,7 @@ class Job:
     query: str = ""
     forwarded: tuple[tuple[str, str], ...] = ()  # caller headers that may travel (lower-case names)
     principal: Principal = ANYONE
+    origin: str = ""  # scheme and host that the caller reached us by, for links; empty: not known
     subject: str | None = None  # the id of the stored Response that the errand is about
     flight_id: str | None = None
 

@@ -1,0 +1,241 @@
+"""Keeps what was delivered: the picture into the store, its facts and its lineage onto the record.
+
+Rules: a picture is in the store before its request is settled; the store has ``WAIT_S`` for it. One that the store does
+not take in time is no error for the client: its bytes go to a shelf on this machine's disk and are tried again until
+they are in, also after a restart. When the disk is nearly full nothing is kept, so that the ledger can write on. What a
+request brought along is looked up among its own caller's pictures only. Must never change an answer.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+
+from gateway.core.assets import Asset, AssetId, given_hashes, media_type_of, parents_of, with_ids
+from gateway.core.record import Record, timestamp
+from gateway.core.signing import Signer
+from gateway.core.types import Facts, ImageFacts
+from gateway.ports import (
+    AssetBooks,
+    Blobs,
+    Clock,
+    Events,
+    Job,
+    LedgerUnavailable,
+    NoRoom,
+    Picture,
+    Replayable,
+    StoreUnavailable,
+)
+
+WAIT_S: Final = 4.0  # for the store, of a request that is otherwise over
+RETRY_S: Final = 10.0
+
+
+class Fate(StrEnum):
+    """What became of a picture that was to be kept."""
+
+    KEPT = "kept"
+    LATE = "late"  # put in the store by a later try
+    MISSING = "missing"  # not in the store when its request ended; it is tried again
+    NO_ROOM = "no_room"  # the rest of the disk is the ledger's
+    LOST = "lost"  # neither the store nor the disk took it
+
+
+class Shelf(Blobs, Protocol):
+    """A store on this machine that gives its blobs as bodies, so that another store can take them."""
+
+    def body(self, sha256: str) -> Replayable:
+        """Give a blob as a body."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a request's pictures have become. ``known``: the caller's assets, by the hashes of what was given."""
+
+    assets: tuple[Asset | None, ...] = ()
+    known: Mapping[str, Sequence[AssetId]]
+
+    def onto(self, record: Record) -> Record:
+        """Write it onto the record."""
+        facts = record.facts
+        return replace(
+            record,
+            facts=None if facts is None else with_ids(facts, self.known),
+            result=replace(record.result, assets=self.assets),
+        )
+
+
+NOTHING_KEPT: Final = Kept(known={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperMeans:
+    """What the keeper works with. ``ttl``: how long a picture is kept; ``public_url``: how clients reach us."""
+
+    blobs: Blobs
+    shelf: Shelf
+    books: AssetBooks
+    signer: Callable[[], Signer]
+    clock: Clock
+    events: Events
+    new_asset_id: Callable[[], AssetId]
+    ttl: timedelta
+    public_url: str | None = None
+
+
+class Keeper:
+    """Keeps pictures. One instance serves all requests of the process."""
+
+    def __init__(self, means: KeeperMeans, *, wait_s: float = WAIT_S) -> None:
+        self._means = means
+        self._wait_s = wait_s
+        self._under_way: set[asyncio.Future[Fate]] = set()
+        self._nudged = asyncio.Event()
+        self.fates: Counter[Fate] = Counter()
+
+    async def keep(self, job: Job, pictures: Sequence[Picture]) -> Kept:
+        """Keep the pictures of one answer; takes their bodies over. Never raises for what a store may do."""
+        storing = self._store_all(pictures)
+        known = await self._known(job, job.facts)
+        if storing:
+            await asyncio.wait(storing.values(), timeout=self._wait_s)
+        fates = {sha256: task.result() if task.done() else Fate.MISSING for sha256, task in storing.items()}
+        for sha256, task in storing.items():
+            if not task.done():
+                task.add_done_callback(lambda done, sha=sha256: self._came_late(sha, done))
+        return Kept(
+            assets=tuple(self._asset(job, one.image, fates.get(one.image.sha256), known) for one in pictures),
+            known=known,
+        )
+
+    def url(self, asset: Asset, origin: str = "") -> str | None:
+        """Give the address at which a picture can be had until it expires; ``origin``: how we are reached."""
+        base = self._means.public_url or origin
+        if not base:
+            return None
+        return f"{base.rstrip('/')}/assets/{self._means.signer().sign(asset.asset_id, asset.expires)}"
+
+    async def run(self) -> None:
+        """Try again what the store did not take, until cancelled."""
+        while True:
+            await self._retry()
+            self._nudged.clear()
+            try:
+                async with asyncio.timeout(RETRY_S):
+                    await self._nudged.wait()
+            except TimeoutError:
+                continue
+
+    async def close(self) -> None:
+        """Wait for what is being stored now."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self._wait_s)
+
+    def nudge(self) -> None:
+        """Try again now."""
+        self._nudged.set()
+
+    async def _known(self, job: Job, facts: Facts) -> Mapping[str, Sequence[AssetId]]:
+        hashes = given_hashes(facts)
+        try:
+            return await self._means.books.known(job.principal.scope, hashes) if hashes else {}
+        except LedgerUnavailable:
+            return {}
+
+    def _store_all(self, pictures: Sequence[Picture]) -> dict[str, asyncio.Future[Fate]]:
+        storing: dict[str, asyncio.Future[Fate]] = {}
+        for one in pictures:
+            if one.body is None:
+                continue
+            if one.image.sha256 in storing:
+                one.body.close()
+                continue
+            task = asyncio.ensure_future(self._store(one.image, one.body))
+            storing[one.image.sha256] = task
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        return storing
+
+    async def _store(self, image: ImageFacts, body: Replayable) -> Fate:
+        """Bring one picture into the store, or onto the shelf; gives the body back."""
+        try:
+            await self._means.blobs.keep(image.sha256, body, media_type_of(image))
+        except NoRoom:
+            return self._told(Fate.NO_ROOM, image.sha256, "no_room")
+        except StoreUnavailable as down:
+            return await self._shelve(image, body, str(down))
+        finally:
+            body.close()
+        self.fates[Fate.KEPT] += 1
+        return Fate.KEPT
+
+    async def _shelve(self, image: ImageFacts, body: Replayable, why: str) -> Fate:
+        try:
+            await self._means.shelf.keep(image.sha256, body, media_type_of(image))
+        except StoreUnavailable:
+            return self._told(Fate.LOST, image.sha256, why)
+        return self._told(Fate.MISSING, image.sha256, why)
+
+    def _told(self, fate: Fate, sha256: str, reason: str) -> Fate:
+        self.fates[fate] += 1
+        self._means.events.emit(
+            {
+                "event": "asset.not_stored",
+                "time": timestamp(self._means.clock.now()),
+                "sha256": sha256,
+                "fate": fate,
+                "reason": reason,
+            }
+        )
+        return fate
+
+    def _came_late(self, sha256: str, done: asyncio.Future[Fate]) -> None:
+        """Note a picture that reached the store after its request was settled."""
+        if not done.cancelled() and done.exception() is None and done.result() is Fate.KEPT:
+            noting = asyncio.ensure_future(self._note_late(sha256))
+            self._under_way.add(noting)
+            noting.add_done_callback(self._under_way.discard)
+
+    async def _note_late(self, sha256: str) -> Fate:
+        try:
+            await self._means.books.stored(sha256, self._means.clock.now())
+        except LedgerUnavailable:
+            return Fate.KEPT  # the next round of the retention job looks for itself
+        self.fates[Fate.LATE] += 1
+        return Fate.LATE
+
+    def _asset(
+        self, job: Job, image: ImageFacts, fate: Fate | None, known: Mapping[str, Sequence[AssetId]]
+    ) -> Asset | None:
+        if fate not in (Fate.KEPT, Fate.MISSING):
+            return None
+        asset = Asset(
+            asset_id=self._means.new_asset_id(),
+            request_id=job.request_id,
+            scope=job.principal.scope,
+            time=job.time,
+            expires=self._means.clock.now() + self._means.ttl,
+            image=image,
+            path=self._means.blobs.place(image.sha256),
+            model=job.facts.asked_model,
+            is_stored=fate is Fate.KEPT,
+            parents=parents_of(job.facts, known),
+        )
+        return replace(asset, url=self.url(asset, job.origin))
+
+    async def _retry(self) -> None:
+        """Bring what lies on the shelf into the store, until the store refuses."""
+        shelf = self._means.shelf
+        try:
+            async for blob in shelf.found(""):
+                await self._means.blobs.keep(blob.sha256, shelf.body(blob.sha256), "application/octet-stream")
+                await self._means.books.stored(blob.sha256, self._means.clock.now())
+                await shelf.delete(blob.sha256)
+                self.fates[Fate.LATE] += 1
+        except (StoreUnavailable, LedgerUnavailable):
+            return
