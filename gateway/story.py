@@ -7,15 +7,16 @@ nothing about routing; it knows which failure the client is told of. Must never 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from gateway.core.ceiling import MAX_COST
 from gateway.core.plan import Plan, Target
 from gateway.core.purchase import cost_of, quote_of
 from gateway.core.record import AttemptRecord, Record
 from gateway.core.resting import Resting
 from gateway.core.seen import Observation
 from gateway.core.table import RouteTable
-from gateway.core.types import Action, AttemptId, Failure, FailureClass, Fault, Outcome, Phase, Surface
+from gateway.core.types import Action, AttemptId, Excluded, Failure, FailureClass, Fault, Outcome, Phase, Surface
 from gateway.core.verdict import PublicError, error_of, public_error
-from gateway.core.walk import SAME, Tried, Try, action_after
+from gateway.core.walk import DOWNGRADE, SAME, GiveUp, Tried, Try, action_after
 from gateway.core.waybill import Ending, Header, Previews, pending, routed
 from gateway.exchange import Answered, Presence
 from gateway.outlet import Outlet, StreamHead
@@ -48,6 +49,8 @@ class Story:
     attempts: list[AttemptRecord] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
     passed: dict[int, Resting] = field(default_factory=dict)  # targets that were passed over, by place in the plan
+    asked_as: dict[int, Target] = field(default_factory=dict)  # targets as they were asked last, by place in the plan
+    dear: tuple[int, ...] = ()  # targets that were left at the end, and cost too much
     kept: Answered | None = None  # the answer the client gets, or as much of it as there is
     follower: Follower | None = None  # of the attempt under way, when the client asked for a stream
     begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
@@ -80,17 +83,28 @@ class Story:
 
     @property
     def whole_plan(self) -> Plan:
-        """The plan, with the targets that were passed over on the way among those it leaves out."""
+        """The plan, its targets as they were asked, those that were passed over on the way among the excluded."""
         asked = {attempt.target for attempt in self.tried}
         passed = tuple(one.excluded for at, one in self.passed.items() if at not in asked)
-        return replace(self.plan, excluded=(*self.plan.excluded, *passed))
+        dear = (self.plan.targets[at].name for at in self.dear if at not in self.passed)
+        too_dear = tuple(Excluded(target=name, reason=MAX_COST) for name in dear)
+        targets = tuple(self.asked_as.get(at, target) for at, target in enumerate(self.plan.targets))
+        return replace(self.plan, targets=targets, excluded=(*self.plan.excluded, *passed, *too_dear))
 
     def start(self, step: Try) -> None:
-        """Say of the last attempt that its target is asked again, when it is."""
+        """Note how a target is asked; say of the last attempt that its target is asked again, when it is."""
+        self.asked_as[step.index] = step.target
         if step.pause_s is not None:
-            self.attempts[-1] = replace(self.attempts[-1], action=SAME)
+            action = SAME if step.steps == self.tried[-1].steps else DOWNGRADE
+            self.attempts[-1] = replace(self.attempts[-1], action=action)
         elif self.attempts and self.attempts[-1].action == Action.STOP:  # an option that the next one's contract states
             self.attempts[-1] = replace(self.attempts[-1], action=Action.NEXT)
+
+    def fail(self, step: Try, failure: Failure) -> None:
+        """Note that an attempt failed, and what it took; what nobody knows counts as much as was feared."""
+        costs = [self.attempts[-1].cost, step.target.quote] if self.attempts else []
+        spent_micro = next((cost.amount_micro for cost in costs if cost and cost.amount_micro is not None), 0)
+        self.tried.append(Tried(target=step.index, failure=failure, steps=step.steps, spent_micro=spent_micro))
 
     def keep(self, ended: Answered) -> None:
         """Keep an answer for the client instead of the one before."""
@@ -98,8 +112,9 @@ class Story:
             self.kept.close()
         self.kept = ended
 
-    def end(self) -> None:
+    def end(self, over: GiveUp | None = None) -> None:
         """Say of the last attempt what was done after it: nothing, whatever its failure allowed."""
+        self.dear = over.dear if over is not None else ()
         if self.attempts:
             self.attempts[-1] = replace(self.attempts[-1], action=Action.STOP)
 
@@ -150,6 +165,7 @@ class Story:
             upstream_request_id=seen.headers.get("x-request-id"),
             usage=ended.reading.usage if ended.reading else None,
             cost=cost_of(target, self.job.facts, self.table, outcome, ended.reading),
+            changes=target.changes,
         )
 
     def head(self, attempt: Attempt, follower: Follower) -> StreamHead:

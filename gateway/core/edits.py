@@ -1,7 +1,8 @@
 """Changes to a request's parameters as splices of its body: a value in another's place, a field taken out whole.
 
 Rules: every other byte stays; what is left is a body of the same kind (no comma too many in JSON, no half part in a
-form); splices never overlap, whatever is changed together. A change of a parameter that stands nowhere changes nothing.
+form); splices never overlap, whatever is changed together. A change of a parameter that stands nowhere changes nothing,
+unless it asks for less than the model would give by itself: then the parameter is put in.
 """
 
 import json
@@ -21,11 +22,24 @@ def edits(body: BodyMap, changes: Sequence[Change], prefix: str = "") -> tuple[S
         if (text := texts[path]) is not None
     ]
     splices += _removals({path: place for path, place in found.items() if texts[path] is None})
+    lowered = {change.param for change in changes if change.is_downgrade}
+    absent = {name: text for name in sorted(lowered) if prefix + name not in found and (text := texts[prefix + name])}
+    if absent:
+        at = body.fields[f"{prefix}type"].whole[0] if prefix else body.insert_at
+        splices.append(Splice(start=at, end=at, text=_inserted(absent, body)))
     return tuple(sorted(splices, key=lambda splice: splice.start))
 
 
 def _value(text: str, body: BodyMap) -> bytes:
     return json.dumps(text).encode() if body.boundary is None else text.encode()
+
+
+def _inserted(texts: Mapping[str, str], body: BodyMap) -> bytes:
+    """Write parameters as they stand at the head of an object that has other members, or of a form."""
+    if body.boundary is None:
+        return "".join(f"{json.dumps(name)}:{json.dumps(text)}," for name, text in texts.items()).encode()
+    head = f'--{body.boundary}\r\nContent-Disposition: form-data; name="'
+    return b"".join(f'{head}{name}"\r\n\r\n{text}\r\n'.encode() for name, text in texts.items())
 
 
 def _removals(gone: Mapping[str, FieldPlace]) -> list[Splice]:

@@ -21,7 +21,10 @@ MAX_VALUES = 400_000  # bounds the values by the number of commas and colons, th
 MAX_TOOLS = 1_000  # each is walked on its own
 # Texts that may be said in other words, or be left out, for a target whose contract says so.
 OPTIONS = frozenset(
-    {"size", "quality", "background", "moderation", "input_fidelity", "complexity", "response_format", "style"}
+    {
+        *("size", "quality", "background", "moderation", "input_fidelity", "complexity", "response_format", "style"),
+        "output_format",
+    }
 )
 
 _IMAGE_TOOL = "image_generation"
@@ -48,7 +51,8 @@ class JsonText:
 
     ``model`` is the value of that key at the top level, a string with its quotes or null; ``None`` when it is absent or
     anything else. ``tool_models`` are the strings of ``tools[i].model`` of image tools, in order. ``insert_at`` is
-    after the first brace. ``fields`` are the ``OPTIONS`` that are strings, of the body and of its image tools, by path.
+    after the first brace. ``fields`` are the ``OPTIONS`` that are strings or null, of the body and of its image tools,
+    by path; of an image tool also its ``type``, before which another option can be put.
     """
 
     document: JsonObject
@@ -139,14 +143,14 @@ def _placed(text: str, document: JsonObject) -> JsonText:
 
 
 def _options(values: JsonObject) -> set[str]:
-    return {name for name in OPTIONS if isinstance(values.get(name), str)}
+    return {name for name in OPTIONS if isinstance(values.get(name, 0), str | None)}
 
 
 def _named_in_tool(tool: JsonValue) -> Collection[str]:
-    """Give what is wanted of a tool: of an image tool its model and its options."""
+    """Give what is wanted of a tool: of an image tool its type, its model and its options."""
     if not isinstance(tool, dict) or tool.get("type") != _IMAGE_TOOL:
         return ()
-    return _options(tool) | ({"model"} if isinstance(tool.get("model"), str) else set())
+    return _options(tool) | {"type"} | ({"model"} if isinstance(tool.get("model"), str) else set())
 
 
 def _find(text: str, at: int, wanted: Collection[str]) -> Mapping[str, FieldPlace]:

@@ -3,10 +3,11 @@
 Values only; ``core/policy`` makes a plan and ``core/walk`` follows it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.health import TargetId
-from gateway.core.table import Channel, Route, Row
+from gateway.core.money import Cost
+from gateway.core.table import Channel, Route, RouteTable, Row
 from gateway.core.terms import OPEN_CONTRACT, Contract
 from gateway.core.translation import Change
 from gateway.core.types import Excluded, Facts
@@ -19,7 +20,8 @@ class Target:
     ``is_kept``: strikes would have it out, but no other target is well. ``is_bound``: it alone keeps what is asked for.
     ``contract`` is that of the pictures; ``facts`` the request in its words, ``changes`` how they differ from the
     caller's. ``is_doubtful``: the contract forbids something, and only advises. ``translated_model``: a dead name was
-    asked for, as the model or as the tool's.
+    asked for, as the model or as the tool's. ``quote``: what the attempt may cost at most, where the route looks at it.
+    ``is_unverified``: it was pinned before a smoke run of it has passed.
     """
 
     channel: Channel
@@ -35,6 +37,8 @@ class Target:
     changes: tuple[Change, ...] = ()
     is_doubtful: bool = False
     translated_model: bool = False
+    quote: Cost | None = None
+    is_unverified: bool = False
 
     @property
     def name(self) -> str:
@@ -49,10 +53,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What may be tried, in order, and what may not. ``asked_model`` is the route's name when the body named none."""
+    """What may be tried, in order, and what may not. ``asked_model`` is the route's name when the body named none.
+
+    ``facts`` are the caller's, ``table`` is what was planned with: what a step down is worked out from.
+    """
 
     route: Route
     asked_model: str
+    facts: Facts
+    table: RouteTable = field(repr=False)
     targets: tuple[Target, ...]
     excluded: tuple[Excluded, ...]
     max_attempts: int

@@ -2,10 +2,11 @@
 
 Rules: a target is out when the caller pinned another channel, when another channel keeps what the request refers to,
 when its row does not serve the surface, when the image tool's model has no name on its channel, when the ``when`` rule
-that speaks of the request names others, when its contract forbids the request (``fit``), or when it was unusable at
-load. A target whose contract only advises comes after the others. What is left may rest: an operator stopped the
-channel, or health bars the target. Resting is asked last: a target that rests lacks nothing else, so with nobody left
-the answer is 429 or 503 and not the caller's fault.
+that speaks of the request names others, when its contract forbids the request (``fit``), when it was unusable at load,
+when it must be verified first and nobody pinned it, or when the request may cost more there than the route allows.
+A target whose contract only advises comes after the others. What is left may rest: an operator stopped the channel, or
+health bars the target. Resting is asked last: a target that rests lacks nothing else, so with nobody left the answer is
+429 or 503 and not the caller's fault.
 
 The panic rule: strikes never take the last target. When no target is well, the one ejected last is asked all the same.
 The order is the route's policy (``order``). The same arguments give the same plan, as far as the view's dice do. A plan
@@ -16,20 +17,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gateway.core.brake import BrakeState
+from gateway.core.ceiling import NO_PRICE
+from gateway.core.cheapest import ranks
 from gateway.core.contracts import Violation
 from gateway.core.fit import fit
 from gateway.core.health import standing
 from gateway.core.image_tool import ToolModel, tool_model
 from gateway.core.legacy import successor
+from gateway.core.money import Cost, decimal
 from gateway.core.order import ordered
 from gateway.core.patience import patience_for
 from gateway.core.plan import Plan, Target
+from gateway.core.purchase import quote_of
 from gateway.core.redact import is_plain
 from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_DRAINED, CHANNEL_OFF, Resting
 from gateway.core.resting import refusal as resting_refusal
-from gateway.core.table import Route, RouteTable, RouteTarget, Row
+from gateway.core.table import Policy, Route, RouteTable, RouteTarget, Row
 from gateway.core.terms import OPEN_CONTRACT, Contract
 from gateway.core.types import Directives, Excluded, Facts, Fault, Refusal, Surface
+from gateway.core.verification import proof_of
 from gateway.core.view import CALM, View
 from gateway.core.when import WhenRule, first_match
 
@@ -38,6 +44,7 @@ NOT_PINNED = "not_pinned"
 SURFACE_NOT_SERVED = "surface_not_served"
 TOOL_MODEL_UNAVAILABLE = "tool_model_unavailable"
 RULED_OUT = "ruled_out"
+NOT_VERIFIED = "not_verified"
 
 NOT_READY_RETRY_S = 1.0
 
@@ -53,6 +60,20 @@ class Misfit:
     def excluded(self) -> Excluded:
         """The target among those that are left out."""
         return Excluded(target=self.target, reason=f"contract:{self.violations[0].param}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooDear:
+    """A target that may cost more than the route allows, or whose price nobody knows (``no_price``)."""
+
+    target: str
+    reason: str
+    quote: Cost
+
+    @property
+    def excluded(self) -> Excluded:
+        """The target among those that are left out."""
+        return Excluded(target=self.target, reason=self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +119,14 @@ def plan(
     targets = [(written, end) for (written, _), end in zip(found, ends, strict=True) if isinstance(end, Target)]
     if not targets:
         return _refused(asked, found, ends)
-    in_order = sorted(ordered(targets, route, facts, view), key=lambda target: (target.substitute, target.is_doubtful))
+    prices = ranks((target for _, target in targets), route, table) if route.policy is Policy.CHEAPEST else {}
+    in_order = ordered(targets, route, facts, view, prices)
     return Plan(
         route=route,
         asked_model=facts.asked_model or route.name,
-        targets=tuple(in_order),
+        facts=facts,
+        table=table,
+        targets=tuple(sorted(in_order, key=lambda target: (target.substitute, target.is_doubtful))),
         excluded=_excluded(ends),
         max_attempts=route.max_attempts if directives.fallback else 1,
         deadline_s=route.deadline_s,
@@ -123,8 +147,8 @@ def rests(target: Target, view: View) -> Resting | None:
     return Resting(target=target.name, reason=last.trouble.value, back_in_s=last.until - view.now)
 
 
-_Found = tuple[RouteTarget, Target | Excluded | Misfit]
-_End = Target | Excluded | Misfit | Resting
+_Found = tuple[RouteTarget, Target | Excluded | Misfit | TooDear]
+_End = Target | Excluded | Misfit | TooDear | Resting
 
 
 def _rested(found: Sequence[_Found], view: View) -> Sequence[_End]:
@@ -159,9 +183,16 @@ def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[_End]) ->
     resting = [end for end in ends if isinstance(end, Resting)]
     if resting:
         return resting_refusal(resting, _excluded(ends))
-    unready = [written for written, end in found if isinstance(end, Excluded) and end.reason == written.unusable]
+    unready = [
+        written
+        for written, end in found
+        if isinstance(end, Excluded) and end.reason in (written.unusable, NOT_VERIFIED)
+    ]
     if unready:
         return _not_ready(unready, asked.table, _excluded(ends))
+    dear = [end for end in ends if isinstance(end, TooDear)]
+    if dear:
+        return _too_dear(asked.route, dear, _excluded(ends))
     misfits = [end for end in ends if isinstance(end, Misfit)]
     if misfits:
         return _forbidden(misfits, _excluded(ends))
@@ -201,7 +232,7 @@ def _is_image_route(route: Route, table: RouteTable) -> bool:
     return bool(rows) and all(surface.is_images for row in rows for surface in row.serves)
 
 
-def _target(written: RouteTarget, asked: _Question) -> Target | Excluded | Misfit:
+def _target(written: RouteTarget, asked: _Question) -> Target | Excluded | Misfit | TooDear:
     """Resolve one target, or say why it is out, rest aside."""
     channel = asked.table.channels[written.channel]
     tool = tool_model(asked.facts, channel, asked.table)
@@ -214,10 +245,13 @@ def _target(written: RouteTarget, asked: _Question) -> Target | Excluded | Misfi
         return Misfit(target=written.name, violations=fitted.violations)
     if written.unusable is not None:
         return Excluded(target=written.name, reason=written.unusable)
+    is_proven = not row.must_be_verified or proof_of(channel, row, asked.facts.surface) in asked.view.verified
+    if not is_proven and asked.directives.pin is None:
+        return Excluded(target=written.name, reason=NOT_VERIFIED)
     patience_s = channel.timeouts.patience_s
     if patience_s is None:
         patience_s = patience_for(asked.facts, asked.table.patience)
-    return Target(
+    target = Target(
         channel=channel,
         row=row,
         sent_model=row.model,
@@ -230,7 +264,19 @@ def _target(written: RouteTarget, asked: _Question) -> Target | Excluded | Misfi
         changes=fitted.changes,
         is_doubtful=bool(fitted.violations),
         translated_model=tool.is_translated or asked.facts.asked_model not in (None, asked.route.name),
+        is_unverified=not is_proven,
     )
+    return _priced(target, asked)
+
+
+def _priced(target: Target, asked: _Question) -> Target | TooDear:
+    """Put its quote to a target where the route looks at it; one that is too dear is out."""
+    ceiling = asked.route.max_cost
+    if ceiling is None and asked.route.policy is not Policy.CHEAPEST:
+        return target
+    quote = quote_of(target, asked.facts, asked.table)
+    reason = None if ceiling is None else ceiling.bars(quote)
+    return replace(target, quote=quote) if reason is None else TooDear(target=target.name, reason=reason, quote=quote)
 
 
 def _contract(row: Row, tool: ToolModel) -> Contract:
@@ -253,7 +299,9 @@ def _obstacle(written: RouteTarget, asked: _Question) -> str | None:
 
 
 def _not_ready(unready: Sequence[RouteTarget], table: RouteTable, excluded: tuple[Excluded, ...]) -> Refusal:
-    reasons = "; ".join(f"{one.name}: {table.channels[one.channel].unready or one.unusable}" for one in unready)
+    reasons = "; ".join(
+        f"{one.name}: {table.channels[one.channel].unready or one.unusable or NOT_VERIFIED}" for one in unready
+    )
     return Refusal(
         status=503,
         code="no_healthy_target",
@@ -262,6 +310,18 @@ def _not_ready(unready: Sequence[RouteTarget], table: RouteTable, excluded: tupl
         excluded=excluded,
         retry_after_s=NOT_READY_RETRY_S,
     )
+
+
+def _too_dear(route: Route, dear: Sequence[TooDear], excluded: tuple[Excluded, ...]) -> Refusal:
+    """Name the ceiling, and the least that the request may cost at most."""
+    known = [(one.quote.amount_micro or 0, one) for one in dear if one.reason != NO_PRICE]
+    if known:
+        least, at = min(known, key=lambda pair: pair[0])
+        why = f"the cheapest, {at.target}, may take {decimal(least)} {at.quote.currency}"
+    else:
+        why = "what it costs in this currency is known of none"
+    message = f"No target of this route serves this request for at most {route.max_cost}: {why}."
+    return Refusal(status=400, code="no_eligible_target", message=message, excluded=excluded)
 
 
 def _forbidden(misfits: Sequence[Misfit], excluded: tuple[Excluded, ...]) -> Refusal:

@@ -42,7 +42,7 @@ def _clamped(seconds: float) -> float:
 
 
 def _number(text: str) -> float | None:
-    return float(text) if _NUMBER.fullmatch(text.strip()) else None
+    return float(text.strip()) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def _until(then: str, now: str) -> float | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.core.ceiling import Ceiling
 from gateway.core.delivery import Deliver
 from gateway.core.legacy import Legacy
 from gateway.core.limits import Rate
@@ -70,6 +71,7 @@ class Policy(StrEnum):
     WEIGHTED = "weighted"
     FASTEST = "fastest"
     LEAST_BUSY = "least_busy"
+    CHEAPEST = "cheapest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +93,17 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One model on one channel: ``name`` is the row's key, ``model`` the word sent upstream."""
+    """One model on one channel: ``name`` is the row's key, ``model`` the word sent upstream.
+
+    ``must_be_verified``: it takes traffic only on surfaces on which a smoke run of it has passed.
+    """
 
     name: str
     model: str
     serves: frozenset[Surface]
     price: Price | None = None
     contract: Contract = OPEN_CONTRACT
+    must_be_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +148,20 @@ class RouteTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Downgrade:
+    """A step down: after a failure of class ``on`` the request is asked again with these values of its parameters.
+
+    ``stays``: the same target is asked; else the next one is.
+    """
+
+    on: FailureClass
+    sets: tuple[tuple[str, str], ...]
+    stays: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One model name that clients may ask for. ``deadline_s`` bounds the whole request.
+    """One model name that clients may ask for. ``deadline_s`` bounds the whole request, ``max_cost`` its attempts.
 
     ``repeats``: how often the same target is asked again after a class of failure, before ``on_failure`` decides.
     """
@@ -159,6 +177,8 @@ class Route:
     repeats: Mapping[FailureClass, int] = field(default_factory=dict)
     intolerable: frozenset[str] = frozenset()  # differences of a result that make it a failure
     deliver: Deliver = Deliver.AS_ASKED
+    downgrade: tuple[Downgrade, ...] = ()
+    max_cost: Ceiling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

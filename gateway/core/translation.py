@@ -5,7 +5,7 @@ is translated only when the contract has a rule for it, does not take it, and ta
 stamp, so that nobody has to guess. The body itself is changed by splices (``core/edits``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.core.legacy import Legacy
@@ -16,15 +16,20 @@ from gateway.core.types import Facts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A parameter that is sent with another value, or (``text`` is ``None``) not at all."""
+    """A parameter that is sent with another value, or (``text`` is ``None``) not at all.
+
+    ``is_downgrade``: less is asked than the caller did; such a parameter is put in where the caller left it out.
+    """
 
     param: str
     text: str | None = None
+    is_downgrade: bool = False
 
     @property
     def stamp(self) -> str:
         """The word for ``x-route-warnings``."""
-        return f"dropped:{self.param}" if self.text is None else f"translated:{self.param}"
+        kind = "downgraded" if self.is_downgrade else "dropped" if self.text is None else "translated"
+        return f"{kind}:{self.param}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,7 @@ def translate(facts: Facts, contract: Contract, legacy: Legacy) -> Translation:
     if contract.is_open:
         return Translation(facts=facts)
     changes = tuple(_changes(facts, contract, legacy))
-    return Translation(facts=_changed(facts, changes), changes=changes) if changes else Translation(facts=facts)
+    return Translation(facts=changed(facts, changes), changes=changes) if changes else Translation(facts=facts)
 
 
 def _changes(facts: Facts, contract: Contract, legacy: Legacy) -> Iterator[Change]:
@@ -60,13 +65,15 @@ def _takes(contract: Contract, name: str, value: str) -> bool:
     return words is None or value in words
 
 
-def _changed(facts: Facts, changes: tuple[Change, ...]) -> Facts:
+def changed(facts: Facts, changes: Sequence[Change]) -> Facts:
+    """Give a request with its changes."""
     texts = {change.param: change.text for change in changes}
     return replace(
         facts,
         size=texts.get("size", facts.size),
         quality=texts.get("quality", facts.quality),
         background=texts.get("background", facts.background),
+        output_format=texts.get("output_format", facts.output_format),
         moderation=texts.get("moderation", facts.moderation),
         input_fidelity=texts.get("input_fidelity", facts.input_fidelity),
         complexity=texts.get("complexity", facts.complexity),

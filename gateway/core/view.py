@@ -4,7 +4,7 @@ A view is a value: the same view gives the same plan, as far as its dice do. ``C
 offline plan works with.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from gateway.core.brake import Brake, BrakeState
 from gateway.core.health import Health
 from gateway.core.latency import Latencies
+from gateway.core.verification import Proof
 
 
 def _middle() -> float:
@@ -22,7 +23,8 @@ def _middle() -> float:
 class View:
     """``now``: seconds of the clock that health and latency are kept in; ``wall``: the same moment, UTC.
 
-    ``busy``: share of a channel's places that is taken. ``roll`` gives numbers in [0, 1).
+    ``busy``: share of a channel's places that is taken. ``roll`` gives numbers in [0, 1). ``verified``: what smoke runs
+    have proven.
     """
 
     now: float = 0.0
@@ -32,6 +34,7 @@ class View:
     latency: Latencies = field(default_factory=dict)
     busy: Mapping[str, float] = field(default_factory=dict)
     roll: Callable[[], float] = _middle
+    verified: Collection[Proof] = ()
 
     def brake(self, channel: str) -> Brake | None:
         """Give the brake that stops a channel at this moment; ``None``: it is on."""

@@ -133,6 +133,7 @@ def notices(target: Target, day: date) -> tuple[str, ...]:
         ("substituted", target.substitute),
         ("translated:model", target.translated_model),
         ("contract_doubt", target.is_doubtful),
+        ("not_verified", target.is_unverified),
         ("model_retiring", target.contract.retires_soon(day)),
     )
     return (*(word for word, holds in told if holds), *said)

@@ -87,7 +87,9 @@ def test_fields_of_a_tool_are_the_tools_own() -> None:
             {"type": "image_generation", "quality": "hd"},
         ],
     }
-    assert set(scanned(body).fields) == {"size", "tools[1].input_fidelity", "tools[2].quality"}
+    assert set(scanned(body).fields) == {
+        *("size", "tools[1].input_fidelity", "tools[1].type", "tools[2].quality", "tools[2].type"),
+    }
 
 
 def test_places_behind_a_long_picture_are_those_of_the_body_as_it_came() -> None:
@@ -97,8 +99,37 @@ def test_places_behind_a_long_picture_are_those_of_the_body_as_it_came() -> None
 
 
 def test_a_parameter_that_is_no_text_or_not_there_stays_as_it_is() -> None:
-    body = b'{"prompt":"p","size":null,"quality":3}'
-    assert edits(scanned(body), [Change(param="size"), Change(param="quality"), Change(param="style")]) == ()
+    body = b'{"prompt":"p","quality":3}'
+    assert edits(scanned(body), [Change(param="quality"), Change(param="style", text="vivid")]) == ()
+
+
+def test_a_null_is_absence_that_can_be_written_over() -> None:
+    lower = Change(param="quality", text="low", is_downgrade=True)
+    assert changed(b'{"quality" : null,"prompt":"p"}', lower) == {"quality": "low", "prompt": "p"}
+
+
+def test_what_is_lowered_is_put_in_where_it_was_left_out() -> None:
+    quality = Change(param="quality", text="low", is_downgrade=True)
+    size = Change(param="size", text="1024x1024", is_downgrade=True)
+    body = b'{ "prompt":"p"}'
+    assert apply(body, edits(scanned(body), [quality, size])) == b'{"quality":"low","size":"1024x1024", "prompt":"p"}'
+    tools = b'{"tools":[{"type":"web_search"},{"model":"m", "type":"image_generation"}]}'
+    assert changed(tools, quality, size, prefix="tools[1].") == {
+        "tools": [
+            {"type": "web_search"},
+            {"model": "m", "type": "image_generation", "quality": "low", "size": "1024x1024"},
+        ]
+    }
+    assert edits(scanned(body), [quality, Change(param="quality")]) == ()  # this target does not take it at all
+
+
+def test_what_is_lowered_is_a_part_of_a_form() -> None:
+    form = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\np\r\n--b--\r\n'
+    body = BodyMap(
+        content_type="multipart/form-data; boundary=b", length=len(form), model=None, insert_at=0, boundary="b"
+    )
+    lowered = apply(form, edits(body, [Change(param="quality", text="low", is_downgrade=True)]))
+    assert lowered == b'--b\r\nContent-Disposition: form-data; name="quality"\r\n\r\nlow\r\n' + form
 
 
 def test_a_form_loses_a_part_or_has_another_text() -> None:

@@ -150,6 +150,8 @@ def test_a_tools_model_is_told_when_the_caller_named_one(asked: str | None, sent
     plan = Plan(
         route=PLAN.route,
         asked_model="chat",
+        facts=PLAN.facts,
+        table=PLAN.table,
         targets=(drawn,),
         excluded=(),
         max_attempts=1,
