@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -184,12 +184,68 @@ attempt_sums = Table(
     sqlite_with_rowid=False,
 )
 
+# Virtual keys; a row is never deleted. ``changed`` grows with each change of what the door must know, so that a replica
+# reads only what is new to it; balances change with every request and leave it alone. ``terms``: the rest of what was
+# ordered, as JSON.
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("hint", String(16), nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("is_admin", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+    Column("revoked_us", BigInteger),
+    Column("credits", BigInteger),
+    Column("credits_held", BigInteger, nullable=False),
+    Column("budget_micro", BigInteger),
+    Column("window_no", BigInteger, nullable=False),
+    Column("spent_micro", BigInteger, nullable=False),
+    Column("held_micro", BigInteger, nullable=False),
+    UniqueConstraint("digest"),
+    CheckConstraint("credits >= 0 AND credits_held >= 0 AND held_micro >= 0", name="balance"),
+)
+
+# What is reserved for requests under way; a row goes when its request is settled, or when its time is over.
+holds = Table(
+    "holds",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("unit", String(16), primary_key=True),
+    Column("key_id", String(64), ForeignKey("keys.key_id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("window_no", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+)
+
+# The journal of all balances: each entry once, named by its request (or grant), kind, attempt and unit.
+entries = Table(
+    "entries",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("unit", String(16), primary_key=True),
+    Column("key_id", String(64), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    CheckConstraint("kind IN ('grant', 'hold', 'capture', 'void')", name="kind"),
+    CheckConstraint("amount >= 0", name="amount"),
+)
+
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.
 FAILED = text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
 CLASSED = text("failure IS NOT NULL")
 OPEN = text("state = 'open'")
 SENT = text("state = 'sent'")
 
+Index("ix_keys_changed", keys.c.changed)
+Index("ix_holds_expires_us", holds.c.expires_us)
+Index("ix_entries_key_id", entries.c.key_id, entries.c.request_id)
 Index("ix_requests_owner", requests.c.owner, requests.c.request_id)
 Index("ix_requests_asked_model", requests.c.asked_model, requests.c.request_id)
 Index("ix_requests_channel", requests.c.channel, requests.c.request_id)
