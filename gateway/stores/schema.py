@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -75,6 +75,7 @@ requests = Table(
     Column("key_id", String(64)),
     Column("team", Text),
     Column("credits", BigInteger),
+    Column("verdict", String(16)),
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
 )
 
@@ -237,11 +238,64 @@ entries = Table(
     CheckConstraint("amount >= 0", name="amount"),
 )
 
+# Kept pictures. A row stays when its picture is gone (``gone_us``), so that verdicts and lineage outlive the bytes.
+# ``key_id`` is the owner's scope, the empty string without a key.
+assets = Table(
+    "assets",
+    metadata,
+    Column("asset_id", String(64), primary_key=True),
+    Column("request_id", String(64), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("gone_us", BigInteger),
+    Column("sha256", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("width", BigInteger),
+    Column("height", BigInteger),
+    Column("alpha", Integer),
+    Column("model", Text),
+    Column("path", Text, nullable=False),
+    Column("verdict", String(16)),
+    CheckConstraint("verdict IN ('accepted', 'rejected')", name="verdict"),
+)
+
+asset_parents = Table(
+    "asset_parents",
+    metadata,
+    Column("asset_id", String(64), primary_key=True),
+    Column("parent_id", String(64), primary_key=True),
+    Column("role", String(16), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# The bytes below the pictures. ``stored_us``: since when the store has them; ``doomed_us``: since when no picture has.
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("stored_us", BigInteger),
+    Column("doomed_us", BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# What addresses of pictures are signed with: the newest signs, all verify. ``secret`` is hexadecimal.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("created_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("secret", String(128), nullable=False),
+)
+
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.
 FAILED = text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
 CLASSED = text("failure IS NOT NULL")
 OPEN = text("state = 'open'")
 SENT = text("state = 'sent'")
+HERE = text("gone_us IS NULL")
+DOOMED = text("doomed_us IS NOT NULL")
 
 Index("ix_keys_changed", keys.c.changed)
 Index("ix_holds_expires_us", holds.c.expires_us)
@@ -261,6 +315,16 @@ Index(
 Index("ix_requests_failed", requests.c.request_id, sqlite_where=FAILED, postgresql_where=FAILED)
 Index("ix_requests_open", requests.c.request_id, sqlite_where=OPEN, postgresql_where=OPEN)
 Index("ix_attempts_sent", attempts.c.request_id, sqlite_where=SENT, postgresql_where=SENT)
+
+Index("ix_assets_request_id", assets.c.request_id)
+Index("ix_assets_key_id", assets.c.key_id, assets.c.asset_id)
+Index("ix_assets_model", assets.c.model, assets.c.asset_id)
+Index("ix_assets_verdict", assets.c.verdict, assets.c.asset_id)
+Index("ix_assets_sha256", assets.c.sha256, assets.c.asset_id)
+Index("ix_assets_expires_us", assets.c.expires_us, sqlite_where=HERE, postgresql_where=HERE)
+Index("ix_assets_here", assets.c.asset_id, sqlite_where=HERE, postgresql_where=HERE)
+Index("ix_asset_parents_parent_id", asset_parents.c.parent_id, asset_parents.c.asset_id)
+Index("ix_blobs_doomed_us", blobs.c.doomed_us, sqlite_where=DOOMED, postgresql_where=DOOMED)
 
 
 def stored_revision(connection: Connection) -> str | None:
