@@ -3,7 +3,7 @@
 The rows are built by the caller, so that a value the ledger cannot hold fails there and not in the thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -12,12 +12,13 @@ from sqlalchemy import Connection
 
 from gateway.core.bindings import Binding
 from gateway.core.money import Cost, nothing
-from gateway.core.types import AttemptId, Outcome
+from gateway.core.types import AttemptId, JsonValue, Outcome
 from gateway.ports import AttemptIntent, Refused, RequestIntent, Settlement
-from gateway.stores import statements
+from gateway.stores import statements, tally
 from gateway.stores.jsontext import encode
 from gateway.stores.schema import AttemptState, RequestState
 from gateway.stores.statement import Row
+from gateway.stores.tally import GIVEN_UP
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -27,8 +28,6 @@ _OPEN = RequestState.OPEN.value
 _DONE = RequestState.DONE.value
 _SENT = AttemptState.SENT.value
 _ENDED = AttemptState.ENDED.value
-
-GIVEN_UP = "ledger_timeout"  # the detail of an attempt whose intent committed after its caller had left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +44,10 @@ class Begin:
 class Settle:
     """The end of a request and of its attempts."""
 
+    request_id: str
     settled: Row
     ended: tuple[Row, ...]
+    tagged: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,9 @@ def settling(settlement: Settlement) -> Settle:
         _DONE,
         encode(settlement.record).decode(),
         settlement.images,
+        _text(settlement.record.get("key_id")),
+        _text(settlement.record.get("team")),
+        _count(settlement.record.get("credits")),
     )
     ended = tuple(
         (
@@ -143,7 +147,10 @@ def settling(settlement: Settlement) -> Settle:
         )
         for result in settlement.attempts
     )
-    return Settle(settled=settled, ended=ended)
+    tags = settlement.record.get("tags")
+    filed = tags.items() if isinstance(tags, Mapping) else ()
+    tagged = tuple((f"{name}={value}", settlement.request_id) for name, value in filed)
+    return Settle(request_id=settlement.request_id, settled=settled, ended=ended, tagged=tagged)
 
 
 def voiding(attempt_id: AttemptId) -> Void:
@@ -174,8 +181,12 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.OPENED.many(connection, [begin.opened for begin in begins if begin.opened is not None])
     statements.MOVED.many(connection, [begin.moved for begin in begins if begin.moved is not None])
     statements.SENT.many(connection, [begin.sent for begin in begins])
+    over = list(dict.fromkeys(settle.request_id for settle in settles))
+    tally.take_out(connection, over)
     statements.SETTLED.many(connection, [settle.settled for settle in settles])
     statements.ENDED.many(connection, [row for settle in settles for row in settle.ended])
+    statements.TAGGED.many(connection, [row for settle in settles for row in settle.tagged])
+    tally.put_in(connection, over)
     statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
     statements.BOUND.many(connection, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
@@ -197,6 +208,14 @@ def _charge(cost: Cost | None) -> Row:
     if cost is None:
         return (None,) * 6
     return (cost.amount_micro, cost.currency, cost.unit, cost.state.value, cost.exposure_micro, cost.price_id)
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _count(value: JsonValue) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _word(word: str | None) -> str | None:

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.ports import AttemptIntent, LedgerUnavailable, RequestIntent, Settlement
-from gateway.stores import migrate, statements
+from gateway.stores import migrate, statements, tally
 from gateway.stores.commands import Command, Probe, Reply, beginning, settling
 from gateway.stores.engine import open_engine, writing_threads
 from gateway.stores.lockfile import ServerLock
@@ -90,8 +90,11 @@ class SqlLedger:
         engine = open_engine(self._place, Access.WRITE, busy_ms=OPENING_BUSY_MS)
         try:
             with engine.begin() as connection:
+                left = connection.execute(statements.LEFT_OPEN).scalars().all()
                 connection.execute(statements.INTERRUPT_ATTEMPTS)
-                return connection.execute(statements.INTERRUPT_REQUESTS).rowcount
+                connection.execute(statements.INTERRUPT_REQUESTS)
+                tally.put_in(connection, left)
+                return len(left)
         except SQLAlchemyError as error:
             raise LedgerRefused(f"the ledger {self._place} cannot be recovered: {_reason(error)}") from error
 

@@ -9,10 +9,21 @@ not ended, so the first one stands.
 
 from collections.abc import Mapping
 
-from sqlalchemy import BindParameter, ClauseElement, bindparam, column, delete, table, update
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    bindparam,
+    column,
+    delete,
+    func,
+    select,
+    table,
+    update,
+)
 
 from gateway.stores.engine import Inserting
-from gateway.stores.schema import AttemptState, RequestState, attempts, bindings, requests
+from gateway.stores.schema import AttemptState, RequestState, attempts, bindings, request_tags, requests
 from gateway.stores.statement import Statement, adding, ignoring
 
 _COSTS = (
@@ -30,7 +41,7 @@ SENT_ORDER = (
 )  # fmt: skip
 SETTLED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "status", "failure", "state", "record",
-    "images",
+    "images", "key_id", "team", "credits",
 )  # fmt: skip
 ENDED_ORDER = (
     "new_state", "new_outcome", "new_failure", "new_detail", "new_status", "new_duration_ms", *_COSTS,
@@ -44,7 +55,12 @@ VOIDED_ORDER = ("new_state", "new_outcome", "new_detail", *_COSTS, "the_attempt"
 def _settled(inserting: Inserting) -> ClauseElement:
     row = inserting(requests).values({name: bindparam(name) for name in SETTLED_ORDER})
     kept = {"request_id", "time_us", "endpoint", "asked_model"}  # what the intent said first
-    changed = {name: row.excluded[name] for name in SETTLED_ORDER if name not in kept}
+    told = {"key_id", "team"}  # at the beginning, or only now
+    changed: dict[str, ColumnElement[object]] = {
+        name: func.coalesce(row.excluded[name], requests.c[name]) if name in told else row.excluded[name]
+        for name in SETTLED_ORDER
+        if name not in kept
+    }
     return row.on_conflict_do_update(
         index_elements=[requests.c.request_id], set_=changed, where=requests.c.state != row.excluded.state
     )
@@ -66,6 +82,9 @@ SENT = adding(attempts, SENT_ORDER)
 
 # The end of a request, whether or not it ever began; only a settled row has the state of the one that comes.
 SETTLED = Statement(_settled, SETTLED_ORDER)
+
+# What the caller had the request filed under.
+TAGGED = ignoring(request_tags, ("tag", "request_id"))
 
 # The end of an attempt.
 ENDED = Statement(
@@ -108,6 +127,9 @@ UNBOUND = Statement(
 )
 
 # At start: what an earlier run left behind.
+LEFT_OPEN = select(requests.c.request_id).where(
+    requests.c.state == bindparam("open", RequestState.OPEN.value, literal_execute=True)
+)
 INTERRUPT_ATTEMPTS = (
     update(attempts)
     .where(attempts.c.state == bindparam("sent", AttemptState.SENT.value, literal_execute=True))
