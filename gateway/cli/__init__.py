@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "serve": "gateway.cli.serve",
         "check": "gateway.cli.check",
         "explain": "gateway.cli.explain",
+        "image": "gateway.cli.image",
         "logs": "gateway.cli.logs",
         "usage": "gateway.cli.usage",
         "channels": "gateway.cli.channels",

@@ -4,6 +4,8 @@ Failures are values. Proxies of the environment are not used: a gateway's addres
 """
 
 import re
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import httpx2
@@ -13,6 +15,7 @@ from gateway.core.table import Secret
 from gateway.core.types import JsonObject
 
 TIMEOUT_S = 5.0
+EVENT_STREAM = "text/event-stream"
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 
@@ -26,9 +29,35 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreached:
-    """No answer came; ``why`` is a few words."""
+    """No whole answer came; ``why`` is a few words. ``sent``: the request may have been acted on."""
 
     why: str
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A request as it goes out: its headers without the key, and its body."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer: header names in lower case, how long it took, and its bytes unless a listener took them."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    took_s: float
+
+    @property
+    def document(self) -> JsonObject | None:
+        """The body when it is a JSON object."""
+        return _object(self.body)
 
 
 def get(url: str, api_key: Secret | None = None, *, timeout_s: float = TIMEOUT_S) -> Reply | Unreached:
@@ -43,6 +72,45 @@ def post(
     return _ask("POST", url, orjson.dumps(document), api_key, timeout_s)
 
 
+def send(
+    letter: Letter, *, timeout_s: float, api_key: Secret | None = None, listen: Callable[[bytes], None] | None = None
+) -> Answer | Unreached:
+    """Send one request and take its whole answer. ``timeout_s`` bounds each silence, not the whole.
+
+    ``listen`` is given the pieces of a stream of events as they come; then the answer has no body. Redirects are not
+    followed.
+    """
+    begun = time.monotonic()
+    headers = {**letter.headers, **({} if api_key is None else {"authorization": f"Bearer {api_key.reveal()}"})}
+    limit = httpx2.Timeout(timeout_s, connect=min(timeout_s, TIMEOUT_S))
+    try:
+        with httpx2.stream(
+            letter.method, letter.url, content=letter.body, headers=headers, timeout=limit, trust_env=False
+        ) as answer:
+            is_stream = answer.headers.get("content-type", "").startswith(EVENT_STREAM)
+            body = _taken(answer, listen if is_stream else None)
+            heads = {name.lower(): value for name, value in answer.headers.items()}
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
+        return Unreached(why=_words(error))
+    except httpx2.TimeoutException:
+        return Unreached(why=f"no answer within {timeout_s:g} s", sent=True)
+    except httpx2.HTTPError as error:
+        return Unreached(why=_words(error), sent=True)
+    return Answer(status=answer.status_code, headers=heads, body=body, took_s=time.monotonic() - begun)
+
+
+def _taken(answer: httpx2.Response, listen: Callable[[bytes], None] | None) -> bytes:
+    if listen is None:
+        return answer.read()
+    for piece in answer.iter_bytes():
+        listen(piece)
+    return b""
+
+
+def _words(error: Exception) -> str:
+    return _ERRNO.sub("", str(error)).lower() or type(error).__name__
+
+
 def _ask(method: str, url: str, body: bytes | None, api_key: Secret | None, timeout_s: float) -> Reply | Unreached:
     headers = {} if api_key is None else {"authorization": f"Bearer {api_key.reveal()}"}
     if body is not None:
@@ -52,7 +120,7 @@ def _ask(method: str, url: str, body: bytes | None, api_key: Secret | None, time
     except httpx2.TimeoutException:
         return Unreached(why=f"no answer within {timeout_s:g} s")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        return Unreached(why=_ERRNO.sub("", str(error)).lower() or type(error).__name__)
+        return Unreached(why=_words(error))
     return Reply(status=answer.status_code, document=_object(answer.content))
 
 

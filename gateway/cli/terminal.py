@@ -7,7 +7,8 @@ printed as text, never as markup, with control characters taken out.
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NoReturn
 
 import orjson
@@ -80,6 +81,21 @@ def stop(message: str, code: int = 2) -> NoReturn:
     """End the command with one sentence on stderr."""
     complain([f"waybill: {message}"])
     raise typer.Exit(code)
+
+
+@contextmanager
+def interruptible(what: str) -> Iterator[None]:
+    """End the command with exit code 130 and a sentence when it is interrupted inside the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain([f"waybill: interrupted; {what}"])
+        raise typer.Exit(130) from None
+
+
+def read_stdin() -> str:
+    """Read all of standard input as text."""
+    return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 
 def stop_for(mistakes: Iterable[Mistake]) -> NoReturn:

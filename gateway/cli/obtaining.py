@@ -1,0 +1,77 @@
+"""Sending one commission to a gateway and waiting for what comes, as the SDKs do, but for the seconds they lack.
+
+A gateway that says ``x-should-retry: true`` is asked again with the same bytes after the time it names: as long as it
+takes when it is still making the picture, twice otherwise. Nothing else is ever sent twice.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.cli import client
+from gateway.cli.client import Unreached
+from gateway.cli.commission import Commission
+from gateway.cli.delivery import Complaint, Delivery, Ear, deliver
+from gateway.core.table import Secret
+
+AGAIN = 2
+STILL_MADE = "in_progress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where commissions are sent. ``timeout_s`` bounds one commission, all its tries together."""
+
+    base: str
+    key: Secret | None
+    timeout_s: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def obtain(
+        self,
+        asked: Commission,
+        on_preview: Callable[[int, bytes], None] = lambda _number, _data: None,
+        say: Callable[[str], None] = lambda _what: None,
+    ) -> Delivery | Unreached:
+        """Send it and give what came: a delivery, also of an error, or that nothing came."""
+        letter = asked.letter(self.base, self.headers)
+        end = time.monotonic() + self.timeout_s
+        tries = 0
+        while True:
+            ear = Ear(on_preview=on_preview)
+            left = max(1.0, end - time.monotonic())
+            answer = client.send(letter, timeout_s=left, api_key=self.key, listen=ear.listen)
+            if isinstance(answer, Unreached):
+                return answer
+            delivery = deliver(answer, ear)
+            after = delivery.after_s()
+            goes_on = delivery.complaint is not None and delivery.complaint.code == STILL_MADE
+            tries += not goes_on
+            if after is None or tries > AGAIN or time.monotonic() + after > end:
+                return delivery
+            say("still being made" if goes_on else f"told to come back in {after:g} s")
+            time.sleep(after)
+
+    def picture_at(self, link: str) -> bytes | None:
+        """Fetch a picture that came as an address; the key goes to the gateway only."""
+        is_ours = link.startswith(f"{self.base}/")
+        if not link.startswith(("http://", "https://")):
+            return None
+        letter = client.Letter(method="GET", url=link, headers={"accept": "image/*"})
+        answer = client.send(letter, timeout_s=self.timeout_s, api_key=self.key if is_ours else None)
+        return answer.body if isinstance(answer, client.Answer) and answer.status == 200 else None
+
+
+def sentences(delivery: Delivery, complaint: Complaint) -> list[str]:
+    """Say what a gateway's error was, whose words they are, what was tried, and what to quote."""
+    code = f" ({complaint.code})" if complaint.code else ""
+    status = f"the gateway answered {delivery.status}" if delivery.status >= 400 else "the stream broke"
+    lines = [f"waybill: {status}{code}: {complaint.message}"]
+    lines += [f"  tried {one}" for one in complaint.tried]
+    return [*lines, f"  request {delivery.request_id}"] if delivery.request_id else lines
+
+
+def no_answer(lost: Unreached, base: str) -> str:
+    """Say that nothing came, and whether anything may have been bought."""
+    bought = ": the picture may be made all the same, see `waybill logs`" if lost.sent else ""
+    return f"the gateway at {base} {'broke off' if lost.sent else 'cannot be reached'}: {lost.why}{bought}"
