@@ -65,7 +65,8 @@ class SqlBindings:
         statement = select(bindings.c.bound_id, bindings.c.channel, bindings.c.fingerprint)
         if key is not None:
             statement = statement.where(bindings.c.key_id == key)
-        pages = [ids[start : start + IDS_PER_QUERY] for start in range(0, len(ids), IDS_PER_QUERY)]
+        asked = [name for name in ids if "\0" not in name]  # nothing has such an id, and a server would not be asked
+        pages = [asked[start : start + IDS_PER_QUERY] for start in range(0, len(asked), IDS_PER_QUERY)]
         try:
             with self._engine.begin() as connection:
                 rows = [row for page in pages for row in connection.execute(statement.where(_is_one_of(page)))]

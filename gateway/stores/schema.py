@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -76,7 +76,20 @@ requests = Table(
     Column("team", Text),
     Column("credits", BigInteger),
     Column("verdict", String(16)),
+    Column("server_id", String(64)),
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
+)
+
+# The servers that share this ledger. ``beat`` grows while one lives; a row goes with its server, or when the others
+# have seen it stand still for too long.
+servers = Table(
+    "servers",
+    metadata,
+    Column("server_id", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("config_version", Text, nullable=False),
 )
 
 # The tags of a settled request, each as ``name=value``.

@@ -44,11 +44,13 @@ class Statement:
     def many(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Run it for all rows, in one round; without any, do nothing."""
         if rows:
-            connection.exec_driver_sql(_text(self, connection.dialect.name), list(rows))
+            name = connection.dialect.name
+            connection.exec_driver_sql(_text(self, name), [_sendable(row, name) for row in rows])
 
     def one(self, connection: Connection, row: Row = ()) -> int:
         """Run it for one row; how many rows of the table it changed."""
-        return connection.exec_driver_sql(_text(self, connection.dialect.name), row).rowcount
+        name = connection.dialect.name
+        return connection.exec_driver_sql(_text(self, name), _sendable(row, name)).rowcount
 
 
 def adding(table: Table, order: tuple[str, ...]) -> Statement:
@@ -73,6 +75,13 @@ def replacing(table: Table, order: tuple[str, ...]) -> Statement:
         return row.on_conflict_do_update(index_elements=key, set_=changed)
 
     return Statement(build, order)
+
+
+def _sendable(row: Row, dialect: str) -> Row:
+    """Give the row as the database takes it: a server's text cannot hold the character NUL, a file's can."""
+    if dialect != POSTGRES or not any(isinstance(value, str) and "\0" in value for value in row):
+        return row
+    return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in row)
 
 
 @cache

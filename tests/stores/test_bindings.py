@@ -1,11 +1,9 @@
 """Bindings: the first word stands, keys are apart, restarts change nothing, a database that is gone fails closed."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from gateway.core.bindings import Binding
 from gateway.ports import LedgerUnavailable
@@ -14,7 +12,7 @@ from gateway.stores.bindings_sql import SqlBindings, open_bindings
 from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.place import Access
-from tests.stores.conftest import locked
+from tests.stores.conftest import beside, locked, spoil
 from tests.stores.rows import NOON, attempt, request, settlement
 
 A = Binding(channel="a", fingerprint="0a")
@@ -33,9 +31,10 @@ async def many(bindings: SqlBindings) -> list[str]:
     return ids
 
 
-def rows(database: Path) -> list[tuple[str, str, str]]:
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute("SELECT bound_id, key_id, channel FROM bindings ORDER BY 1, 2").fetchall()
+def rows(url: str) -> list[tuple[str, str, str]]:
+    with beside(url) as connection:
+        found = connection.execute(text("SELECT bound_id, key_id, channel FROM bindings ORDER BY 1, 2"))
+        return [(one, key, channel) for one, key, channel in found]
 
 
 async def test_an_id_belongs_to_who_gave_it_first(bindings: SqlBindings, url: str, ledger: SqlLedger) -> None:
@@ -47,7 +46,7 @@ async def test_an_id_belongs_to_who_gave_it_first(bindings: SqlBindings, url: st
     assert await open_bindings(url, ledger.write).find("", list(expected)) == expected
 
 
-async def test_keys_are_apart(bindings: SqlBindings, database: Path) -> None:
+async def test_keys_are_apart(bindings: SqlBindings, url: str) -> None:
     await bindings.bind("key_1", ["resp_1"], A, NOON)
     await bindings.bind("key_2", ["resp_1", "resp_2"], B, NOON)
     assert await bindings.find("key_1", ["resp_1", "resp_2"]) == {"resp_1": A}
@@ -57,7 +56,7 @@ async def test_keys_are_apart(bindings: SqlBindings, database: Path) -> None:
     await bindings.unbind("key_2", "resp_1")
     assert await bindings.find("key_1", ["resp_1"]) == {"resp_1": A}
     assert await bindings.find("key_2", ["resp_1"]) == {}
-    assert rows(database) == [("resp_1", "key_1", "a"), ("resp_2", "key_2", "b")]
+    assert rows(url) == [("resp_1", "key_1", "a"), ("resp_2", "key_2", "b")]
 
 
 async def test_more_ids_than_a_statement_takes(bindings: SqlBindings, many: list[str]) -> None:
@@ -65,8 +64,8 @@ async def test_more_ids_than_a_statement_takes(bindings: SqlBindings, many: list
     assert await bindings.held(many) == set(many)
 
 
-async def test_the_memory_is_bounded_and_forgets_what_was_deleted(ledger: SqlLedger, database: Path) -> None:
-    small = SqlBindings(open_engine(f"sqlite:///{database}", Access.READ, busy_ms=100), ledger.write, cached=2)
+async def test_the_memory_is_bounded_and_forgets_what_was_deleted(ledger: SqlLedger, url: str) -> None:
+    small = SqlBindings(open_engine(url, Access.READ, busy_ms=100), ledger.write, cached=2)
     await small.bind("", ["a", "b", "c"], A, NOON)
     assert await small.find("", ["a", "b", "c"]) == dict.fromkeys("abc", A)
     assert len(small._known) == 2
@@ -83,31 +82,28 @@ async def test_bindings_survive_a_restart(url: str) -> None:
     second.close()
 
 
-async def test_bindings_and_settlements_share_a_transaction(
-    ledger: SqlLedger, bindings: SqlBindings, database: Path
-) -> None:
+async def test_bindings_and_settlements_share_a_transaction(ledger: SqlLedger, bindings: SqlBindings, url: str) -> None:
     await ledger.begin(request(1), attempt(1))
     before = ledger.commits
-    with locked(database):
+    with locked(url):
         both = asyncio.gather(ledger.settle(settlement(1)), bindings.bind("", ["resp_1"], A, NOON))
         await asyncio.sleep(0.05)
     await both
     assert ledger.commits <= before + 2
 
 
-async def test_what_could_not_be_written_in_time_is_written_later(hasty: SqlLedger, database: Path, url: str) -> None:
+async def test_what_could_not_be_written_in_time_is_written_later(hasty: SqlLedger, url: str) -> None:
     bindings = open_bindings(url, hasty.write)
-    with locked(database), pytest.raises(LedgerUnavailable):
+    with locked(url), pytest.raises(LedgerUnavailable):
         await bindings.bind("", ["resp_1"], A, NOON)
     async with asyncio.timeout(5):
         while not await bindings.find("", ["resp_1"]):  # noqa: ASYNC110 - what is waited for happens in the writer
             await asyncio.sleep(0.02)
 
 
-async def test_a_database_that_cannot_be_read_says_so(bindings: SqlBindings, database: Path) -> None:
+async def test_a_database_that_cannot_be_read_says_so(bindings: SqlBindings, url: str) -> None:
     await bindings.bind("", ["resp_1"], A, NOON)
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("DROP TABLE bindings")
+    spoil(url, "DROP TABLE bindings")
     with pytest.raises(LedgerUnavailable):
         await bindings.find("", ["resp_1"])
     with pytest.raises(LedgerUnavailable):

@@ -15,7 +15,7 @@ from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.engine import open_engine
 from gateway.stores.ledger_sql import SqlLedger
 from gateway.stores.place import Access
-from tests.stores.conftest import locked
+from tests.stores.conftest import locked, spoil
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
@@ -53,14 +53,13 @@ def test_what_another_process_sets_is_seen_within_a_second(brakes: SqlBrakes, ur
     assert brakes.current()["openai"].state is BrakeState.DRAINED
 
 
-def test_a_brake_that_cannot_be_written_says_so_and_the_old_one_holds(ledger: SqlLedger, database: Path) -> None:
-    reading = open_engine(f"sqlite:///{database}", Access.READ, busy_ms=50)
-    brakes = SqlBrakes(reading, open_engine(f"sqlite:///{database}", Access.WRITE, busy_ms=50), poll_s=0.01)
+def test_a_brake_that_cannot_be_written_says_so_and_the_old_one_holds(ledger: SqlLedger, url: str) -> None:
+    reading = open_engine(url, Access.READ, busy_ms=50)
+    brakes = SqlBrakes(reading, open_engine(url, Access.WRITE, busy_ms=50), poll_s=0.01)
     brakes.set("openai", OFF)
-    with locked(database), pytest.raises(LedgerUnavailable):
+    with locked(url), pytest.raises(LedgerUnavailable):
         brakes.set("openai", Brake(state=BrakeState.ON))
-    for file in database.parent.iterdir():
-        file.unlink()
+    spoil(url, "DROP TABLE brakes")
     time.sleep(0.05)
     assert brakes.current() == {"openai": OFF}
     brakes.close()

@@ -1,7 +1,5 @@
 """Whether the ledger says of itself that it can be written."""
 
-from pathlib import Path
-
 import pytest
 
 from gateway.ports import LedgerUnavailable
@@ -25,8 +23,8 @@ async def test_a_commit_of_just_now_is_evidence_enough(ledger: SqlLedger) -> Non
     assert ledger.commits == 1
 
 
-async def test_a_ledger_that_another_holds_is_at_fault_until_it_lets_go(ledger: SqlLedger, database: Path) -> None:
-    with locked(database):
+async def test_a_ledger_that_another_holds_is_at_fault_until_it_lets_go(ledger: SqlLedger, url: str) -> None:
+    with locked(url):
         assert await ledger.fault() == f"the ledger did not commit within {ledger_sql.PROBE_TIMEOUT_S:g} s"
         assert await ledger.fault() is not None
         assert ledger.unwritten == 0

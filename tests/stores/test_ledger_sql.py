@@ -83,14 +83,12 @@ async def test_no_odd_value_in_a_record_loses_the_settlement(
     assert row(reader, 1).state == "done"
 
 
-async def test_200_at_once_are_all_written_and_share_transactions(
-    ledger: SqlLedger, reader: Reader, database: Path
-) -> None:
+async def test_200_at_once_are_all_written_and_share_transactions(ledger: SqlLedger, reader: Reader, url: str) -> None:
     async def whole(number: int) -> None:
         await ledger.begin(request(number), attempt(number))
         await ledger.settle(settlement(number, result(number)))
 
-    with locked(database):
+    with locked(url):
         tasks = [asyncio.ensure_future(whole(number)) for number in range(200)]
         await asyncio.sleep(0.05)
     await asyncio.gather(*tasks)
@@ -101,9 +99,9 @@ async def test_200_at_once_are_all_written_and_share_transactions(
     assert {tried.state for line in seen for tried in line.attempts} == {"ended"}
 
 
-async def test_a_command_the_database_refuses_fails_alone(ledger: SqlLedger, reader: Reader, database: Path) -> None:
+async def test_a_command_the_database_refuses_fails_alone(ledger: SqlLedger, reader: Reader, url: str) -> None:
     await ledger.begin(request(1), attempt(1))
-    with locked(database):
+    with locked(url):
         begins = [ledger.begin(request(number), attempt(number)) for number in (1, 2, 3)]
         orphan = ledger.begin(None, attempt(99, 2))
         together = asyncio.gather(*begins, orphan, ledger.settle(settlement(1, result(1))), return_exceptions=True)
@@ -120,8 +118,8 @@ async def test_a_command_the_database_refuses_fails_alone(ledger: SqlLedger, rea
     assert reader.find(request_id(99)) is None
 
 
-async def test_a_number_the_database_cannot_hold_fails_alone(ledger: SqlLedger, reader: Reader, database: Path) -> None:
-    with locked(database):
+async def test_a_number_the_database_cannot_hold_fails_alone(ledger: SqlLedger, reader: Reader, url: str) -> None:
+    with locked(url):
         together = asyncio.gather(
             ledger.settle(settlement(1, status=2**70)), ledger.settle(settlement(2)), return_exceptions=True
         )
@@ -133,10 +131,8 @@ async def test_a_number_the_database_cannot_hold_fails_alone(ledger: SqlLedger, 
     assert row(reader, 2).state == "done"
 
 
-async def test_commands_wait_while_another_process_holds_the_lock(
-    ledger: SqlLedger, reader: Reader, database: Path
-) -> None:
-    with locked(database):
+async def test_commands_wait_while_another_process_holds_the_lock(ledger: SqlLedger, reader: Reader, url: str) -> None:
+    with locked(url):
         waiting = asyncio.ensure_future(ledger.begin(request(1), attempt(1)))
         await asyncio.sleep(1.0)
         assert not waiting.done()
@@ -145,10 +141,10 @@ async def test_commands_wait_while_another_process_holds_the_lock(
 
 
 async def test_a_begin_that_timed_out_leaves_nothing_and_a_settlement_arrives_late(
-    hasty: SqlLedger, reader: Reader, database: Path
+    hasty: SqlLedger, reader: Reader, url: str
 ) -> None:
     await hasty.begin(request(1), attempt(1))
-    with locked(database):
+    with locked(url):
         together = asyncio.gather(
             hasty.begin(request(2), attempt(2)), hasty.settle(settlement(1, result(1))), return_exceptions=True
         )
@@ -160,8 +156,8 @@ async def test_a_begin_that_timed_out_leaves_nothing_and_a_settlement_arrives_la
     assert reader.find(request_id(2)) is None
 
 
-async def test_a_cancelled_begin_is_not_written(hasty: SqlLedger, reader: Reader, database: Path) -> None:
-    with locked(database):
+async def test_a_cancelled_begin_is_not_written(hasty: SqlLedger, reader: Reader, url: str) -> None:
+    with locked(url):
         leaving = asyncio.ensure_future(hasty.begin(request(1), attempt(1)))
         await asyncio.sleep(0.05)
         leaving.cancel()
@@ -171,9 +167,9 @@ async def test_a_cancelled_begin_is_not_written(hasty: SqlLedger, reader: Reader
     assert reader.find(request_id(1)) is None
 
 
-async def test_a_cancelled_settlement_is_written(hasty: SqlLedger, reader: Reader, database: Path) -> None:
+async def test_a_cancelled_settlement_is_written(hasty: SqlLedger, reader: Reader, url: str) -> None:
     await hasty.begin(request(1), attempt(1))
-    with locked(database):
+    with locked(url):
         leaving = asyncio.ensure_future(hasty.settle(settlement(1, result(1))))
         await asyncio.sleep(0.05)
         leaving.cancel()
@@ -226,7 +222,7 @@ async def test_only_a_server_recovers(ledger: SqlLedger, url: str, reader: Reade
     assert row(reader, 1).state == "open"
 
 
-def test_a_second_server_is_refused_by_the_first_ones_pid(ledger: SqlLedger, url: str) -> None:
+def test_a_second_server_is_refused_by_the_first_ones_pid(ledger: SqlLedger, url: str, database: Path) -> None:
     with pytest.raises(LedgerBusy, match=f"process {os.getpid()}") as refused:
         open_ledger(url, serve=True)
     assert refused.value.pid == os.getpid()

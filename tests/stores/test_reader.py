@@ -3,12 +3,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from gateway.ports import LogQuery
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.reader import Reader, _page, open_reader
 from gateway.stores.refusals import LedgerRefused
-from tests.stores.conftest import locked
+from tests.stores.conftest import beside, locked
 from tests.stores.rows import attempt, request, request_id, result, settlement
 
 
@@ -86,15 +87,13 @@ def test_an_empty_file_reads_as_empty(reader: Reader, database: Path) -> None:
 
 
 async def test_reading_beside_a_server_neither_waits_nor_sees_half_a_transaction(
-    filled: SqlLedger, reader: Reader, database: Path
+    filled: SqlLedger, reader: Reader, url: str
 ) -> None:
-    with locked(database):
+    with locked(url):
         assert len(reader.page(LogQuery())) == 10
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        other.execute("UPDATE requests SET owner = 'half'")
+    with beside(url) as other:
+        other.execute(text("UPDATE requests SET owner = 'half'"))
         assert numbers(reader, LogQuery(owner="half")) == []
-        other.execute("ROLLBACK")
 
 
 def test_a_stopped_servers_ledger_is_read_without_leaving_files(filled: SqlLedger, url: str, database: Path) -> None:
