@@ -149,6 +149,7 @@ def _row(name: str, block: RowBlock, contracts: Contracts, *, is_sandbox: bool) 
         name=name,
         model=block.model or name,
         serves=contract.surfaces if block.serves is None else frozenset(block.serves),
+        must_be_verified=block.require is not None,
         # The sandbox counts tokens in its own way, and its models never die.
         contract=replace(contract, tokens=None, retired_on=None) if is_sandbox else contract,
     )
@@ -182,11 +183,13 @@ def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, san
         targets=targets,
         deadline_s=block.deadline,
         max_attempts=block.max_attempts,
-        on_failure={kind: Action(one.action) for kind, one in actions.items() if one.times is None},
+        on_failure={kind: Action(one.action) for kind, one in actions.items() if one.action.value in set(Action)},
         default_for=frozenset(block.default_for),
         policy=block.policy,
         when=tuple(_rule(rule) for rule in block.when),
         repeats={kind: one.times for kind, one in actions.items() if one.times is not None},
+        downgrade=tuple(step.frozen(actions) for step in block.downgrade),
+        max_cost=block.max_cost,
         intolerable=frozenset(word for word in DIFFERENCES if getattr(block.result, word) is Verdict.FAIL),
         deliver=block.deliver,
     )

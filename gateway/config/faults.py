@@ -29,7 +29,7 @@ _WORD_OR_BLOCK: Mapping[str, str] = {
     UseBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
     ContractBlock.__name__: "must be a contract's name, or {extends: NAME, FIELD: VALUE}",
     PriceBlock.__name__: "must be the name of a price, or a block with a unit",
-    ActionBlock.__name__: "must be next or stop, or {action: same, times: N}",
+    ActionBlock.__name__: "must be next, stop or downgrade, or {action: same, times: N}",
 }
 _MISSING: Mapping[str, str] = {
     "version": ": write 'version: 1'",

@@ -15,7 +15,7 @@ from gateway.config import units
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
-from gateway.config.route_blocks import ActionBlock, LimitsBlock, Weight, WhenBlock
+from gateway.config.route_blocks import ActionBlock, DowngradeBlock, LimitsBlock, Money, Requirement, Weight, WhenBlock
 from gateway.core.delivery import Deliver
 from gateway.core.table import Api, ChannelKind, Policy, PromptPrivacy
 from gateway.core.types import FailureClass, Surface
@@ -175,6 +175,9 @@ class RowBlock(Strict):
     serves: Surfaces | None = Field(
         default=None, min_length=1, description="The surfaces this row answers on; absent: those of its contract."
     )
+    require: Requirement | None = Field(
+        default=None, description="verified: no traffic on a surface before a smoke run of the row has passed there."
+    )
     contract: ContractBlock | None = Field(
         default=None,
         description="What the row accepts; absent: the catalog's contract named as the model or the row, else open.",
@@ -238,7 +241,7 @@ class RouteBlock(Strict):
 
     policy: Policy = Field(
         default=Policy.PRIORITY,
-        description="How targets are ordered: as written, by weight, by how fast or how busy they are.",
+        description="How targets are ordered: as written, by weight, by how fast, busy or cheap they are.",
     )
     deadline: Duration = Field(
         default=580.0,
@@ -261,6 +264,12 @@ class RouteBlock(Strict):
     deliver: Deliver = Field(
         default=Deliver.AS_ASKED,
         description="How pictures are given on the images surfaces: as asked, as an address, as base64, or both.",
+    )
+    downgrade: list[DowngradeBlock] = Field(
+        default=[], description="Steps down: what is asked for instead after a class of failure, each taken once."
+    )
+    max_cost: Money | None = Field(
+        default=None, description="The most a request may cost, all attempts together: an amount with its currency."
     )
     default_for: Surfaces = Field(
         default=[], description="The surfaces on which this route serves requests that name no model."

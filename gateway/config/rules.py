@@ -16,6 +16,7 @@ def check(name: str, route: Block) -> Iterator[Mistake]:
     """Give the mistakes in one route's choice of targets."""
     path: KeyPath = ("routes", name)
     yield from _weights(path, route)
+    yield from _steps(path, route)
     targets = [_ends(target, name) for target in items_at(route.get("targets"))]
     for at, rule in enumerate(items_at(route.get("when"))):
         node = block_at(rule)
@@ -49,6 +50,23 @@ def _weights(path: KeyPath, route: Block) -> Iterator[Mistake]:
     mains = [target for target in targets if not _is_substitute(target)]
     if policy == Policy.WEIGHTED and mains and all(_is_zero(target) for target in mains):
         yield mistake(mains[0].mark, (*path, "targets"), "every weight is zero, so there is nothing to choose by")
+
+
+def _steps(path: KeyPath, route: Block) -> Iterator[Mistake]:
+    """Hold the steps down against ``on_failure``: neither may wait for the other in vain."""
+    actions = block_at(route.get("on_failure"))
+    said = {} if actions is None else {kind: (entry, _action(entry.node)) for kind, entry in actions.entries.items()}
+    steps = [block_at(step) for step in items_at(route.get("downgrade"))]
+    named = {word(step.get("on")) for step in steps if step is not None}
+    for kind, (entry, action) in said.items():
+        if action == "downgrade" and kind not in named:
+            yield mistake(entry.mark, (*path, "on_failure", kind), f"needs a step of 'downgrade' on {kind}")
+        if action == "stop" and kind in named:
+            yield mistake(entry.mark, (*path, "on_failure", kind), f"says stop, and 'downgrade' has a step on {kind}")
+
+
+def _action(node: Node) -> str | None:
+    return word(node.get("action") if isinstance(node, Block) else node)
 
 
 def _is_substitute(target: Node) -> bool:

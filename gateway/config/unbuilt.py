@@ -65,22 +65,9 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",
         only=_words("azure", "gemini", "chat_images", "openrouter", "xai"),
     ),
-    Unbuilt(path="channels.*.rows.*.require", sentence="'require' is not built in this version"),
-    Unbuilt(
-        path="routes.*.policy",
-        sentence="this 'policy' needs prices, which this version does not build",
-        only=_words("cheapest"),
-    ),
     Unbuilt(path="routes.*.when.*.if.key", sentence="'key' needs keys, which this version does not build"),
     Unbuilt(path="routes.*.when.*.if.team", sentence="'team' needs keys, which this version does not build"),
-    Unbuilt(path="routes.*.downgrade", sentence="'downgrade' is not built in this version"),
     Unbuilt(path="routes.*.charge", sentence="'charge' needs keys, which this version does not build"),
-    Unbuilt(path="routes.*.max_cost", sentence="'max_cost' needs prices, which this version does not build"),
-    Unbuilt(
-        path="routes.*.on_failure.*",
-        sentence="'downgrade' is not built in this version: a failure leads to next, stop or same",
-        only=_words("downgrade"),
-    ),
     Unbuilt(
         path="routes.*.on_failure.cut",
         sentence="a choice for 'cut' is not built in this version: part of the answer is with the client by then",

@@ -23,7 +23,7 @@ channels:
       gpt-image-2: {serves: [images/generation]}
 routes:
   gpt-image-2:
-    policy: cheapest
+    policy: dearest
     deadline: 9m
     targets: [direkt]
     deadline: 9m
@@ -39,7 +39,7 @@ def test_a_file_with_ten_mistakes_gives_ten_lines_in_reading_order(tmp_path: Pat
         "routes.yaml:11:25: channels.direct.timeouts.connect: needs a unit: a duration is written like 580s",
         "routes.yaml:12:20: channels.direct.max_in_flight: must be a whole number",
         "routes.yaml:14:30: channels.direct.rows.gpt-image-2.serves[0]: 'images/generation' is not known here: use images/generations, images/edits or responses; did you mean 'images/generations'?",
-        "routes.yaml:17:5: routes.gpt-image-2.policy: this 'policy' needs prices, which this version does not build",
+        "routes.yaml:17:13: routes.gpt-image-2.policy: 'dearest' is not known here: use priority, weighted, fastest, least_busy or cheapest; did you mean 'cheapest'?",
         "routes.yaml:19:15: routes.gpt-image-2.targets[0]: there is no channel 'direkt'; did you mean 'direct'?",
         "routes.yaml:20:5: routes.gpt-image-2.deadline: 'deadline' is given twice; the first is on line 18",
     ]
@@ -85,12 +85,12 @@ def test_a_file_with_ten_mistakes_gives_ten_lines_in_reading_order(tmp_path: Pat
         (GOOD.replace("[direct, sandbox]", "[]"), "17:14: routes.gpt-image-2.targets: must have at least one entry"),
         (GOOD.replace("[direct, sandbox]", "direct"), "17:14: routes.gpt-image-2.targets: must be a list"),
         (GOOD.replace("    targets: [direct, sandbox]\n", ""), "16:3: routes.gpt-image-2: must be a block of keys"),
-        (with_route("policy: best"), "18:13: routes.gpt-image-2.policy: 'best' is not known here: use priority, weighted, fastest or least_busy"),
+        (with_route("policy: best"), "18:13: routes.gpt-image-2.policy: 'best' is not known here: use priority, weighted, fastest, least_busy or cheapest"),
         (with_route("deadline: 0s"), "18:15: routes.gpt-image-2.deadline: must be more than zero"),
         (with_route("deadline: 5sec"), "18:15: routes.gpt-image-2.deadline: a duration has one of the units ms, s, m, h, d"),
         (with_route("on_failure: {timeuot: next}"), "18:18: routes.gpt-image-2.on_failure.timeuot: 'timeuot' is not known here; did you mean 'timeout'?"),
-        (with_route("on_failure: {timeout: nxt}"), "18:27: routes.gpt-image-2.on_failure.timeout: 'nxt' is not known here: use next, stop or same; did you mean 'next'?"),
-        (with_route("on_failure: {timeout: [next]}"), "18:27: routes.gpt-image-2.on_failure.timeout: must be next or stop, or {action: same, times: N}"),
+        (with_route("on_failure: {timeout: nxt}"), "18:27: routes.gpt-image-2.on_failure.timeout: 'nxt' is not known here: use next, stop, same or downgrade; did you mean 'next'?"),
+        (with_route("on_failure: {timeout: [next]}"), "18:27: routes.gpt-image-2.on_failure.timeout: must be next, stop or downgrade, or {action: same, times: N}"),
         (with_route("on_failure: {timeout: same}"), "18:27: routes.gpt-image-2.on_failure.timeout: same needs a number of times: write {action: same, times: 1}"),
         (with_route("on_failure: {timeout: {action: stop, times: 2}}"), "18:27: routes.gpt-image-2.on_failure.timeout: 'times' belongs to the action same"),
         (with_route("on_failure: {timeout: {action: same, times: 11}}"), "18:49: routes.gpt-image-2.on_failure.timeout.times: must be between 1 and 10"),

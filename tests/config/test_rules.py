@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.ceiling import Ceiling
 from gateway.core.limits import Rate
-from gateway.core.table import Limits, Policy, Route
+from gateway.core.table import Downgrade, Limits, Policy, Route
 from gateway.core.types import Action, FailureClass
 from gateway.core.when import Condition, Span, Use, WhenRule
-from tests.config.files import GOOD, good, lines, with_channel, with_route
+from tests.config.files import GOOD, good, lines, with_channel, with_route, with_row
 
 PATH = "routes.gpt-image-2"
 
@@ -136,3 +137,57 @@ def test_rules_that_can_never_match_are_warned_of_where_they_stand(tmp_path: Pat
         (18, 85, f"{PATH}.when[2]", "can never match: no target of this route serves the surface it asks for"),
     ]
     assert good(tmp_path, GOOD).warnings == ()
+
+
+def test_what_a_request_may_cost_is_an_amount_with_its_currency(tmp_path: Path) -> None:
+    made = route(tmp_path, with_route("max_cost: 0.25USD"))
+    assert made.max_cost == Ceiling(amount_micro=250_000, currency="USD")
+    assert route(tmp_path, with_route('max_cost: "40 CREDITS"')).max_cost == Ceiling(
+        amount_micro=40_000_000, currency="CREDITS"
+    )
+    for wrong in ("0.25", "USD", "0USD", "-1USD", "0.0000001USD", "1usd", "1 USD/day"):
+        (line,) = lines(tmp_path, with_route(f'max_cost: "{wrong}"'))
+        assert line.endswith("max_cost: must be an amount of more than zero with its currency, written like 0.25USD"), (
+            wrong
+        )
+
+
+def test_steps_down_stay_with_the_target_unless_the_route_leads_on(tmp_path: Path) -> None:
+    steps = "downgrade: [{on: timeout, set: {quality: medium, size: 1024x1024}}, {on: malformed, set: {quality: low}}]"
+    made = route(tmp_path, with_route(f"{steps}\n    on_failure: {{malformed: next, timeout: downgrade}}"))
+    assert made.downgrade == (
+        Downgrade(on=FailureClass.TIMEOUT, sets=(("quality", "medium"), ("size", "1024x1024"))),
+        Downgrade(on=FailureClass.MALFORMED, sets=(("quality", "low"),), stays=False),
+    )
+    assert made.on_failure == {FailureClass.MALFORMED: Action.NEXT}
+    assert made.repeats == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        ("on_failure: {timeout: downgrade}", "on_failure.timeout: needs a step of 'downgrade' on timeout"),
+        (
+            "downgrade: [{on: timeout, set: {quality: low}}]\n    on_failure: {timeout: stop}",
+            "on_failure.timeout: says stop, and 'downgrade' has a step on timeout",
+        ),
+        ("downgrade: [{on: cut, set: {quality: low}}]", "on: cut ends the request: nothing is asked for after it"),
+        ("downgrade: [{on: timeout, set: {}}]", "set: must set something"),
+        ("downgrade: [{on: timeout, set: {n: 1}}]", "set.n: is not a key here"),
+        ("downgrade: [{on: timeout, set: {quality: auto}}]", "set.quality: must be low, medium or high"),
+        ("downgrade: [{on: timeout, set: {size: auto}}]", "set.size: must be a size written like 1024x1024"),
+        ("downgrade: [{set: {quality: low}}]", "on: is missing"),
+    ],
+)
+def test_steps_down_that_could_not_be_taken_are_mistakes(tmp_path: Path, extra: str, sentence: str) -> None:
+    (line,) = lines(tmp_path, with_route(extra))
+    assert sentence in line
+
+
+def test_a_row_may_demand_to_be_verified(tmp_path: Path) -> None:
+    loaded = good(tmp_path, with_row("require: verified"))
+    assert [row.must_be_verified for row in loaded.table.channels["direct"].rows.values()] == [True]
+    assert [row.must_be_verified for row in loaded.table.channels["sandbox"].rows.values()] == [False]
+    (line,) = lines(tmp_path, with_row("require: probed"))
+    assert "require" in line
+    assert "verified" in line
