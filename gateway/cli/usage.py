@@ -17,9 +17,9 @@ from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
 from gateway.core.money import CostState, decimal
-from gateway.core.spend import Dimension, Sum, Usage
+from gateway.core.spend import Dimension, Sum, Usage, UsageQuery
 from gateway.stores.refusals import LedgerRefused
-from gateway.stores.usage import UsageQuery, read_usage
+from gateway.stores.usage import read_usage
 
 
 def usage(

@@ -1,21 +1,26 @@
-"""What was spent, by owner, channel, model or day: counts and sums of the ledger, brought together.
+"""What was spent, by owner, channel, model, key, team or day: counts and sums of the ledger, brought together.
 
 Pure: the ledger's own groups go in (requests on one side, attempts on the other), one row for each group comes out.
 Money belongs to whom an attempt was sent to, requests to who served them at last. Rules: amounts of two currencies, two
-units or two states stand beside each other and are never added; what an attempt that delivered nothing cost is
-``waste``; an attempt whose cost is missing is counted as such and never as zero.
+units or two states stand beside each other and are never added; credits are no currency and stand alone; what an
+attempt that delivered nothing cost is ``waste``; an attempt whose cost is missing is counted as such and never as zero.
+
+What one accepted picture cost is all money of the group, failed attempts included, over the pictures that were
+accepted: only where there is one currency.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from fractions import Fraction
 
-from gateway.core.money import NO_UNIT, CostState
+from gateway.core.money import NO_UNIT, CostState, rounded
 from gateway.core.types import JsonObject, Outcome
 
 Group = tuple[str | None, ...]
 
-_FREE = frozenset({Outcome.NOT_SENT.value, Outcome.REFUSED.value})
+FREE = frozenset({Outcome.NOT_SENT.value, Outcome.REFUSED.value})  # outcomes that cost nothing
 
 
 class Dimension(StrEnum):
@@ -24,26 +29,46 @@ class Dimension(StrEnum):
     OWNER = "owner"
     CHANNEL = "channel"
     MODEL = "model"
+    KEY = "key"
+    TEAM = "team"
     DAY = "day"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageQuery:
+    """What to group by, in order, and from when until when (aware; ``until`` itself is left out)."""
+
+    by: tuple[Dimension, ...]
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """Requests of one group, as the ledger counts them. ``delivered``: ended with a status below 400."""
+    """Requests of one group, as the ledger counts them. ``delivered``: ended with a status below 400.
+
+    ``images`` were delivered; ``accepted`` and ``rejected`` are pictures that somebody looked at.
+    """
 
     group: Group
     requests: int
     delivered: int
     images: int
+    accepted: int = 0
+    rejected: int = 0
+    credits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """Attempts of one group that are alike. ``state`` absent: the ledger holds no cost of them."""
+    """Attempts of one group that are alike. ``state`` absent: the ledger holds no cost of them.
+
+    ``missing``: requests of which the first attempt without a known cost is among them.
+    """
 
     group: Group
     attempts: int
-    requests: int  # how many requests they belong to
+    missing: int
     outcome: str
     unit: str | None
     currency: str | None
@@ -81,6 +106,9 @@ class Usage:
     requests: int
     delivered: int
     images: int
+    accepted: int
+    rejected: int
+    credits: int
     attempts: int
     cost: tuple[Sum, ...]
     waste: Mapping[str, int]
@@ -91,18 +119,41 @@ class Usage:
         """Requests that did not end well."""
         return self.requests - self.delivered
 
+    @property
+    def waste_micro(self) -> int | None:
+        """What was wasted; ``None`` when it is of two currencies."""
+        return sum(self.waste.values()) if len(self.waste) < 2 else None
+
+    @property
+    def currency(self) -> str | None:
+        """The one currency of the group's money; ``None`` when there are two, or none."""
+        currencies = {one.currency for one in self.cost}
+        return next(iter(currencies)) if len(currencies) == 1 else None
+
+    @property
+    def per_accepted_micro(self) -> int | None:
+        """What an accepted picture cost; ``None`` without one, or without one currency."""
+        if not self.accepted or self.currency is None:
+            return None
+        return rounded(Fraction(sum(one.amount_micro for one in self.cost), self.accepted))
+
     def as_json(self, by: Sequence[Dimension]) -> JsonObject:
-        """Give the row with flat group keys. ``waste_micro`` is absent when it is of two currencies."""
-        waste: JsonObject = {"waste_micro": sum(self.waste.values())} if len(self.waste) < 2 else {}
+        """Give the row with flat group keys; ``null`` where there is no one figure."""
+        per_accepted = self.per_accepted_micro
         return {
             **dict(zip((one.value for one in by), self.group, strict=True)),
             "requests": self.requests,
             "images": self.images,
             "delivered": self.delivered,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
             "failed": self.failed,
             "attempts": self.attempts,
             "cost": [one.as_json() for one in self.cost],
-            **waste,
+            "waste_micro": self.waste_micro,
+            "cost_per_accepted_micro": per_accepted,
+            "cost_per_accepted_currency": None if per_accepted is None else self.currency,
+            "credits": self.credits,
             "missing_price_requests": self.missing,
         }
 
@@ -112,17 +163,29 @@ class _Tally:
     requests: int = 0
     delivered: int = 0
     images: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    credits: int = 0
     attempts: int = 0
     missing: int = 0
     sums: dict[tuple[str, str, CostState], tuple[int, int]] = field(default_factory=dict)
     waste: dict[str, int] = field(default_factory=dict)
 
+    def serve(self, served: Served) -> None:
+        """Take requests in."""
+        self.requests += served.requests
+        self.delivered += served.delivered
+        self.images += served.images
+        self.accepted += served.accepted
+        self.rejected += served.rejected
+        self.credits += served.credits
+
     def pay(self, spent: Spent) -> None:
         """Take attempts in."""
         self.attempts += spent.attempts
+        self.missing += spent.missing
         state = CostState(spent.state) if spent.state is not None else _unwritten(spent)
         if state is CostState.MISSING:
-            self.missing += spent.requests
             return
         if not spent.amount_micro and spent.unit in {None, NO_UNIT}:
             return  # refused or never sent
@@ -138,10 +201,7 @@ def usage(served: Iterable[Served], spent: Iterable[Spent]) -> list[Usage]:
     """Bring both sides together; groups in order, what belongs to none (``None``) last."""
     tallies: dict[Group, _Tally] = {}
     for one in served:
-        tally = tallies.setdefault(one.group, _Tally())
-        tally.requests += one.requests
-        tally.delivered += one.delivered
-        tally.images += one.images
+        tallies.setdefault(one.group, _Tally()).serve(one)
     for each in spent:
         tallies.setdefault(each.group, _Tally()).pay(each)
     return [_row(group, tallies[group]) for group in sorted(tallies, key=_order)]
@@ -149,7 +209,7 @@ def usage(served: Iterable[Served], spent: Iterable[Spent]) -> list[Usage]:
 
 def _unwritten(spent: Spent) -> CostState:
     """Judge attempts without a written cost: those of a ledger older than costs, and of a server that was killed."""
-    return CostState.EXACT if spent.outcome in _FREE else CostState.MISSING
+    return CostState.EXACT if spent.outcome in FREE else CostState.MISSING
 
 
 def _row(group: Group, tally: _Tally) -> Usage:
@@ -162,6 +222,9 @@ def _row(group: Group, tally: _Tally) -> Usage:
         requests=tally.requests,
         delivered=tally.delivered,
         images=tally.images,
+        accepted=tally.accepted,
+        rejected=tally.rejected,
+        credits=tally.credits,
         attempts=tally.attempts,
         cost=sums,
         waste=tally.waste,

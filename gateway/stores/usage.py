@@ -1,33 +1,54 @@
-"""The sums of the ledger: requests and attempts counted in groups, beside a running server or without one.
+"""The sums of the ledger, for who asks what was spent: one read transaction, so that all figures are of one moment.
 
-One read transaction, so that both sides are of one moment. Attempts that are under way are not counted. ``since`` and
-``until`` go by the ids, which are ordered by time to the millisecond. A reader of its own; nothing is written.
+Whole days are read from the sums by day, which the settlements keep; what ``since`` and ``until`` leave of a day is
+counted anew, by the same rule, from that part of the day alone. So a figure costs as much as there are days and groups,
+and never as much as there are requests. Requests under way are not counted. Nothing is written here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeAlias
 
-from sqlalchemy import Column, ColumnElement, Connection, Label, RowMapping, case, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Label,
+    RowMapping,
+    Subquery,
+    Table,
+    and_,
+    cast,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
-from gateway.core.spend import Dimension, Group, Served, Spent, Usage, usage
+from gateway.core.spend import Dimension, Group, Served, Spent, Usage, UsageQuery, usage
+from gateway.stores.commands import epoch_us
 from gateway.stores.engine import open_engine
-from gateway.stores.place import Access, Place, place
+from gateway.stores.place import Access, place
 from gateway.stores.reader import BUSY_MS, has_ledger
 from gateway.stores.refusals import LedgerRefused
-from gateway.stores.schema import AttemptState, attempts, requests
+from gateway.stores.schema import attempt_sums, request_sums, requests
+from gateway.stores.tally import DAY_US, attempt_counts, request_counts
 
-DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
+_ID_SLACK = timedelta(minutes=1)  # an id is made a moment before its request's time is taken
+_COLUMNS = {Dimension.MODEL: "model", Dimension.KEY: "key_id"}  # where they differ from the dimension's word
+
+Piece: TypeAlias = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UsageQuery:
-    """What to group by, in order, and from when until when (``until`` itself is left out)."""
+class Span:
+    """A time, as whole days (``end_day`` is left out; absent: without end) and the pieces of days beside them."""
 
-    by: tuple[Dimension, ...]
-    since: datetime | None = None
-    until: datetime | None = None
+    first_day: int | None = None
+    end_day: int | None = None
+    pieces: tuple[Piece, ...] = ()
 
 
 def read_usage(database_url: str, query: UsageQuery) -> list[Usage]:
@@ -35,102 +56,139 @@ def read_usage(database_url: str, query: UsageQuery) -> list[Usage]:
     where = place(database_url)
     if not where.is_there:
         return []
-    return _read(where, query)
-
-
-def _read(where: Place, query: UsageQuery) -> list[Usage]:
     engine = open_engine(where, Access.READ, busy_ms=BUSY_MS)
     try:
         with engine.begin() as connection:
-            if not has_ledger(connection):
-                return []
-            return usage(_served(connection, query), _spent(connection, query))
+            return sums(connection, query) if has_ledger(connection) else []
     except DBAPIError as error:
         raise LedgerRefused(f"the ledger {where} cannot be read: {error.orig}") from error
 
 
-def _served(connection: Connection, query: UsageQuery) -> list[Served]:
-    group = _group(query, requests.c.owner, requests.c.channel)
+def sums(connection: Connection, query: UsageQuery) -> list[Usage]:
+    """Sum up an open ledger of this version. Raises SQLAlchemy's errors."""
+    span = span_of(query)
+    served: list[Served] = _served(connection, request_sums, query, span)
+    spent: list[Spent] = _spent(connection, attempt_sums, query, span)
+    for piece in span.pieces:
+        served += _served(connection, request_counts(_within(piece)).subquery(), query)
+        spent += _spent(connection, attempt_counts(_within(piece)).subquery(), query)
+    return usage(served, spent)
+
+
+def span_of(query: UsageQuery) -> Span:
+    """Divide the query's time into whole days and the pieces at its ends."""
+    since, until = query.since, query.until
+    first = None if since is None else _day(since) + (since > _midnight(_day(since)))
+    end = None if until is None else _day(until)
+    if since is not None and until is not None and first is not None and end is not None and first > end:
+        return Span(first_day=0, end_day=0, pieces=((since, until),) if since < until else ())
+    pieces: list[Piece] = []
+    if since is not None and first is not None and since < _midnight(first):
+        pieces.append((since, _midnight(first)))
+    if until is not None and end is not None and until > _midnight(end):
+        pieces.append((_midnight(end), until))
+    return Span(first_day=first, end_day=end, pieces=tuple(pieces))
+
+
+def _served(
+    connection: Connection, source: Table | Subquery, query: UsageQuery, span: Span | None = None
+) -> list[Served]:
+    names = ("requests", "delivered", "images", "accepted", "rejected", "credits")
+    group = _group(source, query.by)
     statement = (
-        select(
-            *group,
-            func.count().label("requests"),
-            func.sum(case((requests.c.status < 400, 1), else_=0)).label("delivered"),
-            func.coalesce(func.sum(requests.c.images), 0).label("images"),
-        )
-        .where(*_between(query))
-        .group_by(*group)
+        select(*group, *(_sum(source, name) for name in names))
+        .where(*_days(source, span))
+        .group_by(*(one.element for one in group))
     )
     return [
         Served(
-            group=_named(cell, query.by), requests=cell["requests"], delivered=cell["delivered"], images=cell["images"]
+            group=_named(cell, query.by),
+            requests=cell["requests"],
+            delivered=cell["delivered"],
+            images=cell["images"],
+            accepted=cell["accepted"],
+            rejected=cell["rejected"],
+            credits=cell["credits"],
         )
         for cell in connection.execute(statement).mappings()
+        if any(cell[name] for name in names)
     ]
 
 
-def _spent(connection: Connection, query: UsageQuery) -> list[Spent]:
-    group = _group(query, attempts.c.owner, attempts.c.channel)
-    alike = (attempts.c.outcome, attempts.c.cost_unit, attempts.c.cost_currency, attempts.c.cost_state)
+def _spent(
+    connection: Connection, source: Table | Subquery, query: UsageQuery, span: Span | None = None
+) -> list[Spent]:
+    names = ("attempts", "missing", "amount_micro", "exposure_micro")
+    words = ("outcome", "unit", "currency", "state")
+    group = _group(source, query.by)
     statement = (
-        select(
-            *group,
-            *alike,
-            func.count().label("attempts"),
-            func.count(attempts.c.request_id.distinct()).label("requests"),
-            func.coalesce(func.sum(attempts.c.cost_micro), 0).label("amount"),
-            func.coalesce(func.sum(attempts.c.exposure_micro), 0).label("exposure"),
-        )
-        .join(requests, requests.c.request_id == attempts.c.request_id)
-        .where(attempts.c.state != AttemptState.SENT.value, *_between(query))
-        .group_by(*group, *alike)
+        select(*group, *(source.c[word] for word in words), *(_sum(source, name) for name in names))
+        .where(*_days(source, span))
+        .group_by(*(one.element for one in group), *(source.c[word] for word in words))
     )
     return [
         Spent(
             group=_named(cell, query.by),
-            outcome=cell["outcome"] or "",
-            unit=cell["cost_unit"],
-            currency=cell["cost_currency"],
-            state=cell["cost_state"],
+            outcome=cell["outcome"],
+            unit=cell["unit"] or None,
+            currency=cell["currency"] or None,
+            state=cell["state"] or None,
             attempts=cell["attempts"],
-            requests=cell["requests"],
-            amount_micro=cell["amount"],
-            exposure_micro=cell["exposure"],
+            missing=cell["missing"],
+            amount_micro=cell["amount_micro"],
+            exposure_micro=cell["exposure_micro"],
         )
         for cell in connection.execute(statement).mappings()
+        if any(cell[name] for name in names)
     ]
 
 
-def _group(query: UsageQuery, owner: Column[str], channel: Column[str]) -> list[Label[str] | Label[int]]:
-    """Give the columns to group by; owner and channel differ between requests and attempts."""
-    columns: dict[Dimension, ColumnElement[str] | ColumnElement[int]] = {
-        Dimension.OWNER: owner,
-        Dimension.CHANNEL: channel,
-        Dimension.MODEL: requests.c.asked_model,
-        Dimension.DAY: requests.c.time_us // DAY_US,
-    }
-    return [columns[one].label(f"by_{one.value}") for one in query.by]
+def _group(source: FromClause, by: Sequence[Dimension]) -> list[Label[object]]:
+    return [source.c[_COLUMNS.get(one, one.value)].label(f"by_{one.value}") for one in by]
 
 
-def _between(query: UsageQuery) -> list[ColumnElement[bool]]:
+def _sum(source: FromClause, name: str) -> Label[int]:
+    return cast(func.coalesce(func.sum(source.c[name]), 0), BigInteger).label(name)
+
+
+def _days(source: FromClause, span: Span | None) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    if query.since is not None:
-        found.append(requests.c.request_id >= _first_id(query.since))
-    if query.until is not None:
-        found.append(requests.c.request_id < _first_id(query.until))
+    if span is not None and span.first_day is not None:
+        found.append(source.c.day >= span.first_day)
+    if span is not None and span.end_day is not None:
+        found.append(source.c.day < span.end_day)
     return found
 
 
-def _first_id(moment: datetime) -> str:
-    """Give what is before every id of this millisecond and after all earlier ones."""
+def _within(piece: Piece) -> ColumnElement[bool]:
+    """Say which requests are of a piece of a day: by their time, but found by their ids, which are ordered."""
+    since, until = piece
+    return and_(
+        requests.c.request_id >= first_id(since - _ID_SLACK),
+        requests.c.request_id < first_id(until + _ID_SLACK),
+        requests.c.time_us >= epoch_us(since),
+        requests.c.time_us < epoch_us(until),
+    )
+
+
+def first_id(moment: datetime) -> str:
+    """Give what is before every request's id of this millisecond and after all earlier ones."""
     return f"req_{max(0, (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)):012x}"
 
 
-def _named(cell: RowMapping, by: tuple[Dimension, ...]) -> Group:
-    return tuple(_word(cell[f"by_{one.value}"], one) for one in by)
+def _day(moment: datetime) -> int:
+    return epoch_us(moment) // DAY_US
 
 
-def _word(word: object, dimension: Dimension) -> str | None:
-    if dimension is Dimension.DAY and isinstance(word, int):
+def _midnight(day: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
+
+
+def _named(cell: RowMapping, by: Sequence[Dimension]) -> Group:
+    return tuple(_word(cell[f"by_{one.value}"]) for one in by)
+
+
+def _word(word: object) -> str | None:
+    if isinstance(word, int):
         return (_EPOCH + timedelta(days=word)).isoformat()
-    return word if isinstance(word, str) else None
+    return str(word) if word else None

@@ -45,7 +45,7 @@ async def test_usage(program: Program) -> None:
     assert [(row["channel"], row["model"], row["requests"]) for row in answer["data"]] == [("direct", "gpt-image-1", 3)]
     assert [one["currency"] for one in answer["data"][0]["cost"]] == ["CNY", "USD", "USD"]
     assert answer["data"][0]["waste_micro"] == 70_000
-    assert program.run("usage", "--until", "1970-01-02", "--by", "day").out.splitlines()[2].startswith("2026-11-20")
+    assert program.run("usage", "--until", "2026-11-21", "--by", "day").out.splitlines()[2].startswith("2026-11-20")
 
 
 def test_an_empty_directory_has_no_usage(program: Program) -> None:
@@ -58,7 +58,7 @@ def test_an_empty_directory_has_no_usage(program: Program) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--by", "colour"), "--by takes each of owner, channel, model, day at most once"),
+        (("--by", "colour"), "--by takes each of owner, channel, model, key, team, day at most once"),
         (("--by", "owner,owner"), "--by takes each of"),
         (("--since", "yesterday"), "--since takes a day, written like 2026-11-20"),
         (("--until", "2026-02-30"), "--until takes a day"),

@@ -13,11 +13,12 @@ def spent(
     unit: str | None = "tokens",
     currency: str | None = "USD",
     exposure: int = 0,
+    missing: int = 0,
 ) -> Spent:
     return Spent(
         group=group,
         attempts=2,
-        requests=1,
+        missing=missing,
         outcome=outcome,
         unit=unit,
         currency=currency,
@@ -27,8 +28,9 @@ def spent(
     )
 
 
-def one(*of: Spent) -> Usage:
-    (row,) = usage([Served(group=("openai",), requests=3, delivered=2, images=4)], of)
+def one(*of: Spent, accepted: int = 0) -> Usage:
+    served = Served(group=("openai",), requests=3, delivered=2, images=4, accepted=accepted, rejected=1, credits=33)
+    (row,) = usage([served], of)
     return row
 
 
@@ -44,6 +46,8 @@ def test_counts_and_money_of_a_group_stand_in_one_row() -> None:
         "requests": 3,
         "images": 4,
         "delivered": 2,
+        "accepted": 0,
+        "rejected": 1,
         "failed": 1,
         "attempts": 4,
         "cost": [
@@ -51,8 +55,29 @@ def test_counts_and_money_of_a_group_stand_in_one_row() -> None:
             {"unit": "tokens", "currency": "USD", "amount_micro": 100, "state": "exact", "exposure_micro": 0},
         ],
         "waste_micro": 50,
+        "cost_per_accepted_micro": None,
+        "cost_per_accepted_currency": None,
+        "credits": 33,
         "missing_price_requests": 0,
     }
+
+
+def test_an_accepted_picture_cost_all_money_of_the_group() -> None:
+    row = one(
+        spent(micro=100),
+        spent(micro=51, unit="per_request", outcome="unknown", state="estimated", exposure=51),
+        accepted=2,
+    )
+    document = row.as_json([Dimension.OWNER])
+    assert (document["accepted"], document["cost_per_accepted_micro"]) == (2, 76)  # 75.5, half to even
+    assert document["cost_per_accepted_currency"] == "USD"
+
+
+def test_two_currencies_have_no_cost_per_accepted_picture_and_credits_are_none() -> None:
+    both = one(spent(micro=100), spent(micro=50, currency="CNY"), accepted=2).as_json([Dimension.OWNER])
+    assert (both["cost_per_accepted_micro"], both["cost_per_accepted_currency"]) == (None, None)
+    free = one(spent(unit="none"), accepted=2).as_json([Dimension.OWNER])
+    assert (free["cost_per_accepted_micro"], free["credits"]) == (None, 33)
 
 
 def test_alike_sums_are_added_and_no_others() -> None:
@@ -68,11 +93,14 @@ def test_alike_sums_are_added_and_no_others() -> None:
         ("USD", "tokens", 3),
     ]
     assert row.waste == {"USD": 2, "CNY": 3}
-    assert "waste_micro" not in row.as_json([Dimension.OWNER])
+    assert row.as_json([Dimension.OWNER])["waste_micro"] is None
 
 
 def test_a_missing_cost_is_counted_and_never_zero() -> None:
-    row = one(spent(state="missing", unit="none", currency=None), spent(state=None, unit=None, outcome="unknown"))
+    row = one(
+        spent(state="missing", unit="none", currency=None, missing=1),
+        spent(state=None, unit=None, outcome="unknown", missing=1),
+    )
     assert (row.cost, row.missing) == ((), 2)
 
 
