@@ -27,6 +27,9 @@ class KeyLimits:
     at_once: int | None = None
 
 
+NO_LIMITS: Final = KeyLimits()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Money that a key may spend in a window of time. Windows follow each other from ``since_us`` on (epoch)."""
@@ -53,7 +56,7 @@ class Principal:
     name: str | None = None
     models: frozenset[str] | None = None
     scopes: frozenset[KeyScope] = frozenset({KeyScope.USE})
-    limits: KeyLimits = KeyLimits()
+    limits: KeyLimits = NO_LIMITS
     budget: Budget | None = None
     tags: tuple[tuple[str, str], ...] = ()
 

@@ -36,6 +36,32 @@ class RequestIntent:
     endpoint: str
     asked_model: str | None
     config_version: str
+    key_id: str | None = None
+    team: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The worst case of a request, taken from its key before anything is sent. Absent: nothing of that kind.
+
+    ``credits`` are the key's; ``micro`` is money of its budget, in ``currency``, in the window ``window_no``. What is
+    not closed by ``expires`` is closed by the clock.
+    """
+
+    key_id: str
+    expires: datetime
+    credits: int | None = None
+    micro: int | None = None
+    currency: str | None = None
+    window_no: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """What of a request's holds is owed; the rest goes back. ``micro`` absent: what was spent is not known."""
+
+    credits: int
+    micro: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +92,7 @@ class Settlement:
     record: JsonObject
     attempts: Sequence[AttemptResult] = ()
     images: int = 0  # pictures that were delivered
+    capture: Capture | None = None  # ends the holds of the request, if there are any
     assets: Sequence[Asset] = ()  # those of them that are kept
 
 
@@ -95,8 +122,13 @@ class LedgerUnavailable(Exception):
 class Ledger(Protocol):
     """What was asked, sent and settled. Every method returns after its transaction committed."""
 
-    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
-        """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
+    async def begin(
+        self, intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None
+    ) -> Refused | None:
+        """Commit the intent (with the request on its first attempt), and what it holds of its key, or neither.
+
+        A ``Refused`` says that the key cannot pay for it; nothing may be sent then. Raises ``LedgerUnavailable``.
+        """
         ...
 
     async def settle(self, settlement: Settlement) -> None:

@@ -11,10 +11,12 @@ from typing import TypeAlias
 from sqlalchemy import Connection
 
 from gateway.core.bindings import Binding
+from gateway.core.ledger import CREDITS, Kind, Shortage
 from gateway.core.money import Cost, nothing
 from gateway.core.types import AttemptId, JsonValue, Outcome
-from gateway.ports import AttemptIntent, Refused, RequestIntent, Settlement
-from gateway.stores import statements, tally
+from gateway.ports import AttemptIntent, Hold, Refused, RequestIntent, Settlement
+from gateway.stores import holds, statements, tally
+from gateway.stores.holds import Closure, Holding
 from gateway.stores.jsontext import encode
 from gateway.stores.schema import AttemptState, RequestState
 from gateway.stores.statement import Row
@@ -29,6 +31,12 @@ _DONE = RequestState.DONE.value
 _SENT = AttemptState.SENT.value
 _ENDED = AttemptState.ENDED.value
 
+_SHORT: Mapping[Shortage, str] = {
+    Shortage.CREDITS: "insufficient_credits",
+    Shortage.BUDGET: "budget_exceeded",
+    Shortage.KEY: "invalid_api_key",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begin:
@@ -38,6 +46,7 @@ class Begin:
     sent: Row
     opened: Row | None
     moved: Row | None
+    holding: Holding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +57,14 @@ class Settle:
     settled: Row
     ended: tuple[Row, ...]
     tagged: tuple[Row, ...] = ()
+    closure: Closure | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Void:
     """An attempt that was committed after its caller had given up: it was not sent."""
 
+    attempt_id: AttemptId
     voided: Row
 
 
@@ -76,12 +87,19 @@ class Probe:
     """A write that changes nothing: whether the ledger can be written."""
 
 
-Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe
-Passing: TypeAlias = Begin | Probe  # of no use once its caller has left
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Holds whose time is over: whoever took them will not come back."""
+
+    now_us: int
+
+
+Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep
+Passing: TypeAlias = Begin | Probe | Sweep  # of no use once its caller has left
 Reply: TypeAlias = Refused | None
 
 
-def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
+def beginning(intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None) -> Begin:
     """Say what ``Ledger.begin`` writes."""
     opened: Row | None = None
     moved: Row | None = None
@@ -112,7 +130,29 @@ def beginning(intent: RequestIntent | None, attempt: AttemptIntent) -> Begin:
         _SENT,
         *_charge(attempt.quote),
     )
-    return Begin(attempt_id=attempt.attempt_id, sent=sent, opened=opened, moved=moved)
+    holding = None if hold is None else _holding(hold, attempt)
+    return Begin(attempt_id=attempt.attempt_id, sent=sent, opened=opened, moved=moved, holding=holding)
+
+
+def _holding(hold: Hold, attempt: AttemptIntent) -> Holding:
+    """Say what a hold writes; of money also nothing is held, so that what is spent can be counted."""
+    credits, micro = hold.credits or 0, hold.micro or 0
+    window_no, started_us = hold.window_no, epoch_us(attempt.started)
+    parts = [(CREDITS, hold.credits), (hold.currency or "", hold.micro)]
+    held = [(unit, amount) for unit, amount in parts if amount or (amount == 0 and unit not in {CREDITS, ""})]
+    return Holding(
+        key_id=hold.key_id,
+        credits=credits,
+        taken=(credits, credits, window_no, window_no, micro, hold.key_id, credits, window_no, micro),
+        held=tuple(
+            (attempt.request_id, attempt.n, unit, hold.key_id, amount, window_no, epoch_us(hold.expires))
+            for unit, amount in held
+        ),
+        entered=tuple(
+            (attempt.request_id, Kind.HOLD.value, attempt.n, unit, hold.key_id, amount, started_us)
+            for unit, amount in held
+        ),
+    )
 
 
 def settling(settlement: Settlement) -> Settle:
@@ -150,12 +190,24 @@ def settling(settlement: Settlement) -> Settle:
     tags = settlement.record.get("tags")
     filed = tags.items() if isinstance(tags, Mapping) else ()
     tagged = tuple((f"{name}={value}", settlement.request_id) for name, value in filed)
-    return Settle(request_id=settlement.request_id, settled=settled, ended=ended, tagged=tagged)
+    return Settle(
+        request_id=settlement.request_id, settled=settled, ended=ended, tagged=tagged, closure=_closure(settlement)
+    )
+
+
+def _closure(settlement: Settlement) -> Closure | None:
+    owed = settlement.capture
+    if owed is None:
+        return None
+    return Closure(
+        request_id=settlement.request_id, credits=owed.credits, micro=owed.micro, time_us=epoch_us(settlement.time)
+    )
 
 
 def voiding(attempt_id: AttemptId) -> Void:
     """Say what is written for an attempt nobody waited for."""
-    return Void(voided=(_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, *_charge(nothing()), attempt_id, _SENT))
+    row: Row = (_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, *_charge(nothing()), attempt_id, _SENT)
+    return Void(attempt_id=attempt_id, voided=row)
 
 
 def binds(key: str, ids: Sequence[str], owner: Binding, at: datetime) -> Bind:
@@ -176,7 +228,8 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     """
     if any(isinstance(command, Probe) for command in commands):
         statements.PROBED.one(connection)
-    begins = [command for command in commands if isinstance(command, Begin)]
+    refused = _take(connection, commands)
+    begins = [command for at, command in enumerate(commands) if isinstance(command, Begin) and at not in refused]
     settles = [command for command in commands if isinstance(command, Settle)]
     statements.OPENED.many(connection, [begin.opened for begin in begins if begin.opened is not None])
     statements.MOVED.many(connection, [begin.moved for begin in begins if begin.moved is not None])
@@ -190,7 +243,30 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
     statements.BOUND.many(connection, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
-    return [None] * len(commands)
+    _close(connection, commands)
+    return [refused.get(at) for at in range(len(commands))]
+
+
+def _take(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:
+    """Take what begins hold, key by key in one order, so that two transactions do not wait for each other."""
+    wanted = [
+        (command.holding.key_id, at, command.holding)
+        for at, command in enumerate(commands)
+        if isinstance(command, Begin) and command.holding is not None
+    ]
+    short = ((at, holds.take(connection, holding)) for _, at, holding in sorted(wanted, key=lambda one: one[:2]))
+    return {at: Refused(code=_SHORT[why]) for at, why in short if why is not None}
+
+
+def _close(connection: Connection, commands: Sequence[Command]) -> None:
+    """End the holds of what is over."""
+    for command in commands:
+        if isinstance(command, Settle) and command.closure is not None:
+            holds.close(connection, command.closure)
+        elif isinstance(command, Void):
+            holds.release(connection, command.attempt_id)
+        elif isinstance(command, Sweep):
+            holds.expire(connection, command.now_us)
 
 
 def epoch_us(time: datetime) -> int:

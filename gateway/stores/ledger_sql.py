@@ -14,14 +14,15 @@ A server of a SQLite file holds the lock file next to it; other processes read, 
 """
 
 import asyncio
+import math
 import time
 from contextlib import ExitStack
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.ports import AttemptIntent, LedgerUnavailable, RequestIntent, Settlement
-from gateway.stores import migrate, statements, tally
-from gateway.stores.commands import Command, Probe, Reply, beginning, settling
+from gateway.ports import AttemptIntent, Hold, LedgerUnavailable, Refused, RequestIntent, Settlement
+from gateway.stores import holds, migrate, statements, tally
+from gateway.stores.commands import Command, Probe, Reply, Sweep, beginning, settling
 from gateway.stores.engine import open_engine, writing_threads
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.place import Access, Place, place
@@ -33,6 +34,7 @@ COMMIT_TIMEOUT_S = 5.0  # how long a request waits for its commit
 CLOSE_GRACE_S = 5.0
 FRESH_S = 5.0  # a commit this young shows that the ledger can be written
 PROBE_TIMEOUT_S = 1.0
+SWEEP_S = 10.0  # how often holds whose time is over are looked for
 OPENING_BUSY_MS = 10_000  # at start another process's short transaction is waited for
 WRITER_BUSY_MS = 250  # the writer wakes this often to see who has given up
 
@@ -44,6 +46,7 @@ class SqlLedger:
         self._place = where
         self._lock = lock
         self._commit_timeout_s = commit_timeout_s
+        self._swept = -math.inf
         engine = open_engine(where, Access.WRITE, busy_ms=WRITER_BUSY_MS)
         self._writer = Writer(engine, threads=writing_threads(where))
 
@@ -72,9 +75,15 @@ class SqlLedger:
             return str(lost)
         return None
 
-    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
-        """Commit the intent (with the request on its first attempt). Raises ``LedgerUnavailable``."""
-        await self.write(beginning(intent, attempt))
+    async def begin(
+        self, intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None
+    ) -> Refused | None:
+        """Commit the intent (with the request on its first attempt), and what it holds of its key, or neither.
+
+        Raises ``LedgerUnavailable``.
+        """
+        self._sweep(hold)
+        return await self.write(beginning(intent, attempt, hold))
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit the end of a request, whether or not it ever began; idempotent. Raises ``LedgerUnavailable``."""
@@ -94,9 +103,17 @@ class SqlLedger:
                 connection.execute(statements.INTERRUPT_ATTEMPTS)
                 connection.execute(statements.INTERRUPT_REQUESTS)
                 tally.put_in(connection, left)
+                holds.expire(connection, time.time_ns() // 1000, only_overdue=self._place.is_shared)
                 return len(left)
         except SQLAlchemyError as error:
             raise LedgerRefused(f"the ledger {self._place} cannot be recovered: {_reason(error)}") from error
+
+    def _sweep(self, hold: Hold | None) -> None:
+        """Close overdue holds now and then, beside a begin that takes one; nobody waits for it."""
+        if hold is None or time.monotonic() - self._swept < SWEEP_S:
+            return
+        self._swept = time.monotonic()
+        self._writer.put(Sweep(now_us=time.time_ns() // 1000), None)
 
     def close(self) -> int:
         """Write what waits, end the thread, give the lock back; how many settlements stay unwritten. Idempotent."""

@@ -90,8 +90,8 @@ class Writer:
         with self._changed:
             return len(self._kept) + len(self._in_hand) + len(self._waiting)
 
-    def put(self, command: Command, done: asyncio.Future[Reply]) -> Ticket:
-        """Queue one command; ``done`` is resolved on its loop. Raises ``LedgerUnavailable`` when full or closed."""
+    def put(self, command: Command, done: asyncio.Future[Reply] | None) -> Ticket:
+        """Queue one command; ``done`` is resolved on its loop, if anybody waits. Raises ``LedgerUnavailable`` when full or closed."""
         ticket = Ticket(command=command, done=done)
         with self._changed:
             if self._stop_at is not None or not self._alive:
