@@ -1,12 +1,12 @@
 """An upstream's whole answer, kept until the client has it: pictures decoded in the spool, the rest in memory.
 
-Rules: what is given back is exactly what came, byte for byte; a picture is stored decoded and encoded again on its way
-out. Hash and header are read in the pass that stores. The document is parsed once, without its pictures, by a parser
+Rules: what is given back is exactly what came, byte for byte, unless it was rewritten: then every piece of it that was
+not is. A picture is stored decoded and encoded again on its way out. Hash and header are read in the pass that stores. The document is parsed once, without its pictures, by a parser
 that takes numbers of any length; what is no JSON object is no document, and still given back as it came.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final, cast
 
 import orjson
@@ -14,6 +14,8 @@ import pybase64
 
 from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, placeholder_json
 from gateway.core.picture import PictureMeter
+from gateway.core.reshape import Piece as NewPiece
+from gateway.core.reshape import Span
 from gateway.core.seen import AnswerFacts
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
@@ -38,6 +40,11 @@ class _Picture:
         self.meter = PictureMeter()
         self.facts: ImageFacts | None = None  # once it has ended, if all of it was a picture
         self.seen: SpooledBody | None = None  # the picture's bytes after ``encoded``, when its characters are kept raw
+
+    @property
+    def length(self) -> int:
+        """Characters of the payload."""
+        return (self.encoded + 2) // 3 * 4 + self.raw
 
     def lease(self) -> Replayable:
         """Give the picture's own bytes, to be closed by whoever takes them."""
@@ -84,11 +91,15 @@ class AnswerSpool:
         self._facts: list[ImageFacts | None] = []
         self._text_bytes = 0
         self._came = 0
+        self._added: list[_Picture] = []
+        self._rewritten: list[bytes | _Picture] | None = None
 
     @property
     def length(self) -> int:
-        """Bytes that came."""
-        return self._came
+        """Bytes that are given back."""
+        if self._rewritten is None:
+            return self._came
+        return sum(len(part) if isinstance(part, bytes) else part.length for part in self._rewritten)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the answer. Raises ``SpoolFull``."""
@@ -98,26 +109,53 @@ class AnswerSpool:
     def finish(self) -> AnswerFacts:
         """Say that the answer is here whole; gives what it contains. Raises ``SpoolFull``."""
         self._take(self._extractor.finish())
-        return AnswerFacts(bytes=self._came, document=_document(self._skeleton()), pictures=tuple(self._facts))
+        return AnswerFacts(bytes=self._came, document=_document(self.skeleton()), pictures=tuple(self._facts))
 
     def finish_event(self) -> Event | None:
         """Say that what was fed is one event of a stream; ``None`` when it carries no data. Raises ``SpoolFull``."""
         self._take(self._extractor.finish())
-        block = read_block(self._skeleton())
+        block = read_block(self.skeleton())
         if block.data is None:
             return None
         return Event(name=block.name, data=block.data, document=_document(block.data), pictures=tuple(self._facts))
 
     def pictures(self) -> Iterator[tuple[ImageFacts, Callable[[], Replayable]]]:
         """Give every picture that is here whole, with what leases its bytes."""
-        for part in self._parts:
-            if isinstance(part, _Picture) and part.facts is not None:
-                yield part.facts, part.lease
+        for picture in self._pictures():
+            if picture.facts is not None:
+                yield picture.facts, picture.lease
+
+    def facts(self, index: int) -> ImageFacts | None:
+        """Give what is known of a payload, or of a picture that was attached; ``None``: it was no picture's."""
+        return self._facts[index] if index < len(self._facts) else None
+
+    def attach(self, body: SpooledBody, image: ImageFacts) -> int:
+        """Take over a picture that did not come with the answer; gives its index, after those that did."""
+        picture = _Picture(self._spool, self._memory_item)
+        picture.close()
+        picture.body, picture.encoded, picture.facts = body, body.length, image
+        self._added.append(picture)
+        self._facts.append(image)
+        return len(self._facts) - 1
+
+    def rewrite(self, pieces: Sequence[NewPiece]) -> None:
+        """From now on give these pieces back: spans of the skeleton, new text, and pictures by their index."""
+        pictures = list(self._pictures())
+        self._rewritten = []
+        for piece in pieces:
+            if isinstance(piece, Span):
+                self._rewritten += self._within(piece)
+            else:
+                self._rewritten.append(piece if isinstance(piece, bytes) else pictures[piece])
+
+    def skeleton(self) -> bytes:
+        """Give the text, with a placeholder for each payload."""
+        return b"".join(text for text, _ in self._skeleton())
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield exactly the bytes that came, in pieces of at most 256 KiB."""
         held = b""
-        for part in self._parts:
+        for part in self._parts if self._rewritten is None else self._rewritten:
             pieces = self._text(part) if isinstance(part, bytes) else self._payload(part)
             async for piece in pieces:
                 if len(held) + len(piece) <= PIECE:
@@ -131,9 +169,21 @@ class AnswerSpool:
 
     def close(self) -> None:
         """Give memory and files back; idempotent."""
-        for part in self._parts:
-            if isinstance(part, _Picture):
-                part.close()
+        for picture in self._pictures():
+            picture.close()
+
+    def _pictures(self) -> Iterator[_Picture]:
+        yield from (part for part in self._parts if isinstance(part, _Picture))
+        yield from self._added
+
+    def _within(self, span: Span) -> Iterator[bytes | _Picture]:
+        """Give what lies within a span of the skeleton."""
+        at = 0
+        for text, picture in self._skeleton():
+            start, end = max(span.start - at, 0), min(span.end - at, len(text))
+            if start < end:
+                yield text[start:end] if picture is None else picture
+            at += len(text)
 
     @staticmethod
     async def _text(part: bytes) -> AsyncIterator[bytes]:
@@ -177,15 +227,14 @@ class AnswerSpool:
             picture.facts = picture.meter.facts() if piece.whole else None
             self._facts.append(picture.facts)
 
-    def _skeleton(self) -> bytes:
-        index, parts = 0, []
+    def _skeleton(self) -> Iterator[tuple[bytes, _Picture | None]]:
+        index = 0
         for part in self._parts:
             if isinstance(part, bytes):
-                parts.append(part)
+                yield part, None
             else:
-                parts.append(placeholder_json(index))
+                yield placeholder_json(index), part
                 index += 1
-        return b"".join(parts)
 
 
 def _document(skeleton: bytes) -> JsonObject | None:

@@ -5,6 +5,7 @@ always gives base64 is expected to, and the clients of one that is gone get what
 anything the answer goes out as it came. Streams carry base64 and nothing else. It must never look at an answer.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -44,6 +45,27 @@ class Form(StrEnum):
         return self is not Form.URL
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The form in which an answer's pictures went out; ``None``: it has none.
+
+    ``translated``: one was given in another form than it came in. ``missed``: one was not, though it should.
+    """
+
+    form: Form | None
+    translated: bool = False
+    missed: bool = False
+
+    def stamped(self, stamps: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the warnings of the answer.
+
+        A parameter that was left out of what was sent is not called dropped when its wish came true all the same.
+        """
+        told = tuple(word for word in stamps if word != DROPPED) if self.translated else stamps
+        added = ((TRANSLATED, self.translated), (DROPPED, self.missed))
+        return (*told, *(word for word, holds in added if holds and word not in told))
+
+
 def wanted_form(facts: Facts, contract: Contract, deliver: Deliver, legacy: Legacy) -> Form | None:
     """Give the form that a whole answer should have; ``None``: the one it has.
 
@@ -62,14 +84,3 @@ def wanted_form(facts: Facts, contract: Contract, deliver: Deliver, legacy: Lega
     if usual is not None:
         return Form(usual)
     return Form.B64_JSON if RESPONSE_FORMAT in contract.drops else None
-
-
-def stamped(stamps: tuple[str, ...], *, translated: bool, missed: bool) -> tuple[str, ...]:
-    """Give the warnings of an answer, once it is known what became of the form.
-
-    ``translated``: a picture was given in another form than it came in. ``missed``: one was not, though it should.
-    A parameter that was left out of what was sent is not called dropped when its wish came true all the same.
-    """
-    told = tuple(word for word in stamps if word != DROPPED) if translated else stamps
-    added = ((TRANSLATED, translated), (DROPPED, missed))
-    return (*told, *(word for word, holds in added if holds and word not in told))

@@ -1,0 +1,110 @@
+"""The pictures of an images answer, wherever they are: inside it, or at an address that the upstream gave.
+
+Rules: what an answer only points to is brought in, through the guard (``fetch``), as soon as the answer is here, so that
+it is measured, kept and given like any other. What cannot be had stays as it came: the address goes on to the client,
+for the picture behind it is paid for. It must never decide in which form a client is given a picture.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from gateway.answer import AnswerSpool
+from gateway.core.answer_items import Item, read_items
+from gateway.core.delivery import Form, Shape
+from gateway.core.reshape import Stock, reshape
+from gateway.core.seen import Reading
+from gateway.core.types import ImageFacts, RequestId
+from gateway.core.weburl import Origin
+from gateway.spool import SpooledBody
+
+MOST_AT_ONCE: Final = 4  # downloads for one answer
+MOST_ITEMS: Final = 64  # no answer has so many; one that has is left as it came
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A picture to be had from elsewhere. ``own``: where its channel lies; ``give_up_at``: on the loop's clock."""
+
+    url: str
+    own: Origin | None
+    give_up_at: float
+    request_id: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A picture that was brought in; whoever gets it closes ``body``."""
+
+    body: SpooledBody
+    image: ImageFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfetched:
+    """A picture that was not; ``reason`` is a word."""
+
+    reason: str
+
+
+class Fetcher(Protocol):
+    """Gets pictures from addresses that others gave. Never raises for what they lead to."""
+
+    async def fetch(self, wanted: Wanted) -> Fetched | Unfetched:
+        """Get one picture."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The items of an answer, and for each the index of its picture in the answer's body, when it is there."""
+
+    items: Sequence[Item]
+    pictures: Sequence[int | None]
+
+    def read_again(self, answer: AnswerSpool, reading: Reading) -> Reading:
+        """Say what the answer contains, with the pictures that were brought in."""
+        facts = [None if at is None else answer.facts(at) for at in self.pictures]
+        linked = [item.link is not None and at is None for item, at in zip(self.items, self.pictures, strict=True)]
+        return replace(reading, pictures=tuple(one for one in facts if one is not None), url_count=sum(linked))
+
+    def give(self, answer: AnswerSpool, wanted: Form | None, links: Sequence[str | None]) -> Shape:
+        """Give the answer the wanted form, as far as it goes. ``links``: addresses of ours of the reading's pictures."""
+        rest = iter(links)
+        stocks = [self._stock(at, rest) for at in self.pictures]
+        skeleton = answer.skeleton()
+        shaped = reshape(len(skeleton), self.items, wanted, stocks)
+        if shaped.pieces:
+            answer.rewrite(shaped.pieces)
+        return Shape(form=shaped.form, translated=bool(shaped.pieces), missed=shaped.missed)
+
+    @staticmethod
+    def _stock(at: int | None, links: Iterator[str | None]) -> Stock:
+        if at is None:
+            return Stock()
+        return Stock(picture=at, link=next(links, None))
+
+
+async def bring_in(
+    answer: AnswerSpool, fetcher: Fetcher | None, own: Origin | None, give_up_at: float, request_id: RequestId
+) -> Contents:
+    """Find the pictures of an answer, and get those that it only points to."""
+    items = read_items(answer.skeleton())
+    if len(items) > MOST_ITEMS:
+        return Contents(items=(), pictures=())
+    places = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def picture_of(item: Item) -> int | None:
+        if item.payload is not None:
+            return item.payload if answer.facts(item.payload) is not None else None
+        if item.link is None or item.has_base64 or fetcher is None:
+            return None
+        async with places:
+            wanted = Wanted(url=item.link, own=own, give_up_at=give_up_at, request_id=request_id)
+            got = await fetcher.fetch(wanted)
+        return answer.attach(got.body, got.image) if isinstance(got, Fetched) else None
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(picture_of(item)) for item in items]
+    return Contents(items=items, pictures=tuple(task.result() for task in tasks))
