@@ -1,8 +1,9 @@
 """An upstream's whole answer, kept until the client has it: pictures decoded in the spool, the rest in memory.
 
-Rules: what is given back is exactly what came, byte for byte, unless it was rewritten: then every piece of it that was
-not is. A picture is stored decoded and encoded again on its way out. Hash and header are read in the pass that stores. The document is parsed once, without its pictures, by a parser
-that takes numbers of any length; what is no JSON object is no document, and still given back as it came.
+Rules: what is given back is exactly what came, byte for byte, unless it was rewritten; then all of it that was not. A
+picture is stored decoded and encoded again on its way out. Hash and header are read in the pass that stores. The
+document is parsed once, without its pictures, by a parser that takes numbers of any length; what is no JSON object is
+no document, and still given back as it came.
 """
 
 import json

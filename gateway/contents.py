@@ -1,7 +1,7 @@
 """The pictures of an images answer, wherever they are: inside it, or at an address that the upstream gave.
 
-Rules: what an answer only points to is brought in, through the guard (``fetch``), as soon as the answer is here, so that
-it is measured, kept and given like any other. What cannot be had stays as it came: the address goes on to the client,
+Rules: what an answer only points to is brought in, through the guard (``fetch``), as soon as the answer is here; it is
+then measured, kept and given like any other. What cannot be had stays as it came: the address goes on to the client,
 for the picture behind it is paid for. It must never decide in which form a client is given a picture.
 """
 
@@ -70,7 +70,7 @@ class Contents:
         return replace(reading, pictures=tuple(one for one in facts if one is not None), url_count=sum(linked))
 
     def give(self, answer: AnswerSpool, wanted: Form | None, links: Sequence[str | None]) -> Shape:
-        """Give the answer the wanted form, as far as it goes. ``links``: addresses of ours of the reading's pictures."""
+        """Give the answer the wanted form, as far as it goes. ``links``: ours, of the reading's pictures."""
         rest = iter(links)
         stocks = [self._stock(at, rest) for at in self.pictures]
         skeleton = answer.skeleton()

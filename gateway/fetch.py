@@ -27,11 +27,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from gateway import __version__
+from gateway.contents import Fetched, Unfetched, Wanted
 from gateway.core.netguard import is_address, is_public
 from gateway.core.picture import PictureMeter
 from gateway.core.record import timestamp
 from gateway.core.weburl import BadUrl, Origin, WebUrl, read_url
-from gateway.contents import Fetched, Unfetched, Wanted
 from gateway.ports import Clock, Events
 from gateway.spool import Spool, SpooledBody, SpoolFull
 
@@ -113,7 +113,10 @@ class Fetch:
                 finally:
                     self._under_way.discard(scope)
         except TimeoutError:
-            return Unfetched(reason="interrupted" if self._is_cut else "too_slow")
+            return self._overdue()
+
+    def _overdue(self) -> Unfetched:
+        return Unfetched(reason="interrupted" if self._is_cut else "too_slow")
 
     def cut(self) -> None:
         """End every download that is under way, and every later one before it begins."""
