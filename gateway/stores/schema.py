@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -300,6 +300,20 @@ signing_keys = Table(
     metadata,
     Column("created_us", BigInteger, primary_key=True, autoincrement=False),
     Column("secret", String(128), nullable=False),
+)
+
+# How the last smoke run of each row ended, on a surface and through an account. ``model``: what was sent.
+verifications = Table(
+    "verifications",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("row", Text, primary_key=True),
+    Column("surface", String(64), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("time_us", BigInteger, nullable=False),
+    Column("passed", Integer, nullable=False),
+    CheckConstraint("passed IN (0, 1)", name="passed"),
 )
 
 # Written out as text, not with bound values: a partial index serves a query only when both say the same words.
