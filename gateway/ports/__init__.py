@@ -15,9 +15,10 @@ from gateway.ports.books import (
     RequestIntent,
     Settlement,
 )
+from gateway.ports.keys import KeyOffice, Keys
 from gateway.ports.moments import Clock, Events
 from gateway.ports.pictures import AssetBooks, AssetQuery, Blob, Blobs, Filed, NoRoom, Picture, StoreUnavailable
-from gateway.ports.shared import Ask, Bindings, Brakes, Shared
+from gateway.ports.shared import Ask, Bindings, Brakes, Peer, Shared
 from gateway.ports.wires import (
     AnswerBody,
     Broken,
@@ -55,11 +56,14 @@ __all__ = [
     "Filed",
     "Job",
     "Hold",
+    "KeyOffice",
+    "Keys",
     "Ledger",
     "LedgerUnavailable",
     "LogQuery",
     "NoRoom",
     "Picture",
+    "Peer",
     "Refused",
     "Replayable",
     "RequestIntent",
