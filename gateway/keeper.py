@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol
 
 from gateway.core.assets import Asset, AssetId, given_hashes, media_type_of, parents_of, with_ids
@@ -107,7 +108,7 @@ class Keeper:
         fates = {sha256: task.result() if task.done() else Fate.MISSING for sha256, task in storing.items()}
         for sha256, task in storing.items():
             if not task.done():
-                task.add_done_callback(lambda done, sha=sha256: self._came_late(sha, done))
+                task.add_done_callback(partial(self._came_late, sha256))
         return Kept(
             assets=tuple(self._asset(job, one.image, fates.get(one.image.sha256), known) for one in pictures),
             known=known,

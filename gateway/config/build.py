@@ -20,6 +20,7 @@ from gateway.core.legacy import Legacy
 from gateway.core.result_check import DIFFERENCES
 from gateway.core.table import (
     Api,
+    AssetSettings,
     BodyLimits,
     Channel,
     ChannelKind,
@@ -53,7 +54,7 @@ class Shipped:
     prices: Prices
 
 
-def settings(file: RoutesFile, data_dir: Path) -> Settings:
+def settings(file: RoutesFile, data_dir: Path, assets: AssetSettings) -> Settings:
     """Build the settings; the database lies under ``data_dir`` unless its path is absolute."""
     body = file.server.body
     database = str(data_dir.absolute() / file.storage.database)
@@ -63,10 +64,12 @@ def settings(file: RoutesFile, data_dir: Path) -> Settings:
             max_in_flight=file.server.max_in_flight,
             stream_head_s=file.server.stream_head,
             stream_hold_s=file.server.stream_hold,
+            client_window_s=file.server.client_window,
             public_url=file.server.public_url,
             body=BodyLimits(json=body.json_body, edits_json=body.edits_json, multipart=body.multipart),
         ),
         prompts=file.privacy.prompts,
+        assets=assets,
     )
 
 
@@ -185,6 +188,7 @@ def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, san
         max_attempts=block.max_attempts,
         on_failure={kind: Action(one.action) for kind, one in actions.items() if one.action.value in set(Action)},
         default_for=frozenset(block.default_for),
+        keep=block.keep,
         policy=block.policy,
         when=tuple(_rule(rule) for rule in block.when),
         repeats={kind: one.times for kind, one in actions.items() if one.times is not None},

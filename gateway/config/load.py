@@ -13,13 +13,25 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from gateway.config import build, catalog, contracts, crossing, faults, prices, rules, source, unbuilt, variables
+from gateway.config import (
+    build,
+    catalog,
+    contracts,
+    crossing,
+    faults,
+    prices,
+    rules,
+    source,
+    stores,
+    unbuilt,
+    variables,
+)
 from gateway.config.contracts import Contracts
 from gateway.config.mistake import MAX_MISTAKES, START, WHOLE_FILE, Mistake, in_file, mistake
 from gateway.config.model import RoutesFile
 from gateway.config.nodes import Block, plain
 from gateway.config.prices import Prices
-from gateway.core.table import RouteTable, Settings
+from gateway.core.table import AssetSettings, RouteTable, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +73,9 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
     read = _read(data, env, known, priced)
     if isinstance(read, list):
         return _shortened(in_file(read, str(path)))
+    kept = _assets(read.file, data_dir, env)
+    if isinstance(kept, Mistake):
+        return in_file([kept], str(path))
     shipped = build.Shipped(
         patience=catalog.patience(),
         codes=catalog.failure_codes(),
@@ -71,7 +86,7 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
     checksum = hashlib.sha256(data).hexdigest()
     table = build.table(read.file, read.root, shipped, version=checksum[:12], sandbox_allowed=sandbox_allowed)
     return Loaded(
-        settings=build.settings(read.file, data_dir),
+        settings=build.settings(read.file, data_dir, kept),
         table=table,
         path=path,
         checksum=checksum,
@@ -100,6 +115,14 @@ def _read(data: bytes, env: Mapping[str, str], known: Contracts, priced: Prices)
     except ValidationError as error:
         return [*found, *faults.explain(error, after.root, RoutesFile)]
     return found or _Read(file=file, root=after.root)
+
+
+def _assets(file: RoutesFile, data_dir: Path, env: Mapping[str, str]) -> AssetSettings | Mistake:
+    kept = file.storage
+    try:
+        return stores.settings(kept.assets, data_dir, env, ttl_s=kept.asset_ttl, most_bytes=kept.asset_max)
+    except ValueError as error:
+        return mistake(START, ("storage", "assets"), str(error))
 
 
 def _shortened(mistakes: list[Mistake]) -> list[Mistake]:

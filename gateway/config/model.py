@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validato
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gateway.config import units
+from gateway.config import stores, units
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
@@ -27,6 +27,10 @@ _T = TypeVar("_T")
 
 def _patience(value: object) -> float | None:
     return None if value == "auto" else units.seconds(value)
+
+
+def _window(value: object) -> float:
+    return 0.0 if value in ("off", False) else units.seconds(value)
 
 
 def _version(value: object) -> int:
@@ -58,12 +62,14 @@ def _distinct(values: list[_T]) -> list[_T]:
 
 
 Patience: TypeAlias = Annotated[float | None, *described(_patience, {"anyOf": [{"const": "auto"}, DURATION]})]
+Window: TypeAlias = Annotated[float, *described(_window, {"anyOf": [{"const": "off"}, DURATION]})]
 Version: TypeAlias = Annotated[int, *described(_version, {"const": 1})]
 HeaderText: TypeAlias = Annotated[str, AfterValidator(units.header_text)]
 ModelName: TypeAlias = Annotated[str, AfterValidator(units.text)]
 ChannelName: TypeAlias = Annotated[str, AfterValidator(units.channel_name)]
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(units.http_url)]
 Database: TypeAlias = Annotated[str, AfterValidator(_database)]
+Store: TypeAlias = Annotated[stores.Directory | stores.Bucket, *described(stores.store, stores.FORM)]
 Surfaces: TypeAlias = Annotated[list[Surface], AfterValidator(_distinct)]
 
 
@@ -120,6 +126,11 @@ class ServerBlock(Strict):
         description="How long events that say only that work began are held back, in case the attempt fails.",
         json_schema_extra=_default("1s"),
     )
+    client_window: Window | None = Field(
+        default=None,
+        description="How long a client waits before it is told to come back, while its request goes on; off: no bound; "
+        "absent: 90s, and off where only this machine can connect.",
+    )
     body: BodyBlock = Field(
         default=BodyBlock(), description="The largest bodies taken from clients.", json_schema_extra=_EMPTY
     )
@@ -132,6 +143,20 @@ class StorageBlock(Strict):
         default="waybill.db",
         description="The ledger: sqlite:///FILE lies under the data directory, sqlite:////FILE anywhere.",
         json_schema_extra=_default("sqlite:///waybill.db"),
+    )
+    assets: Store = Field(
+        default=stores.Directory(path="assets"),
+        description="The pictures: file:DIR lies under the data directory, s3://BUCKET/PREFIX?endpoint=URL&region=NAME "
+        "in an object store, with the credentials of the environment.",
+        json_schema_extra=_default("file:assets"),
+    )
+    asset_ttl: Duration = Field(
+        default=30 * 86_400.0, description="How long a picture is kept.", json_schema_extra=_default("30d")
+    )
+    asset_max: Size = Field(
+        default=20_000_000_000,
+        description="Bytes of all pictures; over that the oldest go first, accepted ones last.",
+        json_schema_extra=_default("20GB"),
     )
 
 
@@ -271,6 +296,7 @@ class RouteBlock(Strict):
     max_cost: Money | None = Field(
         default=None, description="The most a request may cost, all attempts together: an amount with its currency."
     )
+    keep: bool = Field(default=True, description="Whether the pictures of this route are kept.")
     default_for: Surfaces = Field(
         default=[], description="The surfaces on which this route serves requests that name no model."
     )

@@ -55,11 +55,7 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="'group' needs a catalog router's prices, which this version does not build",
         empty_is_fine=True,
     ),
-    Unbuilt(path="server.client_window", sentence="'client_window' needs flights, which this version does not build"),
     Unbuilt(path="storage.shared", sentence="'shared' state between replicas is not built in this version"),
-    Unbuilt(path="storage.assets", sentence="'assets', a store for pictures, is not built in this version"),
-    Unbuilt(path="storage.asset_ttl", sentence="'asset_ttl' needs the asset store, which this version does not build"),
-    Unbuilt(path="storage.asset_max", sentence="'asset_max' needs the asset store, which this version does not build"),
     Unbuilt(
         path="channels.*.api",
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",

@@ -175,6 +175,7 @@ class Route:
     policy: Policy = Policy.PRIORITY
     when: tuple[WhenRule, ...] = ()
     repeats: Mapping[FailureClass, int] = field(default_factory=dict)
+    keep: bool = True  # whether what it delivers is kept
     intolerable: frozenset[str] = frozenset()  # differences of a result that make it a failure
     deliver: Deliver = Deliver.AS_ASKED
     downgrade: tuple[Downgrade, ...] = ()
@@ -246,14 +247,38 @@ class ServerSettings:
     """``server:`` of the routes file.
 
     ``stream_head_s``: how long a client of a stream waits for any byte at most. ``stream_hold_s``: how long events that
-    say only that work began are held back at most.
+    say only that work began are held back at most. ``client_window_s``: how long any other client waits for its answer
+    before it is told to come back; 0: as long as it takes; ``None``: it depends on the address.
     """
 
     max_in_flight: int = 10_000
     stream_head_s: float = 10.0
     stream_hold_s: float = 1.0
+    client_window_s: float | None = None
     public_url: str | None = None  # where clients reach this server; absent: where each of them did
     body: BodyLimits = field(default_factory=BodyLimits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectStore:
+    """An S3-compatible store. Absent credentials: the client finds its own."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+    region: str | None = None
+    access_key: Secret | None = None
+    secret_key: Secret | None = None
+    session_token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetSettings:
+    """Where pictures are kept (a directory, absolute, or an object store), how long, and how much of them at most."""
+
+    store: str | ObjectStore
+    ttl_s: float = 30 * 86_400.0
+    most_bytes: int = 20_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,3 +288,4 @@ class Settings:
     database: str
     server: ServerSettings = field(default_factory=ServerSettings)
     prompts: PromptPrivacy = PromptPrivacy.HASH
+    assets: AssetSettings = AssetSettings(store="")

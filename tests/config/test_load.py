@@ -6,6 +6,7 @@ from sqlalchemy import make_url
 from gateway.config import Loaded, find_routes, load
 from gateway.config.build import NO_CREDENTIALS, SANDBOX_ASLEEP
 from gateway.core.table import (
+    AssetSettings,
     Api,
     BodyLimits,
     ChannelKind,
@@ -25,7 +26,9 @@ IMAGES = frozenset({Surface.GENERATIONS, Surface.EDITS})
 
 def test_a_small_file_gets_the_defaults_of_the_table(tmp_path: Path) -> None:
     loaded = good(tmp_path, GOOD)
-    assert loaded.settings == Settings(database=f"sqlite:///{tmp_path}/waybill.db")
+    assert loaded.settings == Settings(
+        database=f"sqlite:///{tmp_path}/waybill.db", assets=AssetSettings(store=f"{tmp_path}/assets")
+    )
     assert loaded.path == tmp_path / "routes.yaml"
     route = loaded.table.routes["gpt-image-2"]
     assert route == Route(name="gpt-image-2", targets=route.targets)
