@@ -25,6 +25,7 @@ from gateway.core.record import present, timestamp
 from gateway.core.resting import BRAKE_RETRY_S, CHANNEL_LIMIT, CHANNEL_OFF, Resting
 from gateway.core.table import Channel, ChannelKind, RouteTable
 from gateway.core.types import Facts, Failure, FailureClass, JsonObject
+from gateway.core.verification import Proof
 from gateway.core.view import View
 from gateway.core.walk import Road, Try
 from gateway.exchange import Presence
@@ -36,7 +37,10 @@ _ALARMING = frozenset({Trouble.QUOTA_EXHAUSTED, Trouble.KEY_REJECTED, Trouble.AC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterMeans:
-    """What the roster works with; ``main`` chooses. ``roll`` gives numbers in [0, 1)."""
+    """What the roster works with; ``main`` chooses.
+
+    ``roll`` gives numbers in [0, 1); ``verified`` what smoke runs have proven, without blocking.
+    """
 
     table: Callable[[], RouteTable]
     clock: Clock
@@ -45,6 +49,7 @@ class RosterMeans:
     gates: Gates
     brakes: Brakes
     events: Events
+    verified: Callable[[], Collection[Proof]] = tuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,7 @@ class Roster:
                 if name in channels
             },
             roll=means.roll,
+            verified=means.verified(),
         )
 
     def road(self, passed: Collection[int]) -> Road:
