@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from gateway.answer import AnswerSpool
+from gateway.contents import Contents, Fetcher, bring_in
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.plan import Target
@@ -19,9 +20,11 @@ from gateway.core.record import Record
 from gateway.core.result_check import differences, sent_to
 from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.table import Channel, FailureCodes
+from gateway.core.terms import Contract
 from gateway.core.types import Action, Cause, Facts, Failure, FailureClass, Fault, Outcome, Phase, Splice
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
+from gateway.core.weburl import origin_of
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Picture, Senders
 from gateway.spool import Spool, SpoolFull, spliced
@@ -63,7 +66,8 @@ class Answered:
     """One attempt's end. ``failure`` absent means delivered.
 
     What is open until it is given away or closed: ``answer``, the whole answer; or ``events``, those of a stream that
-    have not gone out. ``stream`` is what followed the stream, when the answer was one.
+    have not gone out. ``stream`` is what followed the stream, when the answer was one. ``contents``: of a whole answer
+    of an images surface, which came under ``contract``.
     """
 
     seen: Observation
@@ -75,6 +79,8 @@ class Answered:
     stream: Follower | None = None
     events: list[AnswerBody] = field(default_factory=list)
     differences: tuple[str, ...] = ()  # between what was asked and what came
+    contents: Contents | None = None
+    contract: Contract | None = None
 
     def pictures(self) -> list[Picture]:
         """Give the pictures that came, in the order of the reading, each with its bytes; they outlive the answer."""
@@ -97,12 +103,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wires:
-    """How the outside is reached: a codec and a sender per API, the spool, the clock."""
+    """How the outside is reached: a codec and a sender per API, what gets pictures elsewhere, the spool, the clock."""
 
     codecs: Codecs
     senders: Senders
     spool: Spool
     clock: Clock
+    fetcher: Fetcher | None = None
 
 
 def follower_for(wires: Wires, job: Job, step: Try, outlet: Outlet, note: Note) -> Follower:
@@ -185,7 +192,25 @@ async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None
     ended = await take(wires, sent, started)
     if ended.seen.phase is Phase.DONE:
         ended.reading = codec.read(job, ended.seen)
+        await _look_inside(wires, call, step.target.contract, ended)
     return ended
+
+
+async def _look_inside(wires: Wires, call: Call, contract: Contract, ended: Answered) -> None:
+    """Find the pictures of a good answer, and bring in those that it only points to."""
+    answer, reading, seen = ended.answer, ended.reading, ended.seen
+    is_good = reading is not None and reading.shaped and reading.error is None and seen.status == 200
+    if answer is None or reading is None or not (is_good and call.job.facts.surface.is_images):
+        return
+    try:
+        own = origin_of(call.channel.base_url)
+        contents = await bring_in(answer, wires.fetcher, own, call.give_up_at, call.job.request_id)
+        ended.contents, ended.contract = contents, contract
+    finally:
+        if ended.contents is None:
+            answer.close()
+    if contents.items:
+        ended.reading = contents.read_again(answer, reading)
 
 
 def translations(job: Job, target: Target) -> tuple[Splice, ...]:

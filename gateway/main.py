@@ -21,6 +21,7 @@ from gateway.core.table import Api, Secret
 from gateway.core.types import AttemptId, RequestId
 from gateway.custody import Custody
 from gateway.exchange import Wires
+from gateway.fetch import Fetch
 from gateway.gates import Gates
 from gateway.intake import Intake
 from gateway.kept import KeptResponses
@@ -74,6 +75,7 @@ class Gateway:
     upstream: Upstream
     sandbox: Sandbox
     spool: Spool
+    fetch: Fetch
     lock: ServerLock
     interrupted: int  # requests of earlier runs that were open when those ended
 
@@ -106,6 +108,7 @@ class Gateway:
                 "requests_in_flight": self.load.in_flight,
             }
         )
+        self.fetch.cut()
         await self.upstream.cut()
 
     async def stop(self) -> int:
@@ -153,6 +156,7 @@ def build(
     events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
     config = Reloader(loaded, operator.read, events, clock)
     gates = Gates()
+    spool = Spool(data_dir / "spool")
     gateway = Gateway(
         app=_nothing_yet,
         config=config,
@@ -163,7 +167,8 @@ def build(
         events=events,
         upstream=upstream or Upstream(),
         sandbox=Sandbox(),
-        spool=Spool(data_dir / "spool"),
+        spool=spool,
+        fetch=Fetch(spool=spool, events=events, clock=clock),
         lock=lock,
         interrupted=interrupted,
     )
@@ -194,6 +199,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         senders={Api.OPENAI: Traced(gateway.upstream, _new_span_id), Api.SANDBOX: gateway.sandbox},
         spool=gateway.spool,
         clock=clock,
+        fetcher=gateway.fetch,
     )
     means = Means(
         table=gateway.config.table,

@@ -247,6 +247,8 @@ class Relay:
     async def _finish(self, story: Story, error: PublicError | None) -> Result:
         """Settle; then give the client what it gets: an answer kept whole, the end of a stream, or an error."""
         await self._bind(story)
+        if error is None:
+            story.give(())
         record = await self._settle(story, story.ending(error))
         kept = story.kept
         if story.outlet is not None and story.is_streamed:

@@ -4,10 +4,11 @@ Rules: it lives as long as its request and belongs to the attempt loop, which is
 nothing about routing; it knows which failure the client is told of. Must never wait and never send.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.core.ceiling import MAX_COST
+from gateway.core.delivery import Shape, wanted_form
 from gateway.core.plan import Plan, Target
 from gateway.core.purchase import cost_of, quote_of
 from gateway.core.record import AttemptRecord, Record
@@ -52,6 +53,7 @@ class Story:
     asked_as: dict[int, Target] = field(default_factory=dict)  # targets as they were asked last, by place in the plan
     dear: tuple[int, ...] = ()  # targets that were left at the end, and cost too much
     kept: Answered | None = None  # the answer the client gets, or as much of it as there is
+    shape: Shape | None = None  # the form its pictures are given in
     follower: Follower | None = None  # of the attempt under way, when the client asked for a stream
     begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
 
@@ -213,7 +215,19 @@ class Story:
             delivered=kept is not None and error is None and not self.presence.gone,
             previews=previews_of(self.told) if self.told and self.is_streamed else None,
             differences=kept.differences if kept else (),
+            shape=self.shape,
         )
+
+    def give(self, links: Sequence[str | None]) -> None:
+        """Give the pictures of the answer that is kept the form they are wanted in.
+
+        ``links``: addresses of ours, by the order of its reading; ``None`` for one that there is no address of.
+        """
+        kept = self.kept
+        if kept is None or kept.answer is None or kept.contents is None or kept.contract is None:
+            return
+        wanted = wanted_form(self.job.facts, kept.contract, self.plan.route.deliver, self.table.legacy)
+        self.shape = kept.contents.give(kept.answer, wanted, links)
 
     @property
     def header(self) -> Header:

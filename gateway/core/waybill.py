@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
+from gateway.core.delivery import Shape
 from gateway.core.plan import Plan, Target
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import AttemptRecord, Idempotency, Mapping3, Owner, Record, ResultRecord
@@ -58,6 +59,7 @@ class Ending:
     delivered: bool = False  # the client was there and got the upstream's body
     previews: Previews | None = None  # the answer was a stream
     differences: tuple[str, ...] = ()  # between what was asked and what came
+    shape: Shape | None = None  # the form that pictures were given in, of a whole answer of an images surface
     credits: int | None = None  # charged to the key
 
 
@@ -116,7 +118,7 @@ def routed(
         result=ResultRecord(
             status=ending.status,
             code=ending.code,
-            warnings=(*(notices(last, header.time.date()) if last else ()), *ending.differences),
+            warnings=_warnings(last, header.time.date(), ending),
             delivery=_delivery(served, ending),
             response_id=served.response_id if served else None,
             images=served.pictures if served else (),
@@ -175,11 +177,18 @@ def _mapping(plan: Plan, target: Target, facts: Facts | None, served: Reading | 
     )
 
 
+def _warnings(last: Target | None, day: date, ending: Ending) -> tuple[str, ...]:
+    told = (*(notices(last, day) if last else ()), *ending.differences)
+    return told if ending.shape is None else ending.shape.stamped(told)
+
+
 def _delivery(served: Reading | None, ending: Ending) -> str:
     if served is None or not ending.delivered:
         return "none"
     if ending.previews is not None:
         return "stream"
+    if ending.shape is not None:
+        return ending.shape.form or "none"
     if served.url_count:
         return "url"
     return "b64_json" if served.pictures else "none"
