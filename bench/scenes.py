@@ -31,6 +31,10 @@ PICTURE: Final = 4 * MB
 BOUNDARY: Final = "bench-boundary-7c1f"
 
 
+class NotServed(Exception):
+    """An answer was not 200."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drain:
     """Runs ``bench.drain`` on its own processors."""
@@ -55,17 +59,17 @@ class Drain:
         return process
 
     def run(self, port: int, request: bytes, connections: int, times: int) -> Tally:
-        """Run one to its end. Raises ``RuntimeError`` when an answer was not 200."""
+        """Run one to its end. Raises ``NotServed`` when an answer was not 200."""
         with self.start(port, request, connections, times) as process:
             return tallied(process)
 
 
 def tallied(process: subprocess.Popen[str]) -> Tally:
-    """Read what a drain counted. Raises ``RuntimeError`` when an answer was not 200."""
+    """Read what a drain counted. Raises ``NotServed`` when an answer was not 200."""
     assert process.stdout is not None
     tally = Tally(**json.loads(process.stdout.read()))
     if tally.bad:
-        raise RuntimeError(f"{tally.bad} answers were not 200; the first: {tally.said[:500]}")
+        raise NotServed(f"{tally.bad} answers were not 200; the first: {tally.said[:500]}")
     return tally
 
 

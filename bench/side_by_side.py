@@ -22,7 +22,7 @@ from typing import Final
 from bench.house import machine
 from bench.report import BARS, Figures, markdown, show
 from bench.rivals import Rival, direct, litellm, nginx, portkey, running, waybill
-from bench.scenes import Bench, Drain, canned, in_flight, large, peak, small, streams, uploads
+from bench.scenes import Bench, Drain, NotServed, canned, in_flight, large, peak, small, streams, uploads
 from bench.tree import Tree
 
 ROUNDS: Final = 3
@@ -63,12 +63,23 @@ def measure(options: Options) -> Figures:
                 with _bench(rival, upstream, quick=options.quick) as bench:
                     for name in options.scenes:
                         sys.stderr.write(f"round {turn + 1} of {options.rounds}, {rival.name}: {name}\n")
-                        for figure, value in SCENES[name](bench).items():
+                        for figure, value in _scene(name, bench).items():
                             found[figure][rival.name].append(value)
     return {
         figure: {name: statistics.median(values) for name, values in per.items() if values}
         for figure, per in found.items()
     }
+
+
+def _scene(name: str, bench: Bench) -> dict[str, float]:
+    """Run a scene; what a peer cannot do is said and has no figure."""
+    try:
+        return SCENES[name](bench)
+    except NotServed as refused:
+        if bench.rival.name in ("waybill", "direct"):
+            raise
+        sys.stderr.write(f"  {bench.rival.name} does not do this: {refused}\n")
+        return {}
 
 
 @contextmanager

@@ -37,7 +37,12 @@ def answer(size: int) -> bytes:
             "output_format": "png",
             "quality": "medium",
             "size": "1024x1024",
-            "usage": {"total_tokens": 1806, "input_tokens": 50, "output_tokens": 1756},
+            "usage": {
+                "total_tokens": 1806,
+                "input_tokens": 50,
+                "output_tokens": 1756,
+                "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
+            },
         }
     ).encode()
     return (
