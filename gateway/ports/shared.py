@@ -21,6 +21,15 @@ class Ask:
     pieces: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A server that shares the ledger. ``name`` says where it runs; ``config_version``: its routes file's."""
+
+    server_id: str
+    name: str
+    config_version: str
+
+
 class Shared(Protocol):
     """What all requests know together: health, latency, what rates still allow, the retry budget.
 

@@ -15,7 +15,8 @@ from gateway.core.ledger import CREDITS, Kind, Shortage
 from gateway.core.money import Cost, nothing
 from gateway.core.types import AttemptId, JsonValue, Outcome
 from gateway.ports import AttemptIntent, Hold, Refused, RequestIntent, Settlement
-from gateway.stores import holds, statements, tally
+from gateway.stores import asset_rows, holds, statements, tally
+from gateway.stores.asset_rows import NO_ROWS, AssetRows
 from gateway.stores.holds import Closure, Holding
 from gateway.stores.jsontext import encode
 from gateway.stores.schema import AttemptState, RequestState
@@ -57,6 +58,7 @@ class Settle:
     settled: Row
     ended: tuple[Row, ...]
     tagged: tuple[Row, ...] = ()
+    kept: AssetRows = NO_ROWS
     closure: Closure | None = None
 
 
@@ -99,8 +101,10 @@ Passing: TypeAlias = Begin | Probe | Sweep  # of no use once its caller has left
 Reply: TypeAlias = Refused | None
 
 
-def beginning(intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None) -> Begin:
-    """Say what ``Ledger.begin`` writes."""
+def beginning(
+    intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None, *, server_id: str | None = None
+) -> Begin:
+    """Say what ``Ledger.begin`` writes; ``server_id``: who is about to send."""
     opened: Row | None = None
     moved: Row | None = None
     if intent is None:
@@ -115,6 +119,7 @@ def beginning(intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold |
             attempt.channel,
             _OPEN,
             intent.config_version,
+            server_id,
         )
     sent: Row = (
         attempt.request_id,
@@ -240,6 +245,7 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.ENDED.many(connection, [row for settle in settles for row in settle.ended])
     statements.TAGGED.many(connection, [row for settle in settles for row in settle.tagged])
     tally.put_in(connection, over)
+    asset_rows.write(connection, [settle.kept for settle in settles])
     statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
     statements.BOUND.many(connection, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])

@@ -21,11 +21,13 @@ from contextlib import ExitStack
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.ports import AttemptIntent, Hold, LedgerUnavailable, Refused, RequestIntent, Settlement
-from gateway.stores import holds, migrate, statements, tally
+from gateway.stores import holds, migrate
 from gateway.stores.commands import Command, Probe, Reply, Sweep, beginning, settling
 from gateway.stores.engine import open_engine, writing_threads
+from gateway.stores.fleet_sql import SqlFleet, open_fleet
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.place import Access, Place, place
+from gateway.stores.recovery import recover_all
 from gateway.stores.refusals import LedgerRefused
 from gateway.stores.sqlite import create_private
 from gateway.stores.writer import Writer
@@ -42,9 +44,17 @@ WRITER_BUSY_MS = 250  # the writer wakes this often to see who has given up
 class SqlLedger:
     """Implements ``ports.Ledger`` for one event loop; made by ``open_ledger``."""
 
-    def __init__(self, where: Place, lock: ServerLock | None, *, commit_timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        where: Place,
+        *,
+        lock: ServerLock | None = None,
+        fleet: SqlFleet | None = None,
+        commit_timeout_s: float = COMMIT_TIMEOUT_S,
+    ) -> None:
         self._place = where
         self._lock = lock
+        self.fleet = fleet  # of a server whose ledger others may share
         self._commit_timeout_s = commit_timeout_s
         self._swept = -math.inf
         engine = open_engine(where, Access.WRITE, busy_ms=WRITER_BUSY_MS)
@@ -83,28 +93,30 @@ class SqlLedger:
         Raises ``LedgerUnavailable``.
         """
         self._sweep(hold)
-        return await self.write(beginning(intent, attempt, hold))
+        if self.fleet is not None and self.fleet.has_lapsed:
+            raise LedgerUnavailable("the ledger has not heard of this server for too long")
+        server_id = None if self.fleet is None else self.fleet.server_id
+        return await self.write(beginning(intent, attempt, hold, server_id=server_id))
 
     async def settle(self, settlement: Settlement) -> None:
         """Commit the end of a request, whether or not it ever began; idempotent. Raises ``LedgerUnavailable``."""
         await self.write(settling(settlement))
 
     def recover(self) -> int:
-        """Mark what earlier runs left open as interrupted; how many requests. Blocks; before the first ``begin``.
+        """Mark as interrupted what runs that ended left open; how many requests. Blocks; before the first ``begin``.
 
-        Raises ``LedgerRefused`` when it cannot be written.
+        Whose ledger others share leaves theirs alone: see ``fleet_sql``. Raises ``LedgerRefused`` when it cannot be
+        written.
         """
-        if self._lock is None or self._writer.accepted:
+        if (self._lock is None and self.fleet is None) or self._writer.accepted:
             raise RuntimeError("only a server recovers, and before its first request")
-        engine = open_engine(self._place, Access.WRITE, busy_ms=OPENING_BUSY_MS)
         try:
-            with engine.begin() as connection:
-                left = connection.execute(statements.LEFT_OPEN).scalars().all()
-                connection.execute(statements.INTERRUPT_ATTEMPTS)
-                connection.execute(statements.INTERRUPT_REQUESTS)
-                tally.put_in(connection, left)
-                holds.expire(connection, time.time_ns() // 1000, only_overdue=self._place.is_shared)
-                return len(left)
+            if self.fleet is not None:
+                return self.fleet.enlist()
+            with open_engine(self._place, Access.WRITE, busy_ms=OPENING_BUSY_MS).begin() as connection:
+                left = recover_all(connection)
+                holds.expire(connection, time.time_ns() // 1000, only_overdue=False)
+                return left
         except SQLAlchemyError as error:
             raise LedgerRefused(f"the ledger {self._place} cannot be recovered: {_reason(error)}") from error
 
@@ -118,6 +130,8 @@ class SqlLedger:
     def close(self) -> int:
         """Write what waits, end the thread, give the lock back; how many settlements stay unwritten. Idempotent."""
         unwritten = self._writer.close(CLOSE_GRACE_S)
+        if self.fleet is not None:
+            self.fleet.close()
         if self._lock is not None:
             self._lock.release()
         return unwritten
@@ -156,7 +170,8 @@ def open_ledger(database_url: str, *, serve: bool, commit_timeout_s: float = COM
             if lock is not None:
                 undo.callback(lock.release)
             migrate.upgrade(open_engine(where, Access.WRITE, busy_ms=OPENING_BUSY_MS))
-            ledger = SqlLedger(where, lock, commit_timeout_s=commit_timeout_s)
+            fleet = open_fleet(where) if serve and where.is_shared else None
+            ledger = SqlLedger(where, lock=lock, fleet=fleet, commit_timeout_s=commit_timeout_s)
             undo.pop_all()
             return ledger
     except (OSError, SQLAlchemyError) as error:

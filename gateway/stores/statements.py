@@ -17,13 +17,12 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    select,
     table,
     update,
 )
 
 from gateway.stores.engine import Inserting
-from gateway.stores.schema import AttemptState, RequestState, attempts, bindings, request_tags, requests
+from gateway.stores.schema import attempts, bindings, request_tags, requests
 from gateway.stores.statement import Statement, adding, ignoring
 
 _COSTS = (
@@ -32,7 +31,7 @@ _COSTS = (
 _NEW_COST: Mapping[str, BindParameter[object]] = {name.removeprefix("new_"): bindparam(name) for name in _COSTS}
 
 OPENED_ORDER = (
-    "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
+    "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version", "server_id",
 )  # fmt: skip
 MOVED_ORDER = ("new_owner", "new_channel", "the_request")
 SENT_ORDER = (
@@ -124,19 +123,4 @@ BOUND = ignoring(bindings, BOUND_ORDER)
 UNBOUND = Statement(
     delete(bindings).where(bindings.c.bound_id == bindparam("the_id"), bindings.c.key_id == bindparam("the_key")),
     UNBOUND_ORDER,
-)
-
-# At start: what an earlier run left behind.
-LEFT_OPEN = select(requests.c.request_id).where(
-    requests.c.state == bindparam("open", RequestState.OPEN.value, literal_execute=True)
-)
-INTERRUPT_ATTEMPTS = (
-    update(attempts)
-    .where(attempts.c.state == bindparam("sent", AttemptState.SENT.value, literal_execute=True))
-    .values(state=AttemptState.INTERRUPTED.value, outcome="unknown")
-)
-INTERRUPT_REQUESTS = (
-    update(requests)
-    .where(requests.c.state == bindparam("open", RequestState.OPEN.value, literal_execute=True))
-    .values(state=RequestState.INTERRUPTED.value)
 )

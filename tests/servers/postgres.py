@@ -1,5 +1,6 @@
 """A PostgreSQL server of a test's own: started from a wheel, on a unix socket, with its data in a new directory."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -62,16 +63,20 @@ class Postgres:
 
     def start(self) -> None:
         """Start it again after ``kill``."""
-        deadline = time.monotonic() + 10
-        while self._pids() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        self._wait()
         self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """End it and remove its data."""
+        atexit.unregister(self._server._cleanup)  # it waits for a clean shutdown of what is thrown away
         self.kill()
-        self._server.cleanup()
+        self._wait()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 10
+        while self._pids() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids():
