@@ -20,7 +20,7 @@ B64_JSON: Final = "b64_json"
 _SPACE = rb"[ \t\n\r]*+"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY: Final = re.compile(_SPACE + rb"[,{]" + _SPACE + rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
-_GAP: Final = re.compile(rb"[,\[ \t\n\r]*+")
+_GAP: Final = re.compile(rb"[, \t\n\r]*+")
 _SCALAR: Final = re.compile(_STRING + rb'|[^"\[{}\], \t\n\r]++', re.DOTALL)
 _TO_BRACKET: Final = re.compile(rb'[^"\[\]{}]*+(?:' + _STRING + rb'[^"\[\]{}]*+)*+', re.DOTALL)
 _PLACEHOLDER: Final = re.compile(re.escape(placeholder_json(0)[:-1]) + rb'([0-9]{1,4})"')
@@ -104,7 +104,7 @@ def _decoded(value: bytes) -> str:
 
 def _elements(skeleton: bytes, array: Member) -> Iterator[int]:
     """Yield where each element of an array begins."""
-    at = _after_gap(skeleton, array.value)
+    at = _after_gap(skeleton, array.value + 1)
     while at < array.end and not skeleton.startswith(b"]", at):
         yield at
         at = _after_gap(skeleton, _value_end(skeleton, at))
