@@ -19,6 +19,7 @@ from gateway.stores import asset_rows, holds, statements, tally
 from gateway.stores.asset_rows import NO_ROWS, AssetRows
 from gateway.stores.holds import Closure, Holding
 from gateway.stores.jsontext import encode
+from gateway.stores.locks import lock
 from gateway.stores.schema import AttemptState, RequestState
 from gateway.stores.statement import Row
 from gateway.stores.tally import GIVEN_UP
@@ -196,7 +197,12 @@ def settling(settlement: Settlement) -> Settle:
     filed = tags.items() if isinstance(tags, Mapping) else ()
     tagged = tuple((f"{name}={value}", settlement.request_id) for name, value in filed)
     return Settle(
-        request_id=settlement.request_id, settled=settled, ended=ended, tagged=tagged, closure=_closure(settlement)
+        request_id=settlement.request_id,
+        settled=settled,
+        ended=ended,
+        tagged=tagged,
+        kept=asset_rows.rows_of(settlement.assets),
+        closure=_closure(settlement),
     )
 
 
@@ -233,6 +239,7 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     """
     if any(isinstance(command, Probe) for command in commands):
         statements.PROBED.one(connection)
+    _lock(connection, commands)
     refused = _take(connection, commands)
     begins = [command for at, command in enumerate(commands) if isinstance(command, Begin) and at not in refused]
     settles = [command for command in commands if isinstance(command, Settle)]
@@ -251,6 +258,16 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
     _close(connection, commands)
     return [refused.get(at) for at in range(len(commands))]
+
+
+def _lock(connection: Connection, commands: Sequence[Command]) -> None:
+    """Lock, in one order, what other transactions may change as well."""
+    lock(
+        connection,
+        settled=[command.request_id for command in commands if isinstance(command, Settle)],
+        voided=[command.attempt_id for command in commands if isinstance(command, Void)],
+        payers=[one.holding.key_id for one in commands if isinstance(one, Begin) and one.holding is not None],
+    )
 
 
 def _take(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:
