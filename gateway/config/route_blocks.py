@@ -20,7 +20,7 @@ from gateway.core.prices import MICRO
 from gateway.core.table import Downgrade, Limits
 from gateway.core.types import FailureClass, Surface
 
-_QUALITIES = ("low", "medium", "high")
+_QUALITIES = ("low", "medium", "high", "xhigh")
 _WORD_FORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _MONEY = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?) ?([A-Z][A-Z0-9]{2,9})")
 MONEY = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?[A-Z][A-Z0-9]{2,9}$|\$\{.*\}"}
@@ -45,7 +45,7 @@ def _times(value: object) -> int:
 
 def _quality(value: object) -> str:
     if value not in _QUALITIES:
-        raise ValueError("must be low, medium or high")
+        raise ValueError("must be low, medium, high or xhigh")
     return str(value)
 
 
@@ -84,7 +84,7 @@ Times: TypeAlias = Annotated[int, *described(_times, _bounded(1, MOST_REPEATS))]
 
 
 Option: TypeAlias = Annotated[str, AfterValidator(_option)]
-LowQuality: TypeAlias = Annotated[str, *described(_quality, {"enum": ["low", "medium", "high"]})]
+LowQuality: TypeAlias = Annotated[str, *described(_quality, {"enum": [*_QUALITIES]})]
 LowSize: TypeAlias = Annotated[str, *described(_low_size, {"type": "string", "pattern": "^[0-9]+x[0-9]+$"})]
 StepClass: TypeAlias = Annotated[FailureClass, AfterValidator(_not_over), WithJsonSchema(_STEP_CLASSES)]
 Money: TypeAlias = Annotated[Ceiling, *described(_money, MONEY)]
@@ -137,7 +137,7 @@ class ActionBlock(Strict):
 class SetBlock(Strict):
     """What a step down sets; a value that is no less than what was asked for is left alone."""
 
-    quality: LowQuality | None = Field(default=None, description="low, medium or high, when more was asked for.")
+    quality: LowQuality | None = Field(default=None, description="low, medium, high or xhigh, when more was asked for.")
     size: LowSize | None = Field(default=None, description="WxH, when more pixels were asked for, or any size.")
     background: Option | None = Field(default=None, description="Another background, opaque for instance.")
     output_format: Option | None = Field(default=None, description="Another format.")

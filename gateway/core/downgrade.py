@@ -22,7 +22,9 @@ from gateway.core.types import Facts, FailureClass, Surface
 
 FINAL: Final = frozenset({FailureClass.CUT, FailureClass.CLIENT_GONE})
 _AUTO: Final = "auto"
-_QUALITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 0, "medium": 1, "standard": 1, "high": 2, "hd": 2})
+_QUALITIES: Final[Mapping[str, int]] = MappingProxyType(
+    {"low": 0, "medium": 1, "standard": 1, "high": 2, "hd": 2, "xhigh": 3, "max": 4}
+)
 
 
 def next_step_down(plan: Plan, taken: Sequence[int], kind: FailureClass) -> int | None:

@@ -174,7 +174,7 @@ def test_steps_down_stay_with_the_target_unless_the_route_leads_on(tmp_path: Pat
         ("downgrade: [{on: cut, set: {quality: low}}]", "on: cut ends the request: nothing is asked for after it"),
         ("downgrade: [{on: timeout, set: {}}]", "set: must set something"),
         ("downgrade: [{on: timeout, set: {n: 1}}]", "set.n: is not a key here"),
-        ("downgrade: [{on: timeout, set: {quality: auto}}]", "set.quality: must be low, medium or high"),
+        ("downgrade: [{on: timeout, set: {quality: auto}}]", "set.quality: must be low, medium, high or xhigh"),
         ("downgrade: [{on: timeout, set: {size: auto}}]", "set.size: must be a size written like 1024x1024"),
         ("downgrade: [{set: {quality: low}}]", "on: is missing"),
     ],
