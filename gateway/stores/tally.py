@@ -114,10 +114,15 @@ def put_in(connection: Connection, ids: Sequence[str]) -> None:
     _change(connection, ids, PUT_IN)
 
 
+def shard(connection: Connection) -> int:
+    """Say into which of the rows of one group this thread counts."""
+    return threading.get_native_id() % SHARDS if connection.dialect.name == POSTGRES else 0
+
+
 def _change(connection: Connection, ids: Sequence[str], statements: Sequence[Statement]) -> None:
-    shard = threading.get_native_id() % SHARDS if connection.dialect.name == POSTGRES else 0
+    mine = shard(connection)
     for statement in statements:
-        statement.many(connection, [(shard, request_id) for request_id in ids])
+        statement.many(connection, [(mine, request_id) for request_id in ids])
 
 
 def _group(owner: ColumnElement[str], channel: ColumnElement[str]) -> list[Label[int] | Label[str]]:
