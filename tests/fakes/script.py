@@ -101,6 +101,16 @@ def reply(
     return Script(name=f"reply {status}", steps=(*first, Send(data=whole, slice=slice)))
 
 
+def picture(data: bytes, kind: str = "image/png", **more: str) -> Script:
+    """Answer with a picture, as a server of files does."""
+    named = {name.replace("_", "-"): value for name, value in more.items()}
+    return reply(200, data, headers={"content-type": kind, **named})
+
+
+def redirect(location: str, status: int = 302) -> Script:
+    return reply(status, b"", headers={"location": location})
+
+
 def stream(
     *pieces: bytes | float,
     slice: int = 0,  # noqa: A002 - the word of the trade

@@ -74,6 +74,8 @@ class FakeUpstream:
         self.connections = 0
         self.requests: list[SeenRequest] = []
         self.problems: list[str] = []
+        self.files: dict[str, Script] = {}  # what is served under a path, to anybody: that is no purchase
+        self.fetched: list[SeenRequest] = []
         self._queue = deque(queue)
         self._default = default
         self._choose = choose
@@ -90,6 +92,11 @@ class FakeUpstream:
         """The ``base_url`` of a channel that leads here."""
         host = "localhost" if self._tls else "127.0.0.1"
         return f"http{'s' if self._tls else ''}://{host}:{self.port}/v1"
+
+    def put(self, path: str, script: Script) -> str:
+        """Serve something under a path; gives its address."""
+        self.files[path] = script
+        return self.url.removesuffix("/v1") + path
 
     @property
     def open_connections(self) -> int:
@@ -164,6 +171,9 @@ class FakeUpstream:
             writer.write(_send_all(reply(200, self._report())))
             await writer.drain()
             return True
+        if seen.path in self.files:
+            self.fetched.append(seen)
+            return await self._play(self.files[seen.path], reader, writer)
         self.problems += head_problems(seen, key=self.key, host=self.url.split("/")[2])
         script = self._queue.popleft() if self._queue else None
         if script is None or script.reads is Reads.ALL:
