@@ -10,14 +10,17 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.core.record import AttemptRecord, Record, timestamp
-from gateway.core.types import JsonObject
+from gateway.core.types import JsonObject, RequestId
 from gateway.ports import (
     AttemptIntent,
     AttemptResult,
+    Capture,
     Events,
+    Hold,
     Job,
     Ledger,
     LedgerUnavailable,
+    Refused,
     RequestIntent,
     Settlement,
 )
@@ -37,11 +40,15 @@ class Billing:
         self._ledger = ledger
         self._events = events
         self._seen = seen
+        self._holding: set[RequestId] = set()
 
-    async def begin(self, job: Job, config_version: str, attempt: AttemptIntent, *, opens: bool) -> None:
+    async def begin(
+        self, job: Job, config_version: str, attempt: AttemptIntent, hold: Hold | None = None, *, opens: bool
+    ) -> Refused | None:
         """Commit that ``attempt`` is about to be sent; ``opens`` says that it is the first of its request.
 
-        Raises ``LedgerUnavailable``: then nothing may be sent.
+        Commits what it holds of the key, too, or says what the books refuse. Raises ``LedgerUnavailable``. In both of
+        these cases nothing may be sent.
         """
         intent = None
         if opens:
@@ -51,8 +58,12 @@ class Billing:
                 endpoint=job.facts.endpoint,
                 asked_model=job.facts.asked_model,
                 config_version=config_version,
+                key_id=job.principal.key_id,
+                team=job.principal.team,
             )
-        await self._ledger.begin(intent, attempt)
+        if hold is not None:
+            self._holding.add(job.request_id)  # before it is committed: a commit nobody waits for is closed as well
+        return await self._ledger.begin(intent, attempt, hold)
 
     async def settle(self, record: Record) -> None:
         """Commit the record and every attempt's end, then log it. Finishes even when the caller is cancelled."""
@@ -66,7 +77,7 @@ class Billing:
 
     async def _commit(self, record: Record, document: JsonObject) -> None:
         try:
-            await self._ledger.settle(settlement(record, document))
+            await self._ledger.settle(settlement(record, document, self._capture(record)))
         except LedgerUnavailable as lost:
             self._events.emit(
                 {
@@ -78,6 +89,15 @@ class Billing:
             )
         self._log(record, document)
 
+    def _capture(self, record: Record) -> Capture | None:
+        """Say what is owed of a request's holds, if it has any; an attempt whose cost is missing hides the sum."""
+        if record.request_id not in self._holding:
+            return None
+        self._holding.discard(record.request_id)
+        cost = record.cost
+        micro = 0 if not record.attempts else cost.amount_micro if cost is not None else None
+        return Capture(credits=record.credits or 0, micro=micro)
+
     def note(self, record: Record) -> None:
         """Count and log a record that gets no row in the ledger: a request that was shed. Never waits."""
         self._log(record, record.as_json())
@@ -87,8 +107,8 @@ class Billing:
         self._events.emit({"event": "request.finished", **document})
 
 
-def settlement(record: Record, document: JsonObject) -> Settlement:
-    """Give the ledger's row for a record; ``document`` is the record's JSON."""
+def settlement(record: Record, document: JsonObject, capture: Capture | None = None) -> Settlement:
+    """Give the ledger's row for a record; ``document`` is the record's JSON, ``capture`` ends its holds."""
     failed = record.failure
     return Settlement(
         request_id=record.request_id,
@@ -102,6 +122,7 @@ def settlement(record: Record, document: JsonObject) -> Settlement:
         record=document,
         attempts=tuple(result(attempt) for attempt in record.attempts),
         images=len(record.result.images),
+        capture=capture,
         assets=tuple(asset for asset in record.result.assets if asset is not None),
     )
 

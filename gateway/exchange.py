@@ -71,6 +71,7 @@ class Answered:
     """
 
     seen: Observation
+    target: Target | None = None
     reading: Reading | None = None
     failure: Failure | None = None
     answer: AnswerSpool | None = None

@@ -13,6 +13,8 @@ from datetime import datetime
 from functools import partial
 
 from gateway.billing import Billing
+from gateway.core.agreement import agree, forbidden, shortage
+from gateway.core.plan import Plan
 from gateway.core.policy import plan
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import Record
@@ -30,6 +32,7 @@ from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable
 from gateway.roster import Admission, Roster
 from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
 from gateway.streaming import Follower
+from gateway.tab import Tab
 from gateway.tape import Tape
 
 LEDGER_UNAVAILABLE = PublicError(
@@ -88,15 +91,28 @@ class Result:
     receipt: Callable[[bool], None] | None = None
 
 
-def refused_result(refusal: Refusal, record: Record) -> Result:
-    """Give what the client of a refused request gets."""
-    error = PublicError(
+class _Unpaid(Exception):
+    """The key cannot pay for the attempt that was about to be made; ``code`` is the client's word."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def refused_error(refusal: Refusal) -> PublicError:
+    """Give a refusal in the words of an error."""
+    return PublicError(
         status=refusal.status,
         type="invalid_request_error" if refusal.status < 500 else "server_error",
         code=refusal.code,
         param=refusal.param,
         message=refusal.message,
     )
+
+
+def refused_result(refusal: Refusal, record: Record) -> Result:
+    """Give what the client of a refused request gets."""
+    error = refused_error(refusal)
     return Result(
         status=refusal.status,
         record=record,
@@ -131,16 +147,22 @@ class Relay:
         ``outlet`` is the client's end when a stream was asked for; what goes out through it is over when this returns.
         """
         table = self._means.table()
+        barred = forbidden(job.facts, job.principal, table)
+        if barred is not None:
+            return await self._refuse(job, table, barred)
         kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
         if isinstance(kept_by, Refusal):
             return await self._refuse(job, table, kept_by)
         bound_to = kept_by.name if kept_by else None
         planned = plan(job.facts, job.directives, table, self._means.roster.view(), bound_to=bound_to)
-        if isinstance(planned, Refusal):
-            return await self._refuse(job, table, planned)
-        story = Story(job, table, planned, presence, self._means.clock, outlet)
+        agreed = agree(planned, job.facts, job.principal) if isinstance(planned, Plan) else planned
+        if isinstance(agreed, Refusal):
+            return await self._refuse(job, table, agreed)
+        story = Story(job, table, agreed.plan, presence, self._means.clock, outlet, tab=Tab(agreement=agreed, principal=job.principal))
         try:
             await self._walk(story)
+        except _Unpaid as unpaid:
+            return await self._turn_away(story, unpaid.code)
         except LedgerUnavailable:
             return await self._finish(story, LEDGER_UNAVAILABLE)
         except asyncio.CancelledError:
@@ -170,6 +192,13 @@ class Relay:
         record = unrouted(header, self._refusal_ending(refusal, job.started), refusal.excluded)
         await self._means.billing.settle(record)
         return refused_result(refusal, record)
+
+    async def _turn_away(self, story: Story, code: str) -> Result:
+        """End a request that its key cannot pay for: before anything was sent, or before more was."""
+        short = shortage(code)
+        if not story.attempts:
+            return await self._refuse(story.job, story.table, short)
+        return await self._finish(story, refused_error(short))
 
     async def _walk(self, story: Story) -> None:
         """THE attempt loop."""
@@ -214,7 +243,7 @@ class Relay:
         try:
             ended = await self._send(story, step, attempt)
         finally:
-            ended.channel = step.target.channel
+            ended.channel, ended.target = step.target.channel, step.target
             if story.outlet is not None:
                 ended.events = [*story.outlet.withdraw(), *(ended.stream.last if ended.stream else ())]
             ended.failure = judge(ended, story.job.facts, step, story.table.codes, must_stream=story.must_stream)
@@ -228,7 +257,10 @@ class Relay:
         if story.presence.gone:  # while it waited for the place: nothing is bought for nobody
             return Answered(seen=Observation(phase=Phase.UNSENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))
         intent = story.intent(attempt)
-        await self._means.billing.begin(story.job, story.table.version, intent, opens=not story.begun)
+        hold = story.tab.hold(intent, story.attempts) if story.tab is not None else None
+        refused = await self._means.billing.begin(story.job, story.table.version, intent, hold, opens=not story.begun)
+        if refused is not None:
+            raise _Unpaid(refused.code)
         story.begun.add(attempt.attempt_id)
         follower = self._follower(story, step, attempt)
         story.presence.glimpse = partial(story.glimpse, attempt)

@@ -23,6 +23,7 @@ from gateway.exchange import Answered, Presence
 from gateway.outlet import Outlet, StreamHead
 from gateway.ports import AttemptIntent, Clock, Job
 from gateway.streaming import Follower
+from gateway.tab import Tab
 
 CLIENT_CLOSED_REQUEST = 499
 TRAVELLING_HEADERS = ("openai-processing-ms", "openai-version")
@@ -56,6 +57,7 @@ class Story:
     shape: Shape | None = None  # the form its pictures are given in
     follower: Follower | None = None  # of the attempt under way, when the client asked for a stream
     begun: set[AttemptId] = field(default_factory=set)  # attempts whose intent is committed
+    tab: Tab | None = None  # what it costs its key
 
     @property
     def is_abandoned(self) -> bool:
@@ -216,6 +218,7 @@ class Story:
             previews=previews_of(self.told) if self.told and self.is_streamed else None,
             differences=kept.differences if kept else (),
             shape=self.shape,
+            credits=self._credits,
         )
 
     def give(self, links: Sequence[str | None]) -> None:
@@ -228,6 +231,17 @@ class Story:
             return
         wanted = wanted_form(self.job.facts, kept.contract, self.plan.route.deliver, self.table.legacy)
         self.shape = kept.contents.give(kept.answer, wanted, links)
+
+    @property
+    def _credits(self) -> int | None:
+        """Give what the key is charged: for an answer that was delivered, or for as much of one as has gone out."""
+        if self.tab is None:
+            return None
+        kept = self.kept
+        is_given = kept is not None and (kept.failure is None or self.is_committed)
+        if kept is None or not is_given:
+            return self.tab.credits(self.job.facts, None, None)
+        return self.tab.credits(self.job.facts, kept.reading, kept.target)
 
     @property
     def header(self) -> Header:

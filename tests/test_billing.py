@@ -22,7 +22,7 @@ from gateway.core.types import (
     RequestId,
     Surface,
 )
-from gateway.ports import AttemptIntent, Job, LedgerUnavailable, RequestIntent, Settlement
+from gateway.ports import AttemptIntent, Hold, Job, LedgerUnavailable, RequestIntent, Settlement
 from gateway.spool import Held
 
 TIME = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -86,8 +86,10 @@ class Book:
     begun: list[tuple[RequestIntent | None, AttemptIntent]] = field(default_factory=list)
     settled: list[Settlement] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
+    holds: list[Hold | None] = field(default_factory=list)
 
-    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent) -> None:
+    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None) -> None:
+        self.holds.append(hold)
         if self.lost:
             raise LedgerUnavailable("the ledger is away")
         self.begun.append((intent, attempt))

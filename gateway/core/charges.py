@@ -7,55 +7,19 @@ A price that is not in the table is not zero: the request is refused, unless ``o
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from gateway.core.errand import Errand
 from gateway.core.plan import Target
 from gateway.core.prices import tier
 from gateway.core.seen import Reading
 from gateway.core.size_rules import read_size
+from gateway.core.tariff import OPEN_QUALITIES, CreditCharge
 from gateway.core.terms import Contract
 from gateway.core.tokens import Size
 from gateway.core.types import Facts
 
 TIERS: Final[Mapping[str, int]] = {"1K": 1, "2K": 1_572_865, "4K": 4_194_305}  # the fewest pixels of each
-_OPEN: Final = frozenset({None, "", "auto"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreditsPerImage:
-    """So many credits for every picture."""
-
-    amount: int
-
-    def price(self, _tier: str, _quality: str | None) -> int | None:
-        """Give the credits of one picture."""
-        return self.amount
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreditMatrix:
-    """Credits by tier (1K, 2K, 4K) and quality. ``auto``: the quality that stands for one left open, else the dearest.
-
-    ``other``: what any picture costs whose tier or quality is not there; absent: it has no price.
-    """
-
-    cells: Mapping[str, Mapping[str, int]]
-    auto: str | None = None
-    other: int | None = None
-
-    def price(self, tier: str, quality: str | None) -> int | None:
-        """Give the credits of one picture; ``None``: it has no price."""
-        row = self.cells.get(tier)
-        if row is None:
-            return self.other
-        if quality in _OPEN and "auto" not in row:
-            return max(row.values()) if self.auto is None else row.get(self.auto, self.other)
-        return row.get(quality or "auto", self.other)
-
-
-CreditCharge: TypeAlias = CreditsPerImage | CreditMatrix
 
 
 def pictures_asked(facts: Facts) -> int:
@@ -93,7 +57,7 @@ def _each(charge: CreditCharge, size: Size | None, asked: str | None, came: str 
     most = 0 if ceiling is None else ceiling
     if size is None:
         return most
-    qualities = {asked} if asked in _OPEN or came in _OPEN else {asked, came}
+    qualities = {asked} if asked in OPEN_QUALITIES or came in OPEN_QUALITIES else {asked, came}
     prices = [charge.price(tier(size), one) for one in qualities]
     return min([most, *(price for price in prices if price is not None)])
 

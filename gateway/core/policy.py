@@ -96,7 +96,7 @@ def plan(
 
     ``bound_to`` is the only channel it may go to, because that one keeps what the request refers to.
     """
-    route = _route(facts, table)
+    route = route_of(facts, table)
     if isinstance(route, Refusal):
         return route
     if facts.surface is Surface.RESPONSES and _is_image_route(route, table):
@@ -199,7 +199,8 @@ def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[_End]) ->
     return _not_eligible(asked.route, asked.directives, _excluded(ends))
 
 
-def _route(facts: Facts, table: RouteTable) -> Route | Refusal:
+def route_of(facts: Facts, table: RouteTable) -> Route | Refusal:
+    """Give the route that a request means: the one it names, by a dead name too, else the default of its surface."""
     if facts.asked_model is None:
         return table.default_route(facts.surface) or Refusal(
             status=400,

@@ -5,6 +5,7 @@ flights) is looked up under ``scope`` and never filtered afterwards. It never ho
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -32,16 +33,20 @@ NO_LIMITS: Final = KeyLimits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Money that a key may spend in a window of time. Windows follow each other from ``since_us`` on (epoch)."""
+    """Money that a key may spend in a window of time. Windows follow each other from ``since`` on."""
 
     amount_micro: int
     currency: str
     window_s: int
-    since_us: int
+    since: datetime
 
-    def window(self, now_us: int) -> int:
+    def window(self, now: datetime) -> int:
         """Give the number of the window that a moment falls in."""
-        return max(0, (now_us - self.since_us) // (self.window_s * 1_000_000))
+        return max(0, (now - self.since) // timedelta(seconds=self.window_s))
+
+    def ends(self, window: int) -> datetime:
+        """Give the moment at which a window is over."""
+        return self.since + (window + 1) * timedelta(seconds=self.window_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from gateway.core.delivery import Deliver
 from gateway.core.legacy import Legacy
 from gateway.core.limits import Rate
 from gateway.core.prices import Price
+from gateway.core.tariff import CreditCharge
 from gateway.core.terms import OPEN_CONTRACT, Contract
 from gateway.core.types import Action, FailureClass, Surface
 from gateway.core.when import WhenRule
@@ -175,6 +176,7 @@ class Route:
     policy: Policy = Policy.PRIORITY
     when: tuple[WhenRule, ...] = ()
     repeats: Mapping[FailureClass, int] = field(default_factory=dict)
+    charge: CreditCharge | None = None  # what keys pay in credits; absent: a request costs them what it costs
     keep: bool = True  # whether what it delivers is kept
     intolerable: frozenset[str] = frozenset()  # differences of a result that make it a failure
     deliver: Deliver = Deliver.AS_ASKED
@@ -283,9 +285,14 @@ class AssetSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything of the file that is not routing. ``database`` is a resolved SQLAlchemy URL."""
+    """Everything of the file that is not routing.
 
-    database: str
+    ``database`` is a resolved SQLAlchemy URL; ``shared`` a Redis server's, empty when nothing is shared. Both may carry
+    a password.
+    """
+
+    database: str = field(repr=False)
+    shared: str = field(default="", repr=False)
     server: ServerSettings = field(default_factory=ServerSettings)
     prompts: PromptPrivacy = PromptPrivacy.HASH
     assets: AssetSettings = AssetSettings(store="")

@@ -120,6 +120,8 @@ def beginning(
             attempt.channel,
             _OPEN,
             intent.config_version,
+            intent.key_id,
+            intent.team,
             server_id,
         )
     sent: Row = (

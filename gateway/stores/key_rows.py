@@ -89,8 +89,7 @@ def row_of(cell: RowMapping, now: datetime) -> KeyRow:
     """Give a key as it is listed at this moment."""
     terms = terms_of(cell)
     budget = _budget(cell, terms)
-    window = 0 if budget is None else budget.window(epoch_us(now))
-    ends_us = None if budget is None else budget.since_us + (window + 1) * budget.window_s * 1_000_000
+    window = 0 if budget is None else budget.window(now)
     return KeyRow(
         key_id=cell["key_id"],
         hint=cell["hint"],
@@ -101,7 +100,7 @@ def row_of(cell: RowMapping, now: datetime) -> KeyRow:
         credits_held=cell["credits_held"],
         spent_micro=cell["spent_micro"] if cell["window_no"] == window else 0,
         reserved_micro=cell["held_micro"],
-        window_ends=_moment(ends_us),
+        window_ends=None if budget is None else budget.ends(window),
     )
 
 
@@ -113,7 +112,7 @@ def _budget(cell: RowMapping, terms: NewKey) -> Budget | None:
         amount_micro=budget.amount_micro,
         currency=budget.currency,
         window_s=budget.window_s,
-        since_us=cell["created_us"],
+        since=from_epoch_us(cell["created_us"]),
     )
 
 

@@ -31,7 +31,8 @@ _COSTS = (
 _NEW_COST: Mapping[str, BindParameter[object]] = {name.removeprefix("new_"): bindparam(name) for name in _COSTS}
 
 OPENED_ORDER = (
-    "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version", "server_id",
+    "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
+    "key_id", "team", "server_id",
 )  # fmt: skip
 MOVED_ORDER = ("new_owner", "new_channel", "the_request")
 SENT_ORDER = (

@@ -41,6 +41,7 @@ def stamps(record: Record) -> Headers:
         ("x-retry-reason", record.retry_reason),
         ("x-route-warnings", _warnings(record.result.warnings)),
         ("x-cost", _cost(record)),
+        ("x-credits", _credits(record)),
         ("server-timing", _timing(record)),
     ]
     return _encoded(found)
@@ -89,6 +90,11 @@ def _cost(record: Record) -> str | None:
     """Give the cost of all attempts; the head of a stream goes out before it is known."""
     cost = None if record.stream else record.cost
     return None if cost is None else cost.stamp
+
+
+def _credits(record: Record) -> str | None:
+    """Give the credits that the key was charged; of a stream they are known at its end only."""
+    return None if record.stream or record.credits is None else str(record.credits)
 
 
 def _warnings(words: Iterable[str]) -> str | None:
