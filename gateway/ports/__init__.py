@@ -17,7 +17,18 @@ from gateway.ports.books import (
 )
 from gateway.ports.keys import KeyOffice, Keys
 from gateway.ports.moments import Clock, Events
-from gateway.ports.pictures import AssetBooks, AssetQuery, Blob, Blobs, Filed, NoRoom, Picture, StoreUnavailable
+from gateway.ports.pictures import (
+    AssetBooks,
+    AssetEnds,
+    AssetQuery,
+    Blob,
+    Blobs,
+    Filed,
+    NoRoom,
+    Old,
+    Picture,
+    StoreUnavailable,
+)
 from gateway.ports.shared import Ask, Bindings, Brakes, Peer, Shared
 from gateway.ports.wires import (
     AnswerBody,
@@ -37,6 +48,7 @@ __all__ = [
     "AnswerBody",
     "Ask",
     "AssetBooks",
+    "AssetEnds",
     "AssetQuery",
     "AttemptIntent",
     "AttemptResult",
@@ -54,16 +66,17 @@ __all__ = [
     "Exchange",
     "ExchangeBroken",
     "Filed",
-    "Job",
     "Hold",
+    "Job",
     "KeyOffice",
     "Keys",
     "Ledger",
     "LedgerUnavailable",
     "LogQuery",
     "NoRoom",
-    "Picture",
+    "Old",
     "Peer",
+    "Picture",
     "Refused",
     "Replayable",
     "RequestIntent",

@@ -120,3 +120,45 @@ class AssetBooks(Protocol):
     async def stored(self, sha256: str, at: datetime) -> None:
         """Note that bytes have reached the store after all."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Old:
+    """A picture that may have to go. ``shared``: how many pictures that are still there have its bytes."""
+
+    asset_id: AssetId
+    sha256: str
+    bytes: int
+    shared: int
+
+
+class AssetEnds(Protocol):
+    """The end of pictures. Every method raises ``LedgerUnavailable``."""
+
+    async def expired(self, now: datetime, limit: int) -> Sequence[Old]:
+        """Give pictures whose time is over."""
+        ...
+
+    async def oldest(self, limit: int, *, accepted: bool) -> Sequence[Old]:
+        """Give the oldest pictures, either those that were accepted or the others."""
+        ...
+
+    async def end(self, ids: Sequence[AssetId], now: datetime) -> int:
+        """Note that pictures are gone; bytes that no other picture has are doomed. How many there were."""
+        ...
+
+    async def total(self) -> int:
+        """Add up the bytes of all pictures, shared ones once."""
+        ...
+
+    async def doomed(self, before: datetime, limit: int) -> Mapping[str, int]:
+        """Give bytes that no picture has had since: hash and length."""
+        ...
+
+    async def release(self, sha256: str) -> bool:
+        """Forget bytes, unless a picture has them again. Whether they may be deleted."""
+        ...
+
+    async def unknown(self, hashes: Sequence[str]) -> Sequence[str]:
+        """Give those of ``hashes`` that nothing is known of."""
+        ...
