@@ -62,11 +62,17 @@ def asked_as(plan: Plan, place: int, taken: Sequence[int]) -> Target | None:
     asked = replace(
         target,
         facts=fitted.facts,
-        changes=(*changes, *fitted.changes),
+        changes=_real((*changes, *fitted.changes), plan.facts),
         is_doubtful=bool(fitted.violations),
         patience_s=min(patience_s, plan.deadline_s),
     )
     return asked if target.quote is None else replace(asked, quote=quote_of(asked, plan.facts, plan.table))
+
+
+def _real(changes: Sequence[Change], asked: Facts) -> tuple[Change, ...]:
+    """Leave out what a translation brings back to the caller's own word."""
+    given, last = parameters(asked), {change.param: change.text for change in changes}
+    return tuple(change for change in changes if last[change.param] != given.get(change.param))
 
 
 def _has_no_picture(facts: Facts) -> bool:

@@ -148,7 +148,15 @@ def _again(plan: Plan, history: Sequence[Tried], road: Road, left_s: float) -> T
             return None
         steps = (*last.steps, down)
     found = _try(plan, last.target, steps, left_s - pause_s)
-    return replace(found, pause_s=pause_s) if found is not None and _is_within(plan, history, found.target) else None
+    if found is None or not _is_within(plan, history, found.target) or _is_no_less(plan, last, found):
+        return None
+    return replace(found, pause_s=pause_s)
+
+
+def _is_no_less(plan: Plan, last: Tried, found: Try) -> bool:
+    """Whether a step down comes to nothing here, because the contract says the new value in the old word."""
+    before = asked_as(plan, last.target, last.steps)
+    return found.steps != last.steps and before is not None and before.facts == found.target.facts
 
 
 def _steps_onward(plan: Plan, history: Sequence[Tried]) -> tuple[int, ...]:

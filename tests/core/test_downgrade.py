@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.ceiling import MAX_COST, NO_PRICE, Ceiling
 from gateway.core.downgrade import asked_as, changes_of, next_step_down
 from gateway.core.failures import CONSEQUENCES
+from gateway.core.legacy import Legacy
 from gateway.core.money import MISSING
 from gateway.core.plan import Plan
 from gateway.core.policy import plan
@@ -124,6 +125,21 @@ def test_a_contract_that_does_not_take_the_new_value_bars_the_target() -> None:
     barred = replace(found, targets=(replace(found.targets[0], contract=strict), *found.targets[1:]))
     assert asked_as(barred, 0, (0,)) is None
     assert walk(barred, Tried(target=0, failure=failed(TIMEOUT))) == GiveUp(reason=GiveUpReason.STOPPED)
+
+
+def test_a_step_that_the_contract_takes_back_is_none() -> None:
+    found = planned(route(MEDIUM))
+    told = Contract(name="told", words={"quality": ("low", "high")})
+    legacy = Legacy(values={"quality": {"medium": "high"}})
+    back = replace(
+        found,
+        targets=(replace(found.targets[0], contract=told, facts=found.facts), *found.targets[1:]),
+        table=replace(found.table, legacy=legacy),
+    )
+    asked = asked_as(back, 0, (0,))
+    assert asked is not None
+    assert (asked.changes, asked.facts) == ((), found.facts)
+    assert walk(back, Tried(target=0, failure=failed(TIMEOUT))) == GiveUp(reason=GiveUpReason.STOPPED)
 
 
 def test_the_same_target_is_asked_again_unless_the_route_leads_on() -> None:
