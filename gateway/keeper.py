@@ -61,6 +61,11 @@ class Kept:
     assets: tuple[Asset | None, ...] = ()
     known: Mapping[str, Sequence[AssetId]]
 
+    @property
+    def links(self) -> tuple[str | None, ...]:
+        """Give the address of each picture; ``None`` for one that cannot be had there now."""
+        return tuple(None if one is None or not one.is_stored else one.url for one in self.assets)
+
     def onto(self, record: Record) -> Record:
         """Write it onto the record."""
         facts = record.facts

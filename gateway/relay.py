@@ -27,6 +27,7 @@ from gateway.core.walk import GiveUp, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
 from gateway.exchange import Answered, Presence, Wires, compare, exchange, follower_for, judge
+from gateway.keeper import NOTHING_KEPT, Keeper, Kept
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable
 from gateway.roster import Admission, Roster
@@ -133,6 +134,7 @@ class Means:
     clock: Clock
     roster: Roster
     new_attempt_id: Callable[[], AttemptId]
+    keeper: Keeper | None = None  # without one no picture is kept
 
 
 class Relay:
@@ -158,7 +160,15 @@ class Relay:
         agreed = agree(planned, job.facts, job.principal) if isinstance(planned, Plan) else planned
         if isinstance(agreed, Refusal):
             return await self._refuse(job, table, agreed)
-        story = Story(job, table, agreed.plan, presence, self._means.clock, outlet, tab=Tab(agreement=agreed, principal=job.principal))
+        story = Story(
+            job,
+            table,
+            agreed.plan,
+            presence,
+            self._means.clock,
+            outlet,
+            tab=Tab(agreement=agreed, principal=job.principal),
+        )
         try:
             await self._walk(story)
         except _Unpaid as unpaid:
@@ -279,9 +289,10 @@ class Relay:
     async def _finish(self, story: Story, error: PublicError | None) -> Result:
         """Settle; then give the client what it gets: an answer kept whole, the end of a stream, or an error."""
         await self._bind(story)
+        pictures = await self._keep(story)
         if error is None:
-            story.give(())
-        record = await self._settle(story, story.ending(error))
+            story.give(pictures.links)
+        record = await self._settle(story, story.ending(error), pictures)
         kept = story.kept
         if story.outlet is not None and story.is_streamed:
             await self._end_stream(story, story.outlet, record, error)
@@ -312,6 +323,17 @@ class Relay:
         if kept is not None and kept.channel is not None and kept.reading is not None:
             await self._means.custody.bind(story.job, kept.channel, kept.reading.ids)
 
+    async def _keep(self, story: Story) -> Kept:
+        """Keep the pictures that the client gets, where its route says so."""
+        keeper = self._means.keeper
+        if keeper is None:
+            return NOTHING_KEPT
+        try:
+            return await keeper.keep(story.job, story.pictures())
+        except asyncio.CancelledError:
+            await self._settle(story, story.ending(None))
+            raise
+
     @staticmethod
     async def _end_stream(story: Story, outlet: Outlet, record: Record, error: PublicError | None) -> None:
         head = story.last_head(record)
@@ -331,9 +353,9 @@ class Relay:
                 async with asyncio.timeout(LAST_WORD_S):
                     await story.outlet.fail(story.last_head(record), STOPPED, story.next_sequence)
 
-    async def _settle(self, story: Story, ending: Ending) -> Record:
+    async def _settle(self, story: Story, ending: Ending, pictures: Kept = NOTHING_KEPT) -> Record:
         served = story.kept.reading if story.kept else None
-        record = routed(story.header, ending, story.whole_plan, story.attempts, served)
+        record = pictures.onto(routed(story.header, ending, story.whole_plan, story.attempts, served))
         await self._means.billing.settle(record)
         return record
 

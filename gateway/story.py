@@ -21,7 +21,7 @@ from gateway.core.walk import DOWNGRADE, SAME, GiveUp, Tried, Try, action_after
 from gateway.core.waybill import Ending, Header, Previews, pending, routed
 from gateway.exchange import Answered, Presence
 from gateway.outlet import Outlet, StreamHead
-from gateway.ports import AttemptIntent, Clock, Job
+from gateway.ports import AttemptIntent, Clock, Job, Picture
 from gateway.streaming import Follower
 from gateway.tab import Tab
 
@@ -220,6 +220,12 @@ class Story:
             shape=self.shape,
             credits=self._credits,
         )
+
+    def pictures(self) -> list[Picture]:
+        """Give the pictures that the client gets and that are to be kept, each with its bytes, to be closed."""
+        kept = self.kept
+        is_given = kept is not None and (kept.failure is None or self.is_committed)
+        return kept.pictures() if kept is not None and is_given and self.plan.route.keep else []
 
     def give(self, links: Sequence[str | None]) -> None:
         """Give the pictures of the answer that is kept the form they are wanted in.
