@@ -35,7 +35,9 @@ MOST_SHOWN: Final = 20  # mistakes of one file
 Read: TypeAlias = Callable[[], Loaded | list[Mistake]]
 Look: TypeAlias = tuple[int, int, int, int] | None
 
-_NAMES: Final = MappingProxyType({"database": "storage.database", "prompts": "privacy.prompts"})
+_NAMES: Final = MappingProxyType(
+    {"database": "storage.database", "shared": "storage.shared", "prompts": "privacy.prompts"}
+)
 
 
 class Why(StrEnum):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.config.contract_blocks import Verdict
 from gateway.config.contracts import Contracts
+from gateway.config.databases import database_url
 from gateway.config.model import ChannelBlock, RouteBlock, RoutesFile, RowBlock
 from gateway.config.nodes import Block, Scalar, block_at
 from gateway.config.prices import Prices
@@ -57,9 +58,9 @@ class Shipped:
 def settings(file: RoutesFile, data_dir: Path, assets: AssetSettings) -> Settings:
     """Build the settings; the database lies under ``data_dir`` unless its path is absolute."""
     body = file.server.body
-    database = str(data_dir.absolute() / file.storage.database)
     return Settings(
-        database="sqlite:///" + database.replace("%", "%25").replace("?", "%3F"),
+        database=database_url(file.storage.database, data_dir),
+        shared=file.storage.shared.url,
         server=ServerSettings(
             max_in_flight=file.server.max_in_flight,
             stream_head_s=file.server.stream_head,

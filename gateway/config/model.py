@@ -5,13 +5,12 @@ where ``waybill schema`` takes the JSON Schema from, so every key has its descri
 """
 
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
-from urllib.parse import unquote
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gateway.config import stores, units
+from gateway.config import databases, stores, units
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
@@ -19,8 +18,6 @@ from gateway.config.route_blocks import ActionBlock, DowngradeBlock, LimitsBlock
 from gateway.core.delivery import Deliver
 from gateway.core.table import Api, ChannelKind, Policy, PromptPrivacy
 from gateway.core.types import FailureClass, Surface
-
-_SQLITE = "sqlite:///"
 
 _T = TypeVar("_T")
 
@@ -39,22 +36,6 @@ def _version(value: object) -> int:
     return 1
 
 
-def _database(value: str) -> str:
-    if not value.startswith(_SQLITE):
-        raise ValueError(f"this version stores in SQLite only: write {_SQLITE}waybill.db")
-    path = unquote(value.removeprefix(_SQLITE))
-    if (
-        not path
-        or path.endswith("/")
-        or path.startswith(":")
-        or "?" in value
-        or "\ufffd" in path
-        or not path.isprintable()
-    ):
-        raise ValueError(f"must name a file, as {_SQLITE}waybill.db does, without a query")
-    return path
-
-
 def _distinct(values: list[_T]) -> list[_T]:
     if len(set(values)) != len(values):
         raise ValueError("names the same thing twice")
@@ -68,7 +49,10 @@ HeaderText: TypeAlias = Annotated[str, AfterValidator(units.header_text)]
 ModelName: TypeAlias = Annotated[str, AfterValidator(units.text)]
 ChannelName: TypeAlias = Annotated[str, AfterValidator(units.channel_name)]
 HttpUrl: TypeAlias = Annotated[str, AfterValidator(units.http_url)]
-Database: TypeAlias = Annotated[str, AfterValidator(_database)]
+Database: TypeAlias = Annotated[
+    databases.DatabaseFile | databases.Server, *described(databases.database, databases.DATABASE_FORM)
+]
+Together: TypeAlias = Annotated[databases.Server, *described(databases.shared, databases.SHARED_FORM)]
 Store: TypeAlias = Annotated[stores.Directory | stores.Bucket, *described(stores.store, stores.FORM)]
 Surfaces: TypeAlias = Annotated[list[Surface], AfterValidator(_distinct)]
 
@@ -140,9 +124,15 @@ class StorageBlock(Strict):
     """What is kept, and where."""
 
     database: Database = Field(
-        default="waybill.db",
-        description="The ledger: sqlite:///FILE lies under the data directory, sqlite:////FILE anywhere.",
+        default=databases.DatabaseFile(path="waybill.db"),
+        description="The ledger: sqlite:///FILE lies under the data directory, sqlite:////FILE anywhere; "
+        "postgresql://USER:PASSWORD@HOST/NAME is a server that replicas share.",
         json_schema_extra=_default("sqlite:///waybill.db"),
+    )
+    shared: Together = Field(
+        default=databases.Server(url=""),
+        description="Health, rates and limits: memory: in this process, redis://HOST:PORT/NUMBER with all replicas.",
+        json_schema_extra=_default("memory:"),
     )
     assets: Store = Field(
         default=stores.Directory(path="assets"),

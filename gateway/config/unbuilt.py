@@ -55,7 +55,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="'group' needs a catalog router's prices, which this version does not build",
         empty_is_fine=True,
     ),
-    Unbuilt(path="storage.shared", sentence="'shared' state between replicas is not built in this version"),
     Unbuilt(
         path="channels.*.api",
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",

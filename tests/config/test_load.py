@@ -6,8 +6,8 @@ from sqlalchemy import make_url
 from gateway.config import Loaded, find_routes, load
 from gateway.config.build import NO_CREDENTIALS, SANDBOX_ASLEEP
 from gateway.core.table import (
-    AssetSettings,
     Api,
+    AssetSettings,
     BodyLimits,
     ChannelKind,
     PromptPrivacy,
@@ -191,3 +191,14 @@ def test_aliases_and_merges_are_read(tmp_path: Path) -> None:
         "    owner: sandbox\n", "    owner: sandbox\n    timeouts: {idle: 9s, <<: *quick}\n"
     )
     assert good(tmp_path, text).table.channels["sandbox"].timeouts == Timeouts(connect_s=1.0, idle_s=9.0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:p@db.example:5432/waybill?sslmode=require", "postgresql:///waybill?host=/run/postgresql"],
+)
+def test_a_ledger_on_a_server_is_taken_as_it_is_written(tmp_path: Path, url: str) -> None:
+    settings = good(tmp_path, with_top(f"storage: {{database: '{url}', shared: 'redis://:p@cache:6379/1'}}")).settings
+    assert (settings.database, settings.shared) == (url, "redis://:p@cache:6379/1")
+    assert "u:p" not in repr(settings)
+    assert ":p@" not in repr(settings)

@@ -9,7 +9,7 @@ from tests.config.files import GOOD, lines, with_channel, with_route, with_row, 
 TEN = """\
 version: 1
 server: {body: {json: 32XB}}
-storage: {database: postgresql://me:hush@db/way}
+storage: {database: mysql://u:geheim@h/d}
 privacy: {prompt: text}
 channels:
   direct:
@@ -33,7 +33,7 @@ routes:
 def test_a_file_with_ten_mistakes_gives_ten_lines_in_reading_order(tmp_path: Path) -> None:
     assert lines(tmp_path, TEN) == [
         "routes.yaml:2:23: server.body.json: a size has one of the units KB, MB, GB, KiB, MiB, GiB",
-        "routes.yaml:3:21: storage.database: this version stores in SQLite only: write sqlite:///waybill.db",
+        "routes.yaml:3:21: storage.database: must be sqlite:///waybill.db or postgresql://USER:PASSWORD@HOST/NAME",
         "routes.yaml:4:11: privacy.prompt: is not a key here; did you mean 'prompts'?",
         "routes.yaml:9:15: channels.direct.base_url: must not carry a query",
         "routes.yaml:11:25: channels.direct.timeouts.connect: needs a unit: a duration is written like 580s",
@@ -57,8 +57,13 @@ def test_a_file_with_ten_mistakes_gives_ten_lines_in_reading_order(tmp_path: Pat
         (with_top("server: {max_in_flight: 0}"), "18:25: server.max_in_flight: must be between 1 and 1000000"),
         (with_top("server: {max_in_flight: true}"), "18:25: server.max_in_flight: must be a whole number"),
         (with_top("server: {max_in_flight: 1.5}"), "18:25: server.max_in_flight: must be a whole number"),
-        (with_top("storage: {database: sqlite://}"), "18:21: storage.database: this version stores in SQLite only: write sqlite:///waybill.db"),
+        (with_top("storage: {database: sqlite://}"), "18:21: storage.database: must be sqlite:///waybill.db or postgresql://USER:PASSWORD@HOST/NAME"),
         (with_top("storage: {database: 'sqlite:///:memory:'}"), "18:21: storage.database: must name a file, as sqlite:///waybill.db does, without a query"),
+        (with_top("storage: {database: 'postgresql://u:geheim@h'}"), "18:21: storage.database: must name a database of the server, as postgresql://USER:PASSWORD@HOST/NAME does"),
+        (with_top("storage: {database: 'postgresql:///name'}"), "18:21: storage.database: must name the server, as postgresql://USER:PASSWORD@HOST/NAME does"),
+        (with_top("storage: {database: 'mysql://u:geheim@h/d'}"), "18:21: storage.database: must be sqlite:///waybill.db or postgresql://USER:PASSWORD@HOST/NAME"),
+        (with_top("storage: {shared: 'http://u:geheim@h'}"), "18:19: storage.shared: must be memory: or redis://USER:PASSWORD@HOST:PORT/NUMBER (rediss:// with TLS, unix:///SOCKET)"),
+        (with_top("storage: {shared: 'redis://h/name'}"), "18:19: storage.shared: must name a database of the server by its number, as redis://HOST:6379/0 does"),
         (with_top("storage: {database: 'sqlite:///x?mode=ro'}"), "18:21: storage.database: must name a file, as sqlite:///waybill.db does, without a query"),
         (with_top("storage: {database: 'sqlite:///%ff%00'}"), "18:21: storage.database: must name a file, as sqlite:///waybill.db does, without a query"),
         (with_top("privacy: {prompts: yes}"), "18:20: privacy.prompts: 'yes' is not known here: use hash or text"),

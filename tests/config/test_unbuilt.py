@@ -8,7 +8,6 @@ from tests.config.files import lines, with_channel, with_route, with_top
 REFUSED = {
     "channels.*.group": with_channel("group: vip"),
     "server.client_window": with_top("server: {client_window: 90s}"),
-    "storage.shared": with_top('storage: {shared: "memory:"}'),
     "channels.*.api": with_channel("api: azure"),
     "routes.*.when.*.if.key": with_route("when: [{if: {key: app, n: 1}, use: [direct]}]"),
     "routes.*.when.*.if.team": with_route("when: [{if: {team: web, n: 1}, use: [direct]}]"),
