@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "check": "gateway.cli.check",
         "explain": "gateway.cli.explain",
         "image": "gateway.cli.image",
+        "smoke": "gateway.cli.smoke",
         "logs": "gateway.cli.logs",
         "usage": "gateway.cli.usage",
         "channels": "gateway.cli.channels",

@@ -29,6 +29,11 @@ class Picture:
     data: bytes
     facts: ImageFacts
 
+    @classmethod
+    def of(cls, data: bytes) -> "Picture":
+        """Take a picture's bytes, and what they say of it."""
+        return cls(data=data, facts=facts_of(data))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
@@ -188,7 +193,7 @@ def _pictures(document: JsonObject) -> tuple[tuple[Picture, ...], tuple[str, ...
     words += [text(one.get("result")) for one in items(document.get("output"))]
     datas = [_decoded(word) for word in words if word]
     links = tuple(str(one["url"]) for one in drawn if text(one.get("url")) and not one.get("b64_json"))
-    return tuple(Picture(data=data, facts=facts_of(data)) for data in datas if data is not None), links
+    return tuple(Picture.of(data) for data in datas if data is not None), links
 
 
 def _usage(document: JsonObject) -> JsonObject | None:

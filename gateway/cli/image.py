@@ -16,7 +16,7 @@ from rich.text import Text
 from gateway.cli import pictureoptions as options
 from gateway.cli import sidecar, terminal
 from gateway.cli.client import Unreached
-from gateway.cli.commission import Commission, Given, facts_of, header_of, more_fields, read_given
+from gateway.cli.commission import Commission, Given, header_of, more_fields, read_given
 from gateway.cli.delivery import Complaint, Delivery, Picture, member, text
 from gateway.cli.obtaining import Desk, no_answer, sentences
 from gateway.cli.options import Json, Url
@@ -101,8 +101,8 @@ def image(
         output_format=output_format or _FORMATS.get(out.suffix.lower()),
         output_compression=compression,
         n=n,
-        images=tuple(_given(path) for path in edit or []),
-        mask=None if mask is None else _given(mask),
+        images=tuple(given_at(path) for path in edit or []),
+        mask=None if mask is None else given_at(mask),
         stream=stream or partial is not None or previews is not None,
         partial_images=PREVIEWS if partial is None and previews is not None else partial,
         more=_more(more or []),
@@ -156,7 +156,7 @@ def _delivery(order: _Order) -> Delivery:
 
 def _fetched(desk: Desk, delivery: Delivery) -> Delivery:
     datas = [desk.picture_at(link) for link in delivery.links]
-    pictures = tuple(Picture(data=data, facts=facts_of(data)) for data in datas if data)
+    pictures = tuple(Picture.of(data) for data in datas if data)
     lost = None if len(pictures) == len(datas) else Complaint(message="a picture could not be fetched from its link")
     return delivery.with_pictures(pictures, lost)
 
@@ -280,7 +280,8 @@ def _prompt(word: str) -> str:
     return prompt.strip() or terminal.stop("the prompt is empty")
 
 
-def _given(path: Path) -> Given:
+def given_at(path: Path) -> Given:
+    """Read a picture that goes along, or end the command."""
     try:
         return read_given(path)
     except OSError as error:

@@ -31,10 +31,14 @@ class Waiting:
         else:
             self.bar.update(self.task, description=words(what).plain)
 
-    def advance(self, what: str) -> None:
-        """Say that a step is done, and what is being done now."""
+    def step(self) -> None:
+        """Say that a step is done."""
         if self.bar is not None:
             self.bar.advance(self.task)
+
+    def advance(self, what: str) -> None:
+        """Say that a step is done, and what is being done now."""
+        self.step()
         self.say(what)
 
 

@@ -1,0 +1,33 @@
+"""Records of single requests: from the running gateway when it gives them, else from the ledger that lies here."""
+
+from dataclasses import dataclass
+
+from gateway.cli import client
+from gateway.core.table import Secret
+from gateway.core.types import JsonObject
+from gateway.stores.reader import open_reader
+from gateway.stores.refusals import LedgerRefused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """Where records are looked for; ``database`` is the ledger of the routes file at hand."""
+
+    base: str
+    key: Secret | None
+    database: str
+
+    def find(self, request_id: str) -> JsonObject | None:
+        """Give the record of a settled request, or nothing."""
+        reply = client.get(f"{self.base}/api/requests/{request_id}", self.key)
+        if isinstance(reply, client.Reply) and reply.status == 200:
+            return reply.document
+        return self.find_here(request_id)
+
+    def find_here(self, request_id: str) -> JsonObject | None:
+        """Look into the ledger that lies here only."""
+        try:
+            row = open_reader(self.database).find(request_id)
+        except LedgerRefused:
+            return None
+        return None if row is None else row.record
