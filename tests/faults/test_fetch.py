@@ -73,7 +73,7 @@ async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
 
 @pytest.fixture
 def fetcher(spool: Spool, _nothing_leaks: None) -> Fetch:
-    bounds = Bounds(most_bytes=MANY, whole_s=2.0, connect_s=1.0, idle_s=0.5)
+    bounds = Bounds(most_bytes=MANY, whole_s=1.0, connect_s=0.5, idle_s=0.4)
     return Fetch(spool=spool, events=Log(), clock=Now(), bounds=bounds)
 
 
