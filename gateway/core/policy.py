@@ -63,6 +63,15 @@ class Misfit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A target as it would be asked; the rules of its contract that the request breaks; ``is_barred``: it is out."""
+
+    target: Target
+    violations: tuple[Violation, ...] = ()
+    is_barred: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TooDear:
     """A target that may cost more than the route allows, or whose price nobody knows (``no_price``)."""
 
@@ -114,7 +123,7 @@ def plan(
     asked = _Question(
         route=route, facts=facts, directives=directives, table=table, view=view, rule=rule, bound_to=bound_to
     )
-    found = [(written, _target(written, asked)) for written in _once_each(route.targets)]
+    found = [(written, _target(written, asked)) for written in once_each(route.targets)]
     ends = _rested(found, view)
     targets = [(written, end) for (written, _), end in zip(found, ends, strict=True) if isinstance(end, Target)]
     if not targets:
@@ -221,7 +230,8 @@ def route_of(facts: Facts, table: RouteTable) -> Route | Refusal:
     )
 
 
-def _once_each(targets: Sequence[RouteTarget]) -> Sequence[RouteTarget]:
+def once_each(targets: Sequence[RouteTarget]) -> Sequence[RouteTarget]:
+    """Leave out what is written twice."""
     unique: dict[str, RouteTarget] = {}
     for target in targets:
         unique.setdefault(target.name, target)
@@ -235,39 +245,50 @@ def _is_image_route(route: Route, table: RouteTable) -> bool:
 
 def _target(written: RouteTarget, asked: _Question) -> Target | Excluded | Misfit | TooDear:
     """Resolve one target, or say why it is out, rest aside."""
-    channel = asked.table.channels[written.channel]
-    tool = tool_model(asked.facts, channel, asked.table)
     out = _obstacle(written, asked)
-    if out is not None or tool.is_unnamed:
+    drafted = draft(written, asked.route, asked.facts, asked.table) if out is None else None
+    if drafted is None:
         return Excluded(target=written.name, reason=out or TOOL_MODEL_UNAVAILABLE)
-    row = channel.rows[written.row]
-    fitted = fit(asked.facts, _contract(row, tool), asked.table.legacy)
-    if fitted.is_barred:
-        return Misfit(target=written.name, violations=fitted.violations)
+    if drafted.is_barred:
+        return Misfit(target=written.name, violations=drafted.violations)
     if written.unusable is not None:
         return Excluded(target=written.name, reason=written.unusable)
-    is_proven = not row.must_be_verified or proof_of(channel, row, asked.facts.surface) in asked.view.verified
-    if not is_proven and asked.directives.pin is None:
+    target = drafted.target
+    proof = proof_of(target.channel, target.row, asked.facts.surface) if target.row.must_be_verified else None
+    is_unverified = proof is not None and proof not in asked.view.verified
+    if is_unverified and asked.directives.pin is None:
         return Excluded(target=written.name, reason=NOT_VERIFIED)
+    return _priced(replace(target, is_bound=asked.bound_to is not None, is_unverified=is_unverified), asked)
+
+
+def draft(written: RouteTarget, route: Route, facts: Facts, table: RouteTable) -> Draft | None:
+    """Say how a target would be asked, and what its contract has against it; ``None``: the tool's model is not there.
+
+    Whether it may be asked at all is not looked at.
+    """
+    channel = table.channels[written.channel]
+    tool = tool_model(facts, channel, table)
+    if tool.is_unnamed:
+        return None
+    row = channel.rows[written.row]
+    fitted = fit(facts, _contract(row, tool), table.legacy)
     patience_s = channel.timeouts.patience_s
     if patience_s is None:
-        patience_s = patience_for(asked.facts, asked.table.patience)
+        patience_s = patience_for(facts, table.patience)
     target = Target(
         channel=channel,
         row=row,
         sent_model=row.model,
         tool_sent_model=tool.word,
-        patience_s=min(patience_s, asked.route.deadline_s),
+        patience_s=min(patience_s, route.deadline_s),
         substitute=written.substitute,
-        is_bound=asked.bound_to is not None,
         contract=fitted.contract,
         facts=fitted.facts,
         changes=fitted.changes,
         is_doubtful=bool(fitted.violations),
-        translated_model=tool.is_translated or asked.facts.asked_model not in (None, asked.route.name),
-        is_unverified=not is_proven,
+        translated_model=tool.is_translated or facts.asked_model not in (None, route.name),
     )
-    return _priced(target, asked)
+    return Draft(target=target, violations=fitted.violations, is_barred=fitted.is_barred)
 
 
 def _priced(target: Target, asked: _Question) -> Target | TooDear:
