@@ -38,6 +38,7 @@ class Incoming:
     query: str = ""
     errand: Errand = Errand.CREATE  # on the Responses surface
     subject: str | None = None  # the id of the kept Response it is about; then there is no body to read
+    origin: str = ""  # scheme and host that the caller reached us by
 
 
 class Sink(Protocol):

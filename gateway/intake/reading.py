@@ -112,4 +112,5 @@ def _job(incoming: Incoming, head: _Head, body: SpooledBody, taken: tuple[Asked,
         prompt=asked.prompt,
         query="" if incoming.surface.is_images else incoming.query,
         forwarded=head.forwarded,
+        origin=incoming.origin,
     )

@@ -62,6 +62,12 @@ def headers_of(scope: Scope) -> Mapping[str, str]:
     return found
 
 
+def origin_of(scope: Scope) -> str:
+    """Give scheme and host that the caller reached us by; its one ``Host`` was found valid before anybody else ran."""
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return f"{scope.get('scheme', 'http')}://{host.decode('latin-1')}" if host else ""
+
+
 def has_unread_body(scope: Scope) -> bool:
     """Whether the head announces a body, even an empty chunked one, of which the end was not seen."""
     return not visit_of(scope).body_read and any(

@@ -17,7 +17,7 @@ from gateway.intake import ClientGone, Incoming
 from gateway.ports import Job
 from gateway.relay import Refused, Result
 from gateway.web.answer import Answer, respond, respond_early, respond_kept
-from gateway.web.arrival import Upload, Visit, headers_of, visit_of
+from gateway.web.arrival import Upload, Visit, headers_of, origin_of, visit_of
 from gateway.web.errors import envelope, ours, refused
 from gateway.web.services import Services
 from gateway.web.stamps import advice, stamps, travelled
@@ -40,6 +40,7 @@ async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Recei
         started=visit.started,
         headers=headers_of(scope),
         query=scope["query_string"].decode("latin-1"),
+        origin=origin_of(scope),
         chunks=Upload(receive, visit).chunks(),
     )
     try:
