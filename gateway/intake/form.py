@@ -16,6 +16,7 @@ from gateway.core.fields import bad_value, unknown_names
 from gateway.core.jsontext import OPTIONS
 from gateway.core.picture import PictureMeter
 from gateway.core.types import FieldPlace, InputFacts, InputRole, Refusal
+from gateway.intake.delimiters import Delimiters
 from gateway.intake.parts import MAX_HEAD, PartHead, malformed, read_head
 
 MAX_PARTS = 100
@@ -87,9 +88,7 @@ class FormReader:
         # What is wrong is told to the caller; a log line for each bad form would be the caller's to write.
         self._parser.logger = logging.Logger("form", logging.CRITICAL + 1)  # noqa: LOG001 (belongs to this form alone)
         self._refusal: Refusal | None = None
-        self._delimiter = b"\n--" + boundary.encode("ascii")
-        self._delimiters = 0  # as a plain search sees them; the parser must agree
-        self._tail = b"\n".rjust(len(self._delimiter))  # of the bytes before the slice
+        self._delimiters = Delimiters(boundary.encode("ascii"), MAX_PARTS + 2)  # the parser must agree with them
         self._piece = b""
         self._offset = 0  # of the slice being parsed, in the whole body
         self._insert_at = 0
@@ -103,8 +102,6 @@ class FormReader:
         self._pictures: dict[InputRole, list[InputFacts]] = {role: [] for role in InputRole}
         self._values: dict[str, tuple[int, int]] = {}  # byte ranges of texts
         self._part_of: dict[str, int] = {}  # name -> the number of its part
-        self._starts: list[int] = []  # of the boundaries, in the whole body
-        self._seen = 0  # bytes looked at for boundaries
 
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes (at most a slice: what is refused is told after the whole of it was parsed)."""
@@ -127,25 +124,16 @@ class FormReader:
 
     def _look_for_delimiters(self, piece: bytes) -> Refusal | None:
         """Count them before the parser, which is slow where there are many, or blanks after them."""
-        window = self._tail + piece
-        found = window.find(self._delimiter, 1)  # at 0 it was counted with the slice before
-        while found >= 0 and self._delimiters <= MAX_PARTS + 1:
-            self._delimiters += 1
-            self._starts.append(self._seen - len(self._tail) + found + 1)
-            found = window.find(self._delimiter, found + 1)
-        self._seen += len(piece)
-        self._tail = window[-len(self._delimiter) :]
-        if self._delimiters > MAX_PARTS + 1:
+        self._delimiters.feed(piece)
+        if len(self._delimiters.starts) > MAX_PARTS + 1:
             return malformed(f"it may have at most {MAX_PARTS} parts.")
-        if any(self._delimiter + blank in window for blank in (b" ", b"\t")):
-            return malformed("nothing may follow a boundary on its line.")
-        return None
+        return malformed("nothing may follow a boundary on its line.") if self._delimiters.is_blank_after else None
 
     def finish(self) -> Form | Refusal:
         """Give the form, whole."""
         if not self._closed:
             return malformed("it ends before its closing boundary.")
-        if self._delimiters != self._parts + 1:
+        if len(self._delimiters.starts) != self._parts + 1:
             return malformed("its boundary stands where no part begins or ends.")
         masks, markups = self._pictures[InputRole.MASK], self._pictures[InputRole.MARKUP]
         return Form(
@@ -161,7 +149,7 @@ class FormReader:
 
     def _place(self, name: str) -> FieldPlace:
         """Say where a text stands: its part goes from its own boundary to the next."""
-        start, end = self._starts[self._part_of[name] - 1 : self._part_of[name] + 1]
+        start, end = self._delimiters.starts[self._part_of[name] - 1 : self._part_of[name] + 1]
         return FieldPlace(value=self._values[name], whole=(start, end), follow=end)
 
     def _refuse(self, refusal: Refusal) -> None:

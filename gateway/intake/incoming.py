@@ -15,6 +15,7 @@ from gateway.core.fields import bad_value
 from gateway.core.types import Refusal, RequestId, Surface
 
 SLICE = 64 * 1024  # bytes a reader is given at once
+PAUSE_AFTER = 256 * 1024  # bytes until others have a turn: a quarter of a millisecond of hashing
 _LENGTH_DIGITS = 15
 
 
@@ -36,6 +37,7 @@ class Incoming:
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
     query: str = ""
+    origin: str = ""  # scheme and host that the client reached us by
     errand: Errand = Errand.CREATE  # on the Responses surface
     subject: str | None = None  # the id of the kept Response it is about; then there is no body to read
     origin: str = ""  # scheme and host that the caller reached us by
@@ -71,7 +73,7 @@ async def pump(incoming: Incoming, cap: int, sink: Sink) -> Refusal | None:
             if refusal is not None:
                 return refusal
             unpaused += len(piece)
-            if unpaused >= SLICE:
+            if unpaused >= PAUSE_AFTER:
                 unpaused = 0
                 await asyncio.sleep(0)
     return None

@@ -113,4 +113,5 @@ def _job(incoming: Incoming, head: _Head, body: SpooledBody, taken: tuple[Asked,
         query="" if incoming.surface.is_images else incoming.query,
         forwarded=head.forwarded,
         origin=incoming.origin,
+        origin=incoming.origin,
     )
