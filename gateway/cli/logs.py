@@ -13,13 +13,14 @@ from typing import Annotated
 import typer
 
 from gateway.cli import terminal
-from gateway.cli.logtable import LogTable, record_of
+from gateway.cli.logtable import LogTable
 from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.ports import LogQuery
 from gateway.stores.reader import LogRow, Reader, open_reader
 from gateway.stores.refusals import LedgerRefused
 from gateway.stores.schema import RequestState
+from gateway.stores.unsettled import record_of
 
 PAGE = 500
 # A request's id is as old as its first byte, its row is as new as its end: how far back --follow looks for late ones.

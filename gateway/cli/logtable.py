@@ -1,4 +1,4 @@
-"""One ledger row as people read it, and as a JSON line."""
+"""One ledger row as people read it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, words
-from gateway.core.record import present, timestamp
 from gateway.core.types import JsonObject, JsonValue, Surface
 from gateway.stores.reader import AttemptRow, LogRow
 from gateway.stores.schema import RequestState
@@ -123,42 +122,3 @@ def _member(record: JsonObject | None, *path: str) -> JsonValue:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
-
-
-def record_of(row: LogRow) -> JsonObject:
-    """Give the record as it was logged; for a request without one, what the ledger knows and its ``state``."""
-    if row.record is not None:
-        return row.record
-    return present(
-        {
-            "time": timestamp(row.time),
-            "request_id": row.request_id,
-            "endpoint": row.endpoint,
-            "asked_model": row.asked_model,
-            "route_owner": row.owner,
-            "channel": row.channel,
-            "config_version": row.config_version,
-            "state": row.state.value,
-            "attempts": [_attempt_json(attempt) for attempt in row.attempts],
-        }
-    )
-
-
-def _attempt_json(attempt: AttemptRow) -> JsonObject:
-    return present(
-        {
-            "n": attempt.n,
-            "attempt_id": attempt.attempt_id,
-            "channel": attempt.channel,
-            "owner": attempt.owner,
-            "row": attempt.row,
-            "surface": attempt.surface,
-            "region": attempt.region,
-            "sent_model": attempt.sent_model,
-            "status": attempt.status,
-            "class": attempt.failure,
-            "detail": attempt.detail,
-            "outcome": attempt.outcome,
-            "duration_ms": attempt.duration_ms,
-        }
-    )

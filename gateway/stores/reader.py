@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Connection, RowMapping, Select, select
 from sqlalchemy.exc import DBAPIError
 
+from gateway.core.money import Cost, CostState
 from gateway.core.types import AttemptId, JsonObject, RequestId
 from gateway.ports import LogQuery
 from gateway.stores.commands import from_epoch_us
@@ -54,6 +55,7 @@ class AttemptRow:
     detail: str | None
     status: int | None
     duration_ms: int | None
+    cost: Cost | None  # while it is under way: what it may cost at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ class LogRow:
     failure: str | None
     state: RequestState
     config_version: str | None
+    key_id: str | None
+    team: str | None
     record: JsonObject | None
     attempts: tuple[AttemptRow, ...]
 
@@ -101,7 +105,7 @@ class Reader:
             return []
         try:
             with self._engine.begin() as connection:
-                return _rows(connection, statement) if has_ledger(connection) else []
+                return rows_of(connection, statement) if has_ledger(connection) else []
         except DBAPIError as error:
             raise LedgerRefused(f"the ledger {self._place} cannot be read: {error.orig}") from error
 
@@ -135,7 +139,8 @@ def _page(query: LogQuery) -> Select[*tuple[object, ...]]:
     return statement
 
 
-def _rows(connection: Connection, statement: Select[*tuple[object, ...]]) -> list[LogRow]:
+def rows_of(connection: Connection, statement: Select[*tuple[object, ...]]) -> list[LogRow]:
+    """Give the requests that ``statement`` selects, whole, with their attempts. Raises SQLAlchemy's errors."""
     found = connection.execute(statement).mappings().all()
     tried = _attempts(connection, [row["request_id"] for row in found])
     return [_log_row(row, tried.get(row["request_id"], ())) for row in found]
@@ -167,6 +172,8 @@ def _log_row(cell: RowMapping, tried: tuple[AttemptRow, ...]) -> LogRow:
         failure=cell["failure"],
         state=RequestState(cell["state"]),
         config_version=cell["config_version"],
+        key_id=cell["key_id"],
+        team=cell["team"],
         record=None if cell["record"] is None else orjson.loads(cell["record"]),
         attempts=tried,
     )
@@ -189,4 +196,16 @@ def _attempt_row(cell: RowMapping) -> AttemptRow:
         detail=cell["detail"],
         status=cell["status"],
         duration_ms=cell["duration_ms"],
+        cost=None if cell["cost_state"] is None else _cost(cell),
+    )
+
+
+def _cost(cell: RowMapping) -> Cost:
+    return Cost(
+        state=CostState(cell["cost_state"]),
+        unit=cell["cost_unit"],
+        amount_micro=cell["cost_micro"],
+        currency=cell["cost_currency"],
+        exposure_micro=cell["exposure_micro"],
+        price_id=cell["price_id"],
     )

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -332,6 +332,18 @@ Index("ix_requests_asked_model", requests.c.asked_model, requests.c.request_id)
 Index("ix_requests_channel", requests.c.channel, requests.c.request_id)
 Index("ix_requests_key_id", requests.c.key_id, requests.c.request_id)
 Index("ix_requests_status", requests.c.status, requests.c.request_id)
+# All that listings are filtered by, small and in order: a request's row is large, and most of its page is its record.
+Index(
+    "ix_requests_listing",
+    requests.c.request_id,
+    requests.c.owner,
+    requests.c.channel,
+    requests.c.asked_model,
+    requests.c.key_id,
+    requests.c.status,
+    requests.c.failure,
+    requests.c.state,
+)
 Index(
     "ix_requests_failure",
     requests.c.failure,

@@ -189,6 +189,8 @@ DONE = LogRow(
     failure=None,
     state=RequestState.DONE,
     config_version=None,
+    key_id=None,
+    team=None,
     record=None,
     attempts=(),
 )
