@@ -22,8 +22,13 @@ Then, for each request::
     == sent A GET /v1/responses/resp_1      what it was asked last
     == got A {"model": "pic-A"}             the body it got last, byte for byte
 
+    == opens body.data.0.url png            what a client gets at an address: a picture of that format, or a status
+    == fetched A 1                          how many pictures were fetched from whose server
+
 What an upstream does: ``image``, ``response``, ``response text``, ``error CODE``, ``STATUS [JSON]``, ``closed``, or a
-fault by its name in tests/fakes/script.py. ``events WORD, WORD ...; OPTION`` is a stream (tests/fakes/events.py). Of a
+fault by its name in tests/fakes/script.py. ``link`` answers with
+an address on its own server, where a picture is (``link 404``: where none is; ``link URL``: with another address).
+``events WORD, WORD ...; OPTION`` is a stream (tests/fakes/events.py). Of a
 streamed answer::
 
     == events image_generation.partial_image, image_generation.completed     the events that came, in order
@@ -41,6 +46,7 @@ from typing import Any
 import httpx2
 import yaml
 
+from gateway.core.picture import PictureMeter
 from tests.fakes import answers, events, script
 from tests.fakes.gateway import NO_TLS, RunningGateway, running_gateway
 from tests.fakes.script import Script
@@ -122,6 +128,14 @@ def act(text: str) -> Script:
     return made
 
 
+def link(rest: str, upstream: FakeUpstream) -> Script:
+    """Give an answer with an address."""
+    if not rest or rest.isdigit():
+        found = script.picture(answers.png()) if not rest else script.reply(int(rest))
+        rest = upstream.put("/pictures/1.png", found)
+    return script.reply(200, answers.url_answer(rest))
+
+
 def routes_file(settings: dict[str, Any], upstreams: dict[str, FakeUpstream]) -> str:
     """Write the routes file of a transcript: channels A, B, C; route ``pic`` for pictures, ``chat`` for turns."""
     route = {key: value for key, value in settings.items() if key not in (*NAMES, "server", "state")}
@@ -171,9 +185,12 @@ async def play_one(
 ) -> None:
     """Play one request and check every ``==`` line."""
     before = {name: upstream.count for name, upstream in upstreams.items()}
+    fetched = {name: len(upstream.fetched) for name, upstream in upstreams.items()}
     for channel, text in exchange.plays:
         if text == "closed":
             await upstreams[channel].refuse()
+        elif text.partition(" ")[0] == "link":
+            upstreams[channel].play(link(text.partition(" ")[2], upstreams[channel]))
         else:
             upstreams[channel].play(act(text))
     headers = {"content-type": "application/json", "authorization": "Bearer sk-anything", **exchange.headers}
@@ -182,13 +199,35 @@ async def play_one(
     )
     record = await gateway.record(answer.headers["x-request-id"]) if "/v1/" in exchange.path else {}
     asked = {name: upstream.count - before[name] for name, upstream in upstreams.items()}
+    fetched = {name: len(upstream.fetched) - fetched[name] for name, upstream in upstreams.items()}
     sent = [line for line in exchange.expects if line.startswith("sent ")]
     got = [line for line in exchange.expects if line.startswith("got ")]
     wrong = [line for line in sent if line != f"sent {last_sent(line.split()[1], upstreams)}"]
     wrong += [line for line in got if line != f"got {last_body(line.split()[1], upstreams)}"]
-    others = (line for line in exchange.expects if line not in (*sent, *got))
+    opens = [line for line in exchange.expects if line.startswith("opens ")]
+    wrong += [line for expected in opens for line in await opened(expected, answer, record, client)]
+    counted = [line for line in exchange.expects if line.startswith("fetched ")]
+    wrong += [line for line in counted if dict(re.findall(r"(\w+) (\d+)", line[8:])) != {
+        name: str(count) for name, count in fetched.items() if count
+    }]
+    others = (line for line in exchange.expects if line not in (*sent, *got, *opens, *counted))
     wrong += [line for expected in others for line in check(expected, answer, record, asked)]
     assert not wrong, "\n".join([*wrong, answer.text[:2000], json.dumps(record, indent=1)])
+
+
+async def opened(
+    expected: str, answer: httpx2.Response, record: dict[str, Any], client: httpx2.AsyncClient
+) -> Iterator[str]:
+    """Look at what is at an address of the answer; gives what is wrong."""
+    _, name, wanted = expected.split()
+    found = await client.get(str(look(name, answer, record)))
+    if wanted.isdigit():
+        return iter([] if found.status_code == int(wanted) else [f"{name} is answered {found.status_code}"])
+    meter = PictureMeter()
+    meter.feed(found.content)
+    is_same = meter.facts().sha256 in [image["sha256"] for image in record["result"]["images"]]
+    said = f"{found.status_code} {found.headers['content-type']}"
+    return iter([] if is_same and said == f"200 image/{wanted}" else [f"{name} is answered {said}, same: {is_same}"])
 
 
 def last_sent(name: str, upstreams: dict[str, FakeUpstream]) -> str:
