@@ -7,6 +7,7 @@ bound: what all attempts together may take, also when each of them is lost. Pure
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.core.contracts import Violation
 from gateway.core.failures import CONSEQUENCES
@@ -16,6 +17,8 @@ from gateway.core.policy import draft, once_each, route_of
 from gateway.core.purchase import quote_of
 from gateway.core.table import Route, RouteTable
 from gateway.core.types import Action, Excluded, Facts, FailureClass, JsonObject, JsonValue, Outcome, Refusal
+
+CHECK: Final = "images/check"  # the record's endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,12 @@ class Forecast:
             "route": route.name if isinstance(route, Route) else None,
         }
         if isinstance(planned, Refusal):
-            error = {"status": planned.status, "code": planned.code, "message": planned.message, "param": planned.param}
+            error: JsonObject = {
+                "status": planned.status,
+                "code": planned.code,
+                "message": planned.message,
+                "param": planned.param,
+            }
             return {**head, "error": error, "targets": [], "excluded": excluded, "worst_case": None}
         return {
             **head,
@@ -132,7 +140,7 @@ def _pays_again(route: Route) -> bool:
 
 
 def cost_json(cost: Cost) -> JsonObject:
-    """Give a worst case: what it amounts to, and how far to believe that. Its lines are those of a bill, not of this."""
+    """Give a worst case: what it amounts to, and how far to believe that; lines are a bill's matter."""
     known: JsonObject = {} if cost.amount_micro is None else {"amount_micro": cost.amount_micro}
     currency: JsonObject = {} if cost.currency is None else {"currency": cost.currency}
     price: JsonObject = {} if cost.price_id is None else {"price_id": cost.price_id}

@@ -37,9 +37,9 @@ class Incoming:
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
     query: str = ""
-    origin: str = ""  # scheme and host that the client reached us by
     errand: Errand = Errand.CREATE  # on the Responses surface
     subject: str | None = None  # the id of the kept Response it is about; then there is no body to read
+    is_check: bool = False  # nothing is to be sent; a body without pictures is then one of generations
     origin: str = ""  # scheme and host that the caller reached us by
 
 

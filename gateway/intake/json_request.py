@@ -13,10 +13,13 @@ from gateway.spool import SpooledBody
 class JsonSink:
     """Keeps a JSON body as it came and scans it as it passes."""
 
-    def __init__(self, kind: BodyKind, body: SpooledBody, errand: Errand = Errand.CREATE) -> None:
+    def __init__(
+        self, kind: BodyKind, body: SpooledBody, errand: Errand = Errand.CREATE, *, is_check: bool = False
+    ) -> None:
         self._kind = kind
         self._body = body
         self._errand = errand
+        self._is_check = is_check
         self._scan = RequestScan()
 
     def feed(self, piece: bytes) -> Refusal | None:
@@ -33,6 +36,8 @@ class JsonSink:
         fields = Fields(found.document)
         if found.model is None and "model" in found.document:
             fields.refuse(wrong_type("model", "a string", found.document["model"]))
+        if self._is_check and "images" not in found.document:
+            surface = Surface.GENERATIONS
         if surface is Surface.RESPONSES:
             asked = read_turn(fields, found.picture, privacy, self._errand)
         else:

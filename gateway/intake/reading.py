@@ -66,7 +66,11 @@ class Intake:
         return job
 
     async def _take(self, incoming: Incoming, kind: BodyKind, body: SpooledBody) -> tuple[Asked, BodyMap] | Refusal:
-        sink = JsonSink(kind, body, incoming.errand) if kind.boundary is None else FormSink(kind, body)
+        sink = (
+            JsonSink(kind, body, incoming.errand, is_check=incoming.is_check)
+            if kind.boundary is None
+            else FormSink(kind, body)
+        )
         refusal = await pump(incoming, _cap(self._limits, kind, incoming.surface), sink)
         if refusal is not None:
             return refusal
@@ -112,6 +116,5 @@ def _job(incoming: Incoming, head: _Head, body: SpooledBody, taken: tuple[Asked,
         prompt=asked.prompt,
         query="" if incoming.surface.is_images else incoming.query,
         forwarded=head.forwarded,
-        origin=incoming.origin,
         origin=incoming.origin,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.core.errand import Errand
+from gateway.core.forecast import CHECK
 from gateway.core.types import Surface
 
 _POSTS: Mapping[str, Surface] = {f"/v1/{surface.value}": surface for surface in Surface}
@@ -17,15 +18,21 @@ _WITH_BODY: Mapping[str, Errand] = {"input_tokens": Errand.INPUT_TOKENS, "compac
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A request of the API. ``subject`` is the id of the Response it is about, as it stood in the path."""
+    """A request of the API. ``subject`` is the id of the Response it is about, as it stood in the path.
+
+    ``is_check``: what would become of a body of one of the images surfaces is asked; which of them, the body tells.
+    """
 
     surface: Surface
     errand: Errand = Errand.CREATE
     subject: str | None = None
+    is_check: bool = False
 
     @property
     def endpoint(self) -> str:
         """The record's ``endpoint``."""
+        if self.is_check:
+            return CHECK
         return self.surface.value if self.surface.is_images else self.errand.value
 
 
@@ -34,6 +41,8 @@ def wanted(path: str) -> Mapping[str, Wanted]:
     surface = _POSTS.get(path)
     if surface is not None:
         return {"POST": Wanted(surface=surface)}
+    if path == f"/v1/{CHECK}":
+        return {"POST": Wanted(surface=Surface.EDITS, is_check=True)}
     below = path.removeprefix(_KEPT)
     if below == path or not below.strip("/"):
         return {}
