@@ -4,7 +4,7 @@ import os
 import random
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -14,14 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.billing import Billing
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded, trouble_rules
+from gateway.core.flights import FLIGHT, FlightId, window
 from gateway.core.held_back import held_back
 from gateway.core.ids import RANDOM_BYTES, new_id
+from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
 from gateway.core.record import timestamp
 from gateway.core.table import Api, Secret
 from gateway.core.types import AttemptId, RequestId
 from gateway.custody import Custody
 from gateway.exchange import Wires
 from gateway.fetch import Fetch
+from gateway.flights import Flights, Hangar
+from gateway.gallery import Gallery, open_gallery
 from gateway.gates import Gates
 from gateway.intake import Intake
 from gateway.kept import KeptResponses
@@ -29,19 +33,27 @@ from gateway.metrics import Gauges, Metrics
 from gateway.ports import Clock
 from gateway.relay import Means, Relay
 from gateway.reload import Read, Reloader
+from gateway.replicas import Replicas
 from gateway.roster import Roster, RosterMeans
 from gateway.sandbox import Sandbox
 from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
+from gateway.stores.keys_sql import SqlKeys, open_key_desk, open_keys
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.shared_local import SharedLocal
+from gateway.stores.verified_sql import SqlVerifications, open_verifications
 from gateway.tracing import Traced
+from gateway.turnstile import Turnstile
 from gateway.upstream import Upstream
 from gateway.web.admin import Control
+from gateway.web.api_keys import Desk
 from gateway.web.app import build_app
+from gateway.web.assets import Exhibits
+from gateway.web.auth import Gatekeeper
+from gateway.web.delivery import WebPen
 from gateway.web.door import Door
 from gateway.web.health import State
 from gateway.web.services import Load, Services
@@ -70,13 +82,20 @@ class Gateway:
     load: Load
     ledger: SqlLedger
     brakes: SqlBrakes
+    keys: SqlKeys
+    verifications: SqlVerifications
     roster: Roster
+    shared: SharedLocal
     events: JsonLines
     upstream: Upstream
     sandbox: Sandbox
     spool: Spool
     fetch: Fetch
     lock: ServerLock
+    is_local: bool  # it listens on a loopback address only
+    replicas: Replicas
+    gallery: Gallery
+    flights: Flights = field(init=False)
     interrupted: int  # requests of earlier runs that were open when those ended
 
     @property
@@ -87,6 +106,8 @@ class Gateway:
     async def start(self) -> None:
         """Open what needs a running loop; from here on requests are taken."""
         await self.upstream.start()
+        self.gallery.start(self.events)
+        self.replicas.start()
 
     def leave(self) -> None:
         """Say that no more requests should come: the process is on its way out."""
@@ -114,9 +135,13 @@ class Gateway:
     async def stop(self) -> int:
         """Close everything, the ledger last but one and the log last; how many settlements stay unwritten."""
         self.load.draining = True
+        await self.flights.close()
         await self.upstream.close()
+        await self.gallery.stop()
         self.sandbox.close()
         self.brakes.close()
+        self.verifications.close()
+        self.keys.close()
         unwritten = self.ledger.close()
         self.spool.close()
         self.lock.release()
@@ -154,8 +179,9 @@ def build(
     ledger = open_ledger(loaded.settings.database, serve=True)
     interrupted = ledger.recover()
     events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
+    verifications = open_verifications(loaded.settings.database)
     config = Reloader(loaded, operator.read, events, clock)
-    gates = Gates()
+    gates, shared = Gates(), SharedLocal(trouble_rules())
     spool = Spool(data_dir / "spool")
     gateway = Gateway(
         app=_nothing_yet,
@@ -163,20 +189,27 @@ def build(
         load=Load(),
         ledger=ledger,
         brakes=brakes,
-        roster=_roster(config, gates, clock, brakes, events),
+        keys=open_keys(loaded.settings.database),
+        verifications=verifications,
+        roster=_roster(config, gates, clock, brakes, events, verifications, shared),
+        shared=shared,
         events=events,
         upstream=upstream or Upstream(),
         sandbox=Sandbox(),
         spool=spool,
         fetch=Fetch(spool=spool, events=events, clock=clock),
         lock=lock,
+        gallery=open_gallery(loaded.settings, data_dir, clock, events),
+        is_local=operator.is_local,
+        replicas=Replicas(ledger.fleet, lambda: config.table().version, events, clock),
         interrupted=interrupted,
     )
     metrics = Metrics(config.table, _gauges(gateway, gates))
     gateway.app = build_app(
         _services(gateway, Billing(ledger, events, metrics.count), clock, _prompt_key(data_dir / "prompt.key")),
         Control(
-            door=Door(key=operator.key, is_local=operator.is_local),
+            door=Door(key=operator.key, is_local=operator.is_local, gate=_gate(gateway, clock)),
+            desk=_desk(gateway, clock),
             config=config,
             brakes=gateway.roster,
             clock=clock,
@@ -189,6 +222,21 @@ def build(
 async def _nothing_yet(_scope: Scope, _receive: Receive, _send: Send) -> None:
     """Stand where the application will be once it is wired."""
     raise RuntimeError("the gateway is not wired yet")
+
+
+def _gate(gateway: Gateway, clock: Clock) -> Gatekeeper:
+    return Gatekeeper(keys=gateway.keys, clock=clock, is_local=gateway.is_local)
+
+
+def _desk(gateway: Gateway, clock: Clock) -> Desk:
+    return Desk(
+        office=open_key_desk(gateway.loaded.settings.database),
+        table=gateway.config.table,
+        clock=clock,
+        new_key_id=lambda: _new_id(KEY, clock),
+        new_grant_id=lambda: _new_id(GRANT, clock),
+        new_text=lambda: key_text(secrets.token_bytes(KEY_BYTES)),
+    )
 
 
 def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: bytes) -> Services:
@@ -209,6 +257,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         clock=clock,
         roster=gateway.roster,
         new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
+        keeper=gateway.gallery.keeper,
     )
 
     async def state() -> State:
@@ -217,11 +266,16 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
             ledger_fault=await gateway.ledger.fault(),
             rejected=gateway.config.status.rejected,
             channels=held_back(gateway.config.table(), gateway.roster.view()),
+            others=len(gateway.replicas.peers),
+            differing=gateway.replicas.differing,
         )
 
     relay = Relay(means)
+    gateway.flights = _flights(gateway, relay, billing, clock)
     return Services(
-        relay=relay,
+        relay=gateway.flights,
+        flights=gateway.flights,
+        exhibits=_exhibits(gateway.gallery),
         kept=KeptResponses(means, relay),
         intake=Intake(gateway.spool, settings, prompt_key),
         table=gateway.config.table,
@@ -231,7 +285,30 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         events=events,
         books=billing,
         state=state,
+        gate=_gate(gateway, clock),
+        turnstile=Turnstile(gateway.shared, clock),
         load=gateway.load,
+    )
+
+
+def _exhibits(gallery: Gallery) -> Exhibits:
+    return Exhibits(books=gallery.books, blobs=gallery.blobs, signer=gallery.keys.signer, clock=gallery.clock)
+
+
+def _flights(gateway: Gateway, relay: Relay, billing: Billing, clock: Clock) -> Flights:
+    server = gateway.loaded.settings.server
+    return Flights(
+        Hangar(
+            loop=relay,
+            table=gateway.config.table,
+            settle=billing.settle,
+            clock=clock,
+            events=gateway.events,
+            pen=WebPen(),
+            new_flight_id=lambda: FlightId(_new_id(FLIGHT, clock)),
+            window_s=window(server.client_window_s, is_local=gateway.is_local),
+            head_s=server.stream_head_s,
+        )
     )
 
 
@@ -251,16 +328,25 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
     )
 
 
-def _roster(config: Reloader, gates: Gates, clock: Clock, brakes: SqlBrakes, events: JsonLines) -> Roster:
+def _roster(
+    config: Reloader,
+    gates: Gates,
+    clock: Clock,
+    brakes: SqlBrakes,
+    events: JsonLines,
+    verifications: SqlVerifications,
+    shared: SharedLocal,
+) -> Roster:
     return Roster(
         RosterMeans(
             table=config.table,
             clock=clock,
             roll=random.SystemRandom().random,
-            shared=SharedLocal(trouble_rules()),
+            shared=shared,
             gates=gates,
             brakes=brakes,
             events=events,
+            verified=verifications.current,
         )
     )
 

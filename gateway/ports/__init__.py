@@ -29,7 +29,7 @@ from gateway.ports.pictures import (
     Picture,
     StoreUnavailable,
 )
-from gateway.ports.shared import Ask, Bindings, Brakes, Peer, Shared
+from gateway.ports.shared import Ask, Bindings, Brakes, Fleet, Peer, Shared, Watcher
 from gateway.ports.wires import (
     AnswerBody,
     Broken,
@@ -66,6 +66,7 @@ __all__ = [
     "Exchange",
     "ExchangeBroken",
     "Filed",
+    "Fleet",
     "Hold",
     "Job",
     "KeyOffice",
@@ -85,4 +86,5 @@ __all__ = [
     "Settlement",
     "Shared",
     "StoreUnavailable",
+    "Watcher",
 ]

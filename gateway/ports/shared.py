@@ -9,7 +9,7 @@ from gateway.core.bindings import Binding
 from gateway.core.brake import Brake
 from gateway.core.health import Change, Health, News, TargetId
 from gateway.core.latency import Latencies
-from gateway.core.limits import Rate
+from gateway.core.limits import Drawn, Rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,35 @@ class Peer:
     server_id: str
     name: str
     config_version: str
+
+
+class Watcher(Protocol):
+    """Who wants to know of the other servers. Called in a thread."""
+
+    def version(self) -> str:
+        """Give the version of the routes file in force here."""
+        ...
+
+    def looked(self) -> None:
+        """Take in that the others were looked at."""
+        ...
+
+    def ended(self, peer: Peer, left: int) -> None:
+        """Take in that a server is gone, and how many requests it left open."""
+        ...
+
+
+class Fleet(Protocol):
+    """The servers that share one ledger."""
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """The other servers that live, as of the last look."""
+        ...
+
+    def start(self, watcher: Watcher) -> None:
+        """Look at the others from now on, in a thread."""
+        ...
 
 
 class Shared(Protocol):
@@ -82,6 +111,19 @@ class Shared(Protocol):
 
     async def reserve(self, asks: Sequence[Ask], now: float, longest_s: float) -> float:
         """Take a place in the flow of every rate; the seconds to wait. Over ``longest_s`` nothing was taken."""
+        ...
+
+
+    async def draw(self, asks: Sequence[Ask], now: float) -> Drawn:
+        """Take the pieces of every rate now, or nothing of any; how each rate stands then."""
+        ...
+
+    async def enter(self, room: str, places: int) -> bool:
+        """Take one of the places of a room; ``False``: there is none free."""
+        ...
+
+    def leave(self, room: str) -> None:
+        """Give a place back."""
         ...
 
 

@@ -12,7 +12,6 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.core.ids import RANDOM_BYTES, new_id
-from gateway.ports import Peer
+from gateway.ports import Peer, Watcher
 from gateway.stores.engine import only_one, open_engine
 from gateway.stores.place import Access, Place
 from gateway.stores.recovery import recover_from, recover_orphans
@@ -34,9 +33,6 @@ BUSY_MS = 5_000
 
 LISTED = replacing(servers, ("server_id", "name", "started_us", "beat", "config_version"))
 
-# The server that ended, and how many requests it left open.
-Tell = Callable[[Peer, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
@@ -47,7 +43,7 @@ class _Seen:
 
 
 class SqlFleet:
-    """One server among those of a ledger. ``enlist`` before the first request, ``start`` once it serves."""
+    """One server among those of a ledger. Implements ``ports.Fleet``; ``enlist`` before the first request."""
 
     def __init__(
         self, engine: Engine, me: Peer, started_us: int, *, beat_s: float = BEAT_S, lease_s: float = LEASE_S
@@ -81,10 +77,6 @@ class SqlFleet:
         """Whether the others may take this server for dead."""
         return time.monotonic() - self._shown_at > self._lease_s
 
-    def runs(self, config_version: str) -> None:
-        """Say which version of the routes file is in force here; the others see it with the next beat."""
-        self._config_version = config_version
-
     def enlist(self) -> int:
         """List this server, and clear up what belongs to none; how many requests. Raises SQLAlchemy's errors."""
         self._show()
@@ -92,9 +84,9 @@ class SqlFleet:
             only_one(connection)
             return recover_orphans(connection)
 
-    def start(self, tell: Tell) -> None:
-        """Watch the others from now on; ``tell`` is called in a thread for each that was cleared up after."""
-        self._thread = threading.Thread(target=self._watch, args=(tell,), name="fleet", daemon=True)
+    def start(self, watcher: Watcher) -> None:
+        """Look at the others from now on, in a thread, and say there what is to be seen."""
+        self._thread = threading.Thread(target=self._watch, args=(watcher,), name="fleet", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -111,17 +103,19 @@ class SqlFleet:
 
     # --- everything below runs in the thread, but for what ``enlist`` does first ---
 
-    def _watch(self, tell: Tell) -> None:
+    def _watch(self, watcher: Watcher) -> None:
         looked_at = -self._lease_s
         while not self._ended.wait(self._beat_s):
             now = time.monotonic()
             if now - looked_at > 3 * self._beat_s:
                 self._seen = {}  # nobody looked for a while: what stood still meanwhile is not known
             with suppress(SQLAlchemyError):
+                self._config_version = watcher.version()
                 self._show()
                 for dead in self._look(now):
-                    self._clear_up(dead, tell)
+                    self._clear_up(dead, watcher)
                 looked_at = now
+                watcher.looked()
 
     def _show(self) -> None:
         shown_at = time.monotonic()
@@ -144,14 +138,14 @@ class SqlFleet:
         self._peers = tuple(peer for server_id, (peer, _) in found.items() if server_id not in dead)
         return [found[server_id][0] for server_id in sorted(dead)]
 
-    def _clear_up(self, dead: Peer, tell: Tell) -> None:
+    def _clear_up(self, dead: Peer, watcher: Watcher) -> None:
         stood_at = self._seen[dead.server_id].beat
         gone = delete(servers).where(servers.c.server_id == dead.server_id, servers.c.beat == stood_at)
         with self._engine.begin() as connection:
             if connection.execute(gone).rowcount == 0:
                 return  # another was faster, or it lives
             left = recover_from(connection, dead.server_id)
-        tell(dead, left)
+        watcher.ended(dead, left)
 
 
 def open_fleet(where: Place) -> SqlFleet:

@@ -6,29 +6,36 @@ one file, so a missing key or a mistake would take all of them out at once and t
 connection. Both are shown instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core.record import timestamp
 from gateway.core.table import RouteTable
 from gateway.core.types import JsonObject, JsonValue
+from gateway.ports import Peer
 from gateway.reload import Rejected
 from gateway.web.models import model_json
 
 READY = "ready"
+IN_MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """How the process stands. ``ledger_fault``: why it cannot be written; ``rejected``: a routes file not taken.
 
-    ``channels``: those that are held back although they have credentials, and why.
+    ``channels``: those that are held back although they have credentials, and why. ``others``: the servers of the same
+    ledger; ``differing``: those of them that run another routes file. ``shared``: how the store stands that health and
+    limits are shared through.
     """
 
     draining: bool = False
     ledger_fault: str | None = None
     rejected: Rejected | None = None
     channels: Mapping[str, str] = field(default_factory=dict)
+    others: int = 0
+    differing: Sequence[Peer] = ()
+    shared: str = IN_MEMORY
 
     @property
     def is_ready(self) -> bool:
@@ -49,6 +56,11 @@ def readiness(table: RouteTable, state: State) -> JsonObject:
         "config_version": table.version,
         "config": _config_json(state.rejected),
         "ledger": state.ledger_fault or "ok",
+        "shared": state.shared,
+        "replicas": {
+            "others": state.others,
+            "differing": [{"server": peer.name, "config_version": peer.config_version} for peer in state.differing],
+        },
         "routes_ready": sum(model_json(table, route) is not None for route in table.routes.values()),
         "channels": {
             name: channel.unready or state.channels.get(name, READY) for name, channel in table.channels.items()

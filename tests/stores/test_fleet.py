@@ -40,6 +40,23 @@ def member(url: str, number: int, *, beat_s: float = 0.02, lease_s: float = 0.3)
     return SqlFleet(open_engine(url, Access.WRITE, busy_ms=1_000, pool=1), me, 0, beat_s=beat_s, lease_s=lease_s)
 
 
+class Watch:
+    """What one server hears of the others."""
+
+    def __init__(self, house: "House", config_version: str) -> None:
+        self.house = house
+        self.config_version = config_version
+
+    def version(self) -> str:
+        return self.config_version
+
+    def looked(self) -> None:
+        pass
+
+    def ended(self, peer: Peer, left: int) -> None:
+        self.house.told.append((peer.name, left))
+
+
 class House:
     """Servers of one ledger, and what each told of the others."""
 
@@ -53,7 +70,7 @@ class House:
         ledger = SqlLedger(place(self.url), fleet=fleet)
         self.ledgers.append(ledger)
         ledger.recover()
-        fleet.start(lambda peer, left: self.told.append((peer.name, left)))
+        fleet.start(Watch(self, f"c{number}"))
         return ledger
 
     def kill(self, ledger: SqlLedger) -> None:
@@ -159,9 +176,8 @@ async def test_servers_know_each_other_and_what_they_run(house: House) -> None:
     first, second = house.server(1), house.server(2)
     assert first.fleet is not None
     assert second.fleet is not None
-    second.fleet.runs("c9")
     async with asyncio.timeout(3):
-        while [(peer.name, peer.config_version) for peer in first.fleet.peers] != [("host:2", "c9")]:  # noqa: ASYNC110
+        while [(peer.name, peer.config_version) for peer in first.fleet.peers] != [("host:2", "c2")]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     second.close()
     async with asyncio.timeout(3):
