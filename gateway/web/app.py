@@ -18,8 +18,11 @@ from gateway import __version__
 from gateway.core.types import JsonObject, Surface
 from gateway.web.admin import Control, operator_pages
 from gateway.web.answer import Answer, respond_early
-from gateway.web.edge import Edge, settle_here
+from gateway.web.arrival import visit_of
+from gateway.web.assets import AssetPage
+from gateway.web.edge import API, Edge, settle_here
 from gateway.web.errors import MethodNotAllowed, ModelNotFound, NotOffered, UnknownUrl
+from gateway.web.flights import FlightPage
 from gateway.web.health import alive, readiness
 from gateway.web.models import model_json, model_list
 from gateway.web.post import serve
@@ -51,7 +54,6 @@ _NOT_BUILT = (
     "/v1/uploads",
     "/v1/conversations",
     "/v1/responses",
-    "/v1/flights",
     "/v1/images",
     "/v1/batches",
     "/v1/embeddings",
@@ -91,6 +93,8 @@ class _Dispatch:
     router: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(API):
+            await self._admit(scope)
         methods = wanted(scope["path"]) if scope["type"] == "http" else {}
         if not methods:
             await self.router(scope, receive, send)
@@ -101,6 +105,11 @@ class _Dispatch:
         else:
             raise MethodNotAllowed(tuple(methods))
 
+    async def _admit(self, scope: Scope) -> None:
+        """Learn who asks, before anything is read."""
+        if self.services.gate is not None:
+            visit_of(scope).principal = await self.services.gate.admit(scope)
+
 
 def build_app(services: Services, control: Control | None = None, lifespan: Lifespan | None = None) -> ASGIApp:
     """Build the application; without ``control`` there is no operator.
@@ -109,6 +118,10 @@ def build_app(services: Services, control: Control | None = None, lifespan: Life
     """
     reads = {**_pages(services), **({} if control is None else {"/metrics": _metrics(control)})}
     routes = [Route(path, _Reads(services=services, page=page), methods=None) for path, page in reads.items()]
+    if services.exhibits is not None:
+        routes.append(Route("/assets/{token:path}", AssetPage(exhibits=services.exhibits), methods=None))
+    if services.flights is not None:
+        routes.append(Route("/v1/flights/{name}", FlightPage(services.flights), methods=None))
     if control is not None:
         routes += [Route(path, page, methods=None) for path, page in operator_pages(control).items()]
     router = Router(
@@ -123,13 +136,14 @@ def build_app(services: Services, control: Control | None = None, lifespan: Life
 def _pages(services: Services) -> Mapping[str, Page]:
     table = services.table
 
-    async def models(_scope: Scope) -> Answer:
-        return _json(model_list(table()))
+    async def models(scope: Scope) -> Answer:
+        return _json(model_list(table(), visit_of(scope).principal))
 
     async def model(scope: Scope) -> Answer:
         now = table()
         route = now.routes.get(scope["path_params"]["name"])
-        shown = model_json(now, route) if route is not None else None
+        is_shown = route is not None and visit_of(scope).principal.may_use(route.name)
+        shown = model_json(now, route) if route is not None and is_shown else None
         if shown is None:
             raise ModelNotFound
         return _json(shown)
@@ -152,7 +166,7 @@ def _pages(services: Services) -> Mapping[str, Page]:
 
 def _metrics(control: Control) -> Page:
     async def metrics(scope: Scope) -> Answer:
-        control.door.check_reader(scope)
+        await control.door.check_reader(scope)
         return Answer(status=200, body=control.metrics(), content_type=METRICS)
 
     return metrics

@@ -2,9 +2,15 @@
 
     WebError
     |- BadHead            400 invalid_value       headers that are ambiguous or too large
+    |- InvalidKey         401 invalid_api_key     no good key
+    |- NoUse              403 model_not_allowed   a key for the operator's calls only
+    |- KeysUnavailable    503 ledger_unavailable  keys cannot be looked up
     |- UnknownUrl         404 unknown_url         no such path
     |  `- NotOffered      404 unknown_url         a path of the API that this version does not have
     |- ModelNotFound      404 model_not_found     no route of that name can be used
+    |- FlightNotFound     404 flight_not_found    no flight of that id that this caller may see
+    |- AssetNotFound      404 asset_not_found     no kept picture at this address
+    |- StoreDown          503 store_unavailable   kept pictures cannot be read now
     |- MethodNotAllowed   405 method_not_allowed  a known path, another method
     |- InternalError      500 internal_error      a bug; what it was stands in the log, not in the answer
     |- Stopped            502 upstream_unknown_outcome  the process was told twice to end, and did
@@ -56,6 +62,29 @@ class BadHead(WebError):
         super().__init__(ours(400, "invalid_value", message, "headers"))
 
 
+class InvalidKey(WebError):
+    """No key, or none that opens anything; never says which."""
+
+    def __init__(self) -> None:
+        message = "The API key is missing or not valid. Send a key of this gateway as Authorization: Bearer."
+        super().__init__(ours(401, "invalid_api_key", message), headers=((b"www-authenticate", b"Bearer"),))
+
+
+class NoUse(WebError):
+    """A good key that opens the operator's calls only."""
+
+    def __init__(self) -> None:
+        super().__init__(ours(403, "model_not_allowed", "This key may not use models: it lacks the scope use."))
+
+
+class KeysUnavailable(WebError):
+    """The keys cannot be looked up now, so nobody is let in."""
+
+    def __init__(self) -> None:
+        message = "The gateway cannot look up keys right now. Try again shortly."
+        super().__init__(ours(503, "ledger_unavailable", message), retry_after_s=1.0)
+
+
 class UnknownUrl(WebError):
     """No such path."""
 
@@ -72,6 +101,30 @@ class ModelNotFound(WebError):
 
     def __init__(self) -> None:
         super().__init__(ours(404, "model_not_found", "This model is not served here.", "model"))
+
+
+class FlightNotFound(WebError):
+    """No flight of that id that this caller may see."""
+
+    def __init__(self) -> None:
+        super().__init__(ours(404, "flight_not_found", "There is no such flight."))
+
+
+class AssetNotFound(WebError):
+    """No kept picture at this address, for whatever reason."""
+
+    def __init__(self) -> None:
+        super().__init__(ours(404, "asset_not_found", "There is no picture at this address."))
+
+
+class StoreDown(WebError):
+    """Kept pictures cannot be read now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ours(503, "store_unavailable", "The store of pictures cannot be read now. Try again shortly."),
+            retry_after_s=1.0,
+        )
 
 
 class MethodNotAllowed(WebError):

@@ -12,6 +12,10 @@ from gateway.intake import Incoming
 from gateway.outlet import Outlet
 from gateway.ports import Clock, Events, Job
 from gateway.relay import Refused, Result
+from gateway.turnstile import Turnstile
+from gateway.web.assets import Exhibits
+from gateway.web.auth import Gatekeeper
+from gateway.web.flights import Tower
 from gateway.web.health import State
 
 
@@ -27,7 +31,10 @@ class JobServer(Protocol):
     """Serves jobs to their end."""
 
     async def run(self, job: Job, presence: Presence, outlet: Outlet | None = None) -> Result:
-        """Serve one job, through ``outlet`` when it is a stream; expected failures are in the result."""
+        """Serve one job, through ``outlet`` when it is a stream; expected failures are in the result.
+
+        The job's body is closed here, when nobody needs it any more.
+        """
         ...
 
     async def refuse(self, refused: Refused) -> Record:
@@ -68,6 +75,7 @@ class Services:
     """One set serves all requests of the process.
 
     ``table`` gives the table of this moment; a request takes it once. ``state`` looks whether requests can be taken.
+    Without a ``gate`` everybody is let in, without a ``turnstile`` nobody is counted.
     """
 
     relay: JobServer
@@ -80,4 +88,8 @@ class Services:
     events: Events
     books: Books
     state: Callable[[], Awaitable[State]]
+    flights: Tower | None = None
+    exhibits: Exhibits | None = None  # kept pictures
+    gate: Gatekeeper | None = None
+    turnstile: Turnstile | None = None
     load: Load = field(default_factory=Load)

@@ -19,6 +19,7 @@ _RETRIABLE = frozenset({409, 429, 503})
 _SOONEST_S = 1
 _MODEL_CHARS = " !#$%&'()*+,/:<>?@[]^`{|}~"  # all that is printable but ; and = and the quotes' look-alikes
 _CUT = "~"
+MOST_ASSETS = HEADER_BYTES // 37  # ids with their commas
 
 
 def stamps(record: Record) -> Headers:
@@ -42,6 +43,7 @@ def stamps(record: Record) -> Headers:
         ("x-route-warnings", _warnings(record.result.warnings)),
         ("x-cost", _cost(record)),
         ("x-credits", _credits(record)),
+        ("x-asset-ids", _assets(record)),
         ("server-timing", _timing(record)),
     ]
     return _encoded(found)
@@ -104,6 +106,12 @@ def _warnings(words: Iterable[str]) -> str | None:
         longer = f"{said}, {word}" if said else word
         said = longer if len(longer) <= HEADER_BYTES else said
     return said or None
+
+
+def _assets(record: Record) -> str | None:
+    """List the pictures that were kept, as many as a header holds; the record has them all."""
+    found = [asset.asset_id for asset in record.result.assets if asset is not None]
+    return ",".join(found[:MOST_ASSETS]) or None
 
 
 def _timing(record: Record) -> str:
