@@ -207,9 +207,11 @@ async def play_one(
     opens = [line for line in exchange.expects if line.startswith("opens ")]
     wrong += [line for expected in opens for line in await opened(expected, answer, record, client)]
     counted = [line for line in exchange.expects if line.startswith("fetched ")]
-    wrong += [line for line in counted if dict(re.findall(r"(\w+) (\d+)", line[8:])) != {
-        name: str(count) for name, count in fetched.items() if count
-    }]
+    wrong += [
+        line
+        for line in counted
+        if dict(re.findall(r"(\w+) (\d+)", line[8:])) != {name: str(count) for name, count in fetched.items() if count}
+    ]
     others = (line for line in exchange.expects if line not in (*sent, *got, *opens, *counted))
     wrong += [line for expected in others for line in check(expected, answer, record, asked)]
     assert not wrong, "\n".join([*wrong, answer.text[:2000], json.dumps(record, indent=1)])
