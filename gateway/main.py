@@ -27,6 +27,7 @@ from gateway.fetch import Fetch
 from gateway.flights import Flights, Hangar
 from gateway.gallery import Gallery, open_gallery
 from gateway.gates import Gates
+from gateway.inspection import Inspector
 from gateway.intake import Intake
 from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
@@ -49,7 +50,7 @@ from gateway.tracing import Traced
 from gateway.turnstile import Turnstile
 from gateway.upstream import Upstream
 from gateway.web.admin import Control
-from gateway.web.api_keys import Desk
+from gateway.web.api_keys import Desk, key_addresses
 from gateway.web.app import build_app
 from gateway.web.assets import Exhibits
 from gateway.web.auth import Gatekeeper
@@ -191,7 +192,7 @@ def build(
         brakes=brakes,
         keys=open_keys(loaded.settings.database),
         verifications=verifications,
-        roster=_roster(config, gates, clock, brakes, events, verifications, shared),
+        roster=_roster(config, gates, brakes, events, verifications, shared),
         shared=shared,
         events=events,
         upstream=upstream or Upstream(),
@@ -209,11 +210,11 @@ def build(
         _services(gateway, Billing(ledger, events, metrics.count), clock, _prompt_key(data_dir / "prompt.key")),
         Control(
             door=Door(key=operator.key, is_local=operator.is_local, gate=_gate(gateway, clock)),
-            desk=_desk(gateway, clock),
             config=config,
             brakes=gateway.roster,
             clock=clock,
             metrics=metrics.exposition,
+            addresses=key_addresses(_desk(gateway, clock)),
         ),
     )
     return gateway
@@ -277,6 +278,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         flights=gateway.flights,
         exhibits=_exhibits(gateway.gallery),
         kept=KeptResponses(means, relay),
+        inspector=Inspector(means),
         intake=Intake(gateway.spool, settings, prompt_key),
         table=gateway.config.table,
         settings=settings,
@@ -331,7 +333,6 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
 def _roster(
     config: Reloader,
     gates: Gates,
-    clock: Clock,
     brakes: SqlBrakes,
     events: JsonLines,
     verifications: SqlVerifications,
@@ -340,7 +341,7 @@ def _roster(
     return Roster(
         RosterMeans(
             table=config.table,
-            clock=clock,
+            clock=SystemClock(),
             roll=random.SystemRandom().random,
             shared=shared,
             gates=gates,

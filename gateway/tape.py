@@ -99,9 +99,13 @@ class Row:
 class Tape:
     """A stream on its way to one client, kept for others; implements ``Outlet`` over that client's own."""
 
-    __slots__ = ("_committed", "_events", "_head", "_held", "_is_over", "_last_head", "_news", "_origin", "_write_error")
+    __slots__ = (
+        *("_committed", "_events", "_head", "_held", "_is_over", "_last_head", "_news", "_origin", "_write_error"),
+        "on_begin",
+    )
 
     def __init__(self, origin: Outlet, write_error: WriteError) -> None:
+        self.on_begin: Callable[[], None] | None = None  # called when there is something to read
         self._origin = origin
         self._write_error = write_error
         self._events: list[SharedBody] = []
@@ -214,6 +218,9 @@ class Tape:
         self._events += self._held
         self._held = []
         self._events += events
+        if self.on_begin is not None and self.has_begun:
+            self.on_begin()
+            self.on_begin = None
         self._tell()
 
     def _end(self, head: StreamHead, events: list[SharedBody]) -> None:

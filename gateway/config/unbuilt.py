@@ -60,9 +60,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",
         only=_words("azure", "gemini", "chat_images", "openrouter", "xai"),
     ),
-    Unbuilt(path="routes.*.when.*.if.key", sentence="'key' needs keys, which this version does not build"),
-    Unbuilt(path="routes.*.when.*.if.team", sentence="'team' needs keys, which this version does not build"),
-    Unbuilt(path="routes.*.charge", sentence="'charge' needs keys, which this version does not build"),
     Unbuilt(
         path="routes.*.on_failure.cut",
         sentence="a choice for 'cut' is not built in this version: part of the answer is with the client by then",
@@ -71,7 +68,7 @@ UNBUILT: tuple[Unbuilt, ...] = (
         path="routes.*.on_failure.client_gone",
         sentence="a choice for 'client_gone' is not built in this version: a call that was sent is finished",
     ),
-    Unbuilt(path="keys", sentence="'keys' are not built in this version: leave the list empty", empty_is_fine=True),
+    Unbuilt(path="keys", sentence="keys are made with `waybill keys create` and kept in the ledger, not here: leave the list empty", empty_is_fine=True),
     Unbuilt(path="alerts", sentence="'alerts' are not built in this version"),
 )
 

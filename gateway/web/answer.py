@@ -70,18 +70,22 @@ async def _drop(receive: Receive) -> None:
         more = message.get("more_body", False)  # absent when the client has gone
 
 
-async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Headers, presence: Presence) -> None:
-    """Write an answer that is kept in the spool; stop when the client has gone. The caller closes ``body``."""
+async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Headers, presence: Presence) -> bool:
+    """Write an answer that is kept in the spool; stop when the client has gone. The caller closes ``body``.
+
+    Whether the client was there until the last byte: once that is out, the server calls it gone.
+    """
     length = body.length
     head = [*headers, (b"content-length", b"%d" % length)]
     await send({"type": "http.response.start", "status": status, "headers": head})
     sent = 0
     async for chunk in body.chunks():
         if presence.gone:
-            return
+            return False
         sent += len(chunk)
         # The last piece ends the message: an empty end after it would come when the client may have asked again.
         await send({"type": "http.response.body", "body": chunk, "more_body": sent < length})
         await asyncio.sleep(0)  # a reader that keeps up would have it all in one turn of the loop
     if length == 0:
         await send({"type": "http.response.body", "body": b""})
+    return sent == length

@@ -2,39 +2,58 @@
 
 Rules: a body becomes a job or a refusal, and either is settled by the relay exactly once. While a job runs, and while
 its answer is written, the client's leaving is watched; what follows from it is the relay's to decide. What was kept of
-the request and of the answer is given back whatever happens.
+the request is given back by whoever serves it, what was kept of the answer when it is written.
 """
 
 import asyncio
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.core.charges import pictures_asked
 from gateway.core.record import Record
-from gateway.core.redact import header_value
 from gateway.core.types import Refusal
 from gateway.exchange import Presence
 from gateway.intake import ClientGone, Incoming
 from gateway.ports import Job
-from gateway.relay import Refused, Result
-from gateway.web.answer import Answer, respond, respond_early, respond_kept
+from gateway.relay import Refused
+from gateway.web.answer import Answer, respond_early
 from gateway.web.arrival import Upload, Visit, headers_of, origin_of, visit_of
-from gateway.web.errors import envelope, ours, refused
+from gateway.web.checks import checked_answer
+from gateway.web.delivery import Client, deliver
+from gateway.web.errors import envelope, refused
 from gateway.web.services import Services
-from gateway.web.stamps import advice, stamps, travelled
+from gateway.web.stamps import advice, stamps
 from gateway.web.states import Wanted
 from gateway.web.streams import ClientStream, Pace
 
 LEFT_EARLY = Refusal(status=499, code="client_gone", message="The client left before its request was whole.")
-_NO_ANSWER = ours(502, "upstream_unknown_outcome", "No answer was kept for this request.")
 
 
 async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request of the API."""
+    visit, turnstile = visit_of(scope), services.turnstile
+    if turnstile is None or wanted.subject is not None:
+        await _serve(services, wanted, scope, receive, send)
+        return
+    passed = await turnstile.enter(visit.principal)
+    visit.headers = passed.headers
+    try:
+        if passed.refusal is not None:
+            await _turn_away(services, wanted, passed.refusal, scope, receive, send)
+        else:
+            await _serve(services, wanted, scope, receive, send)
+    finally:
+        turnstile.leave(passed)
+
+
+async def _serve(services: Services, wanted: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
     visit = visit_of(scope)
     incoming = Incoming(
         surface=wanted.surface,
         errand=wanted.errand,
         subject=wanted.subject,
+        is_check=wanted.is_check,
         request_id=visit.request_id,
         time=visit.time,
         started=visit.started,
@@ -48,11 +67,41 @@ async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Recei
     except ClientGone:
         await _settle(services, wanted, visit, LEFT_EARLY)
         return
-    if isinstance(read, Refusal):
-        record = await _settle(services, wanted, visit, read)
-        await respond_early(scope, receive, send, _refusal_answer(read, record))
-        return
-    await _run(services, read, receive, send, visit)
+    job = read if isinstance(read, Refusal) else await _known(services, wanted, read, visit)
+    if isinstance(job, Refusal):
+        if isinstance(read, Job):
+            read.body.close()
+        await _turn_away(services, wanted, job, scope, receive, send)
+    elif wanted.is_check and services.inspector is not None:
+        checked = await services.inspector.check(job)
+        visit.settled = True
+        await respond_early(scope, receive, send, checked_answer(checked))
+    else:
+        await _run(services, job, receive, send, visit)
+
+
+async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> Job | Refusal:
+    """Say on the job who asks for it, and count its pictures; the tags of the key stand over the request's own.
+
+    A check asks for no picture.
+    """
+    caller = visit.principal
+    if caller.key_id is None:
+        return job
+    if services.turnstile is not None and job.subject is None and not wanted.is_check:
+        passed = await services.turnstile.draw(caller, pictures_asked(job.facts))
+        visit.headers = (*visit.headers, *passed.headers)
+        if passed.refusal is not None:
+            return passed.refusal
+    tags = tuple({**dict(job.directives.tags), **dict(caller.tags)}.items())
+    return replace(job, principal=caller, directives=replace(job.directives, tags=tags, caller=caller))
+
+
+async def _turn_away(
+    services: Services, wanted: Wanted, refusal: Refusal, scope: Scope, receive: Receive, send: Send
+) -> None:
+    record = await _settle(services, wanted, visit_of(scope), refusal)
+    await respond_early(scope, receive, send, _refusal_answer(refusal, record))
 
 
 async def _settle(services: Services, wanted: Wanted, visit: Visit, refusal: Refusal) -> Record:
@@ -89,15 +138,16 @@ async def _run(services: Services, job: Job, receive: Receive, send: Send, visit
             else:
                 result = await services.kept.run(job, presence)
             visit.settled = True
-            if not result.is_written:
-                await _deliver(send, result, presence)
+            client = Client(send=send, presence=presence, pace=_pace(services), stream=stream)
+            await deliver(client, result)
         except asyncio.CancelledError:
             visit.settled = True  # the relay settles what it is torn away from
             raise
         finally:
             for task in beside:
                 task.cancel()
-            job.body.close()
+            if job.subject is not None:
+                job.body.close()
 
 
 def _pace(services: Services) -> Pace:
@@ -110,32 +160,3 @@ async def _watch(receive: Receive, presence: Presence) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     presence.leave()
-
-
-async def _deliver(send: Send, result: Result, presence: Presence) -> None:
-    """Write the result, unless nobody is there to read it; gives the kept answer back."""
-    body = result.body
-    try:
-        if presence.gone:
-            return
-        if body is None:
-            await respond(send, _error_answer(result))
-            return
-        kind = (b"content-type", header_value(result.content_type).encode("latin-1"))
-        headers = [kind, *stamps(result.record), *travelled(result.upstream_headers)]
-        if result.status >= 400:
-            headers += _advice(result)
-        await respond_kept(send, body, result.status, headers, presence)
-    finally:
-        if body is not None:
-            body.close()
-
-
-def _error_answer(result: Result) -> Answer:
-    error = result.error or _NO_ANSWER
-    headers = [*stamps(result.record), *travelled(result.upstream_headers), *_advice(result)]
-    return Answer(status=error.status, body=envelope(error, result.record.attempts), headers=tuple(headers))
-
-
-def _advice(result: Result) -> list[tuple[bytes, bytes]]:
-    return advice(result.record, may_retry=result.may_retry, retry_after_s=result.retry_after_s or 1.0)

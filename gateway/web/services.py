@@ -8,6 +8,7 @@ from gateway.core.record import Record
 from gateway.core.table import RouteTable, Settings
 from gateway.core.types import Refusal, RequestId
 from gateway.exchange import Presence
+from gateway.inspection import Checked
 from gateway.intake import Incoming
 from gateway.outlet import Outlet
 from gateway.ports import Clock, Events, Job
@@ -50,6 +51,14 @@ class KeptServer(Protocol):
         ...
 
 
+class Inspecting(Protocol):
+    """Checks jobs without sending them."""
+
+    async def check(self, job: Job) -> Checked:
+        """Say what would become of a job; settles the record of the check, and gives the job's body back."""
+        ...
+
+
 class Books(Protocol):
     """Where the records of requests go that end at the edge."""
 
@@ -88,6 +97,7 @@ class Services:
     events: Events
     books: Books
     state: Callable[[], Awaitable[State]]
+    inspector: Inspecting | None = None
     flights: Tower | None = None
     exhibits: Exhibits | None = None  # kept pictures
     gate: Gatekeeper | None = None

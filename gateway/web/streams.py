@@ -27,7 +27,7 @@ from gateway.web.stamps import Headers, stamps, travelled
 COMMENT: Final = b": keep-alive\n\n"
 MOST_HELD: Final = 64  # events; more than that is no beginning any more
 
-_OWN: Final[Headers] = [
+STREAM_HEAD: Final[Headers] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # what keeps a proxy from collecting events
@@ -48,7 +48,7 @@ class ClientStream:
 
     __slots__ = (
         *("_begun_at", "_changed", "_committed", "_head", "_held", "_held_at", "_is_open", "_is_over", "_is_torn"),
-        *("_lock", "_pace", "_presence", "_quiet_since", "_send"),
+        *("_lock", "_pace", "_presence", "_quiet_since", "_send", "is_heard"),
     )
 
     def __init__(self, send: Send, presence: Presence, pace: Pace) -> None:
@@ -60,6 +60,7 @@ class ClientStream:
         self._held: list[AnswerBody] = []
         self._held_at: float | None = None
         self._committed = self._is_open = self._is_over = False
+        self.is_heard = False  # the client was there to the end
         self._is_torn = False  # writing was given up inside an event: nothing can follow, the connection will close
         self._lock = asyncio.Lock()  # an event is written whole
         self._changed = asyncio.Event()  # a clock may ring earlier than the pulse knows
@@ -184,13 +185,14 @@ class ClientStream:
             return
         self._is_open = True
         head = self._head()
-        headers = [*_OWN, *stamps(head.record), *travelled(head.upstream_headers)]
+        headers = [*STREAM_HEAD, *stamps(head.record), *travelled(head.upstream_headers)]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _put(self, piece: bytes, *, more: bool = True) -> None:
         if self._presence.gone:
             return
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        self.is_heard = self.is_heard or not more
         self._quiet_since = asyncio.get_running_loop().time()
 
 

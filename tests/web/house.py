@@ -178,7 +178,10 @@ class Line:
         self.presences.append(presence)
         if outlet is not None:
             self.outlets.append(outlet)
-        return await self.serve(job, presence)
+        try:
+            return await self.serve(job, presence)
+        finally:
+            job.body.close()
 
     async def refuse(self, refused: Refused) -> Record:
         self.refusals.append(refused)
