@@ -109,6 +109,17 @@ async def test_a_dead_model_is_asked_by_its_successors_name(
     assert reply.headers["x-model-mapping"] == f"asked={model}; sent=gpt-image-2; served=unverified"
     assert reply.headers["x-route-warnings"].startswith("translated:model, translated:size")
     assert json.loads(upstream.requests[0].body) == {"model": "gpt-image-2", "prompt": "a hat", "size": "1024x1024"}
+    [picture] = reply.json()["data"]
+    assert list(picture) == ["b64_json" if model == "gpt-image-1" else "url"]
+
+
+@pytest.mark.parametrize("form", ["url", "b64_json"])
+async def test_a_dead_model_gives_what_is_asked_for(gateway: RunningGateway, form: str) -> None:
+    body = {"model": "dall-e-3", "prompt": "a hat", "response_format": form}
+    reply = await post(gateway, "images/generations", body)
+    assert list(reply.json()["data"][0]) == [form]
+    stamp = {"url": "translated:response_format", "b64_json": "dropped:response_format"}[form]
+    assert stamp in reply.headers["x-route-warnings"]
 
 
 async def test_a_dead_model_of_the_image_tool_is_asked_so_too(gateway: RunningGateway, upstream: FakeUpstream) -> None:
