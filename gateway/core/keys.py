@@ -14,13 +14,17 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Final
 
-from gateway.core.money import decimal
+from gateway.core.money import DEFAULT_CURRENCY, decimal
 from gateway.core.prices import MICRO
 from gateway.core.principal import NO_LIMITS, KeyLimits, KeyScope, Principal
 from gateway.core.record import timestamp
+from gateway.core.table import RouteTable
 from gateway.core.types import JsonObject, JsonValue
 
+KEY: Final = "key"  # before the id of a key
+GRANT: Final = "grt"  # before the id of an addition to a balance
 PREFIX: Final = "wb-"
+KEY_BYTES: Final = 32
 HINT_CHARS: Final = 7  # of a key, kept so that its owner can tell it from others
 MOST_CREDITS: Final = 10**12
 MOST_PER_MINUTE: Final = 1_000_000
@@ -132,6 +136,12 @@ class KeyRow:
             "reserved_micro": self.reserved_micro,
             "window_ends_at": None if self.window_ends is None else timestamp(self.window_ends),
         }
+
+
+def currencies(table: RouteTable) -> frozenset[str]:
+    """Give the currencies that prices are in; a budget in any other could buy nothing."""
+    prices = (row.price for channel in table.channels.values() for row in channel.rows.values())
+    return frozenset({DEFAULT_CURRENCY, *(price.currency for price in prices if price is not None)})
 
 
 def key_text(random: bytes) -> str:

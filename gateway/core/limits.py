@@ -1,8 +1,9 @@
-"""How much may be asked of a channel, and how often a request may be repeated: the arithmetic, without a clock.
+"""How much may be asked of a channel or by a key, and how often a request may be repeated: the sums, without a clock.
 
 A rate is kept by the generic cell rate algorithm: one number per rate, the theoretical arrival time. No half-open
 minute holds more than the stated number, a tenth of which may come at once. A single request that asks for more pieces
-than come at once goes when nothing is owed, and what it took is owed.
+than come at once goes when nothing is owed, and what it took is owed. What a key may ask is a bucket of one minute's
+allowance that fills up again evenly: all of it may come at once.
 
 The retry budget is a purse: each request earns a fifth of an attempt, each further attempt costs one, and it starts at
 three. Only repeats ask whether it holds one; a fallback is made in any case, and leaves less for repeats. So in any run
@@ -14,6 +15,7 @@ from typing import Final
 
 WAIT_S: Final = 2.0  # how long a request waits for a channel's rate or place, at most
 MINUTE_S: Final = 60.0
+_ROUNDING: Final = 1e-6  # of a piece
 BURST_SHARE: Final = 10  # a tenth of a minute's allowance may come at once
 
 EARNED_PER_REQUEST: Final = 0.2
@@ -23,18 +25,21 @@ PURSE: Final = 10.0  # what a calm hour can save up
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """At most ``per_minute`` pieces in any minute."""
+    """At most ``per_minute`` pieces in any minute; ``bucket``: all at once if need be, then one after the other."""
 
     per_minute: int
+    bucket: bool = False
 
     @property
     def at_once(self) -> int:
         """How many may come in one moment."""
-        return max(1, self.per_minute // BURST_SHARE)
+        return self.per_minute if self.bucket else max(1, self.per_minute // BURST_SHARE)
 
     @property
     def interval_s(self) -> float:
         """Seconds between two pieces when the burst is used up: burst and flow together stay under the minute's sum."""
+        if self.bucket:
+            return MINUTE_S / self.per_minute
         return MINUTE_S / (self.per_minute - self.at_once + 1)
 
 
@@ -53,6 +58,30 @@ def reserve(rate: Rate, arrival: float, pieces: int, now: float) -> Reserved:
     owed_until = max(arrival, now)
     wait_s = max(0.0, owed_until + pieces * interval_s - at_once * interval_s - now)
     return Reserved(wait_s=wait_s, arrival=owed_until + pieces * interval_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """How a rate stands: ``left`` pieces may go at once, and after ``full_in_s`` nothing is owed."""
+
+    rate: Rate
+    left: int
+    full_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What became of a request for pieces: taken when ``wait_s`` is 0, else nothing was; how the rates stand now."""
+
+    wait_s: float
+    levels: tuple[Level, ...]
+
+
+def level(rate: Rate, arrival: float, now: float) -> Level:
+    """Say how a rate stands."""
+    owed_s = max(0.0, arrival - now)
+    left = int((rate.at_once * rate.interval_s - owed_s) / rate.interval_s + _ROUNDING)
+    return Level(rate=rate, left=max(0, left), full_in_s=owed_s)
 
 
 def earn(purse: float) -> float:

@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import NewType, TypeAlias
 
 from gateway.core.errand import Errand, Reference
+from gateway.core.principal import ANYONE, Principal
 
 RequestId = NewType("RequestId", str)
 AttemptId = NewType("AttemptId", str)
@@ -194,6 +195,7 @@ class Directives:
     fallback: bool = True
     tags: tuple[tuple[str, str], ...] = ()
     takes_json: bool = True  # whether the ``accept`` header allows JSON, which matters to streams only
+    caller: Principal = ANYONE  # whose key the request came with
     idempotency: str | None = None  # the SHA-256 of the caller's Idempotency-Key
     flight: str | None = None  # the flight that the caller says this request belongs to
     respond_async: bool = False

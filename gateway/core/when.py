@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from gateway.core.pixels import pixels_of
 from gateway.core.types import Directives, Facts, Surface
 
-WORDS: Final = frozenset({"surface", "size", "quality", "background", "output_format"})
+WORDS: Final = frozenset({"surface", "size", "quality", "background", "output_format", "key", "team"})
 FLAGS: Final = frozenset({"stream", "has_mask"})
 NUMBERS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(  # what the API takes: from, to
     {
@@ -77,8 +77,10 @@ class WhenRule:
 
     def matches(self, facts: Facts, directives: Directives) -> bool:
         """Whether the rule speaks of a request."""
-        said = ((condition, _said(condition.key, facts, directives)) for condition in self.conditions)
-        return all(value is not None and condition.admits(value) for condition, value in said)
+        return all(
+            any(condition.admits(word) for word in _said(condition.key, facts, directives))
+            for condition in self.conditions
+        )
 
     def leaves(self, channel: str, row: str) -> bool:
         """Whether a target is left."""
@@ -120,10 +122,18 @@ def doubts(rules: Sequence[WhenRule], served: Collection[Surface]) -> Iterator[t
             yield at, "an earlier rule matches all that this one matches, so it is never reached"
 
 
-def _said(key: str, facts: Facts, directives: Directives) -> Word | None:
-    """Give what a request says of a key; ``None``: nothing."""
+def _said(key: str, facts: Facts, directives: Directives) -> Sequence[Word]:
+    """Give what a request says of a key: nothing, one word, or two for a virtual key, which has an id and a name."""
     if key.startswith(TAG):
-        return dict(directives.tags).get(key.removeprefix(TAG))
+        words: Sequence[Word | None] = (dict(directives.tags).get(key.removeprefix(TAG)),)
+    elif key == "key":
+        words = (directives.caller.key_id, directives.caller.name)
+    else:
+        words = (_fact(key, facts, directives),)
+    return [word for word in words if word is not None]
+
+
+def _fact(key: str, facts: Facts, directives: Directives) -> Word | None:
     said: Mapping[str, Word | None] = {
         "surface": facts.surface.value,
         "size": facts.size,
@@ -137,6 +147,7 @@ def _said(key: str, facts: Facts, directives: Directives) -> Word | None:
         "has_mask": facts.mask is not None,
         "input_images": len(facts.inputs),
         "prompt_chars": facts.prompt_chars,
+        "team": directives.caller.team,
     }
     return said[key]
 

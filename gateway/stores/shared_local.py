@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from gateway.core import health, latency, limits
 from gateway.core.health import Change, Health, News, Rule, TargetId, Trouble
 from gateway.core.latency import Latencies
+from gateway.core.limits import Drawn
 from gateway.ports import Ask
 
 
@@ -19,6 +20,7 @@ class SharedLocal:
         self._health = Health(rules=rules)
         self._latency: Latencies = {}
         self._arrivals: dict[str, float] = {}
+        self._rooms: dict[str, int] = {}
         self._purse = limits.REPEATS_AT_START
 
     @property
@@ -76,3 +78,25 @@ class SharedLocal:
         if wait_s <= longest_s:
             self._arrivals.update({key: one.arrival for key, one in held.items()})
         return wait_s
+
+    async def draw(self, asks: Sequence[Ask], now: float) -> Drawn:
+        """Take the pieces of every rate now, or nothing of any; how each rate stands then."""
+        wait_s = await self.reserve(asks, now, 0.0)
+        levels = tuple(limits.level(ask.rate, self._arrivals.get(ask.key, 0.0), now) for ask in asks)
+        return Drawn(wait_s=wait_s, levels=levels)
+
+    async def enter(self, room: str, places: int) -> bool:
+        """Take one of the places of a room; ``False``: there is none free."""
+        inside = self._rooms.get(room, 0)
+        if inside >= places:
+            return False
+        self._rooms[room] = inside + 1
+        return True
+
+    def leave(self, room: str) -> None:
+        """Give a place back."""
+        inside = self._rooms.get(room, 0) - 1
+        if inside > 0:
+            self._rooms[room] = inside
+        else:
+            self._rooms.pop(room, None)

@@ -71,7 +71,7 @@ class OperatorPage:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
-        self.control.door.check_operator(scope)
+        await self.control.door.check_operator(scope)
         if self.pages is None:
             raise UnknownUrl
         method = scope["method"]
@@ -125,7 +125,7 @@ async def show_channels(control: Control, _scope: Scope, _receive: Receive) -> A
 
 async def set_brake(control: Control, scope: Scope, receive: Receive) -> Answer:
     """Set the hand brake of a channel: ``{"state": "on|drained|off", "until": …, "reason": …}``."""
-    wanted = read_brake(await _body(scope, receive), control.clock.now())
+    wanted = read_brake(await read_body(scope, receive), control.clock.now())
     try:
         brake = await control.brakes.brake(scope["path_params"]["name"], wanted.state, wanted.until, wanted.reason)
     except LedgerUnavailable as lost:
@@ -183,7 +183,8 @@ def _bad(message: str) -> OperatorError:
     return OperatorError(400, message)
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """Read a call's body whole. Raises ``OperatorError``."""
     taken = bytearray()
     try:
         async for chunk in Upload(receive, visit_of(scope)).chunks():

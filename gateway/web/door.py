@@ -1,8 +1,9 @@
 """Who may act as the operator: ``/api/*`` and, from elsewhere than this machine, ``/metrics``.
 
-With a key set, whoever shows it. Without one, only this machine: a loopback peer that names a loopback host (a page of
-the web that had its own name resolved to 127.0.0.1 does not), that is not a browser acting for another site, and that
-no proxy has forwarded. A gateway that others can reach and that has no key lets nobody in.
+With an operator's key set, whoever shows it; and whoever shows a virtual key with the scope ``admin``. While there is
+neither of the two, only this machine: a loopback peer that names a loopback host (a page of the web that had its own
+name resolved to 127.0.0.1 does not), that is not a browser acting for another site, and that no proxy has forwarded. A
+gateway that others can reach and that has no key lets nobody in. A good key without the scope opens nothing here.
 
 Must never tell a wrong key from none, by its answer or by its time.
 """
@@ -16,37 +17,60 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from gateway.core.netguard import FORWARDED, is_loopback
+from gateway.core.principal import KeyScope, Principal
 from gateway.core.table import Secret
+from gateway.ports import LedgerUnavailable
 from gateway.web.arrival import headers_of
+from gateway.web.auth import Gatekeeper
 from gateway.web.errors import OperatorError
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _OWN_FETCHES = (None, "same-origin", "none")
 
-_NO_KEY = "This call needs the operator's key: Authorization: Bearer and the value of WAYBILL_ADMIN_KEY."
+_NO_KEY = (
+    "This call needs the operator's key: Authorization: Bearer and the value of WAYBILL_ADMIN_KEY, or a key with the "
+    "scope admin."
+)
+_NOT_ADMIN = "This key may not do this: it lacks the scope admin."
+_UNREADABLE = "The gateway cannot look up keys right now. Try again shortly."
 _CLOSED = "This gateway has no operator's key, so it takes such calls from its own machine only. Set WAYBILL_ADMIN_KEY."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """``key``: the operator's. ``is_local``: the gateway listens on a loopback address only."""
+    """``key``: the operator's. ``is_local``: the gateway listens on a loopback address only. ``gate`` knows keys."""
 
     key: Secret | None
     is_local: bool
+    gate: Gatekeeper | None = None
 
-    def check_operator(self, scope: Scope) -> None:
+    async def check_operator(self, scope: Scope) -> None:
         """Let the operator in. Raises ``OperatorError``."""
         headers = headers_of(scope)
-        if self.key is not None:
-            if not _shows(headers.get("authorization", ""), self.key):
-                raise OperatorError(401, _NO_KEY, headers=((b"www-authenticate", b"Bearer"),))
+        if self.key is not None and _shows(headers.get("authorization", ""), self.key):
+            return
+        try:
+            shown, is_ruled = await self._shown(scope)
+        except LedgerUnavailable as lost:
+            raise OperatorError(503, _UNREADABLE) from lost
+        if shown is not None:
+            if KeyScope.ADMIN not in shown.scopes:
+                raise OperatorError(403, _NOT_ADMIN)
+        elif self.key is not None or is_ruled:
+            raise OperatorError(401, _NO_KEY, headers=((b"www-authenticate", b"Bearer"),))
         elif not (self.is_local and _is_from_here(scope, headers)):
             raise OperatorError(403, _CLOSED)
 
-    def check_reader(self, scope: Scope) -> None:
+    async def check_reader(self, scope: Scope) -> None:
         """Let in whoever reads figures: this machine, key or not, or the operator. Raises ``OperatorError``."""
         if not _is_from_here(scope, headers_of(scope)):
-            self.check_operator(scope)
+            await self.check_operator(scope)
+
+    async def _shown(self, scope: Scope) -> tuple[Principal | None, bool]:
+        """Give whose key a call shows, and whether there is a key that opens these calls."""
+        if self.gate is None:
+            return None, False
+        return await self.gate.shown(scope), await self.gate.keys.rule()
 
 
 def _shows(authorization: str, key: Secret) -> bool:

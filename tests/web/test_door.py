@@ -1,5 +1,7 @@
 """Who may act as the operator."""
 
+import asyncio
+
 import pytest
 
 from gateway.core.table import Secret
@@ -23,7 +25,7 @@ def scope(peer: str | None = "127.0.0.1", **headers: str) -> dict[str, object]:
 
 def refusal(door: Door, given: dict[str, object]) -> int | None:
     try:
-        door.check_operator(given)
+        asyncio.run(door.check_operator(given))
     except OperatorError as refused:
         return refused.error.status
     return None
@@ -52,9 +54,9 @@ def test_the_key_opens_from_anywhere(shown: str) -> None:
 )
 def test_nothing_else_does_and_every_refusal_is_the_same(shown: str) -> None:
     with pytest.raises(OperatorError) as refused:
-        LOCKED.check_operator(scope(authorization=shown))
+        asyncio.run(LOCKED.check_operator(scope(authorization=shown)))
     with pytest.raises(OperatorError) as unnamed:
-        LOCKED.check_operator(scope())
+        asyncio.run(LOCKED.check_operator(scope()))
     assert refused.value.error == unnamed.value.error
     assert refused.value.error.status == 401
     assert refused.value.headers == ((b"www-authenticate", b"Bearer"),)
@@ -99,10 +101,10 @@ def test_a_gateway_that_others_reach_and_that_has_no_key_is_closed() -> None:
 
 
 def test_figures_are_for_this_machine_and_for_the_operator() -> None:
-    LOCKED.check_reader(scope())
-    ABROAD.check_reader(scope())
-    LOCKED.check_reader(scope("10.1.2.3", authorization=f"Bearer {KEY}"))
+    asyncio.run(LOCKED.check_reader(scope()))
+    asyncio.run(ABROAD.check_reader(scope()))
+    asyncio.run(LOCKED.check_reader(scope("10.1.2.3", authorization=f"Bearer {KEY}")))
     with pytest.raises(OperatorError):
-        LOCKED.check_reader(scope("10.1.2.3"))
+        asyncio.run(LOCKED.check_reader(scope("10.1.2.3")))
     with pytest.raises(OperatorError):
-        OPEN.check_reader(scope(host="rebound.example"))
+        asyncio.run(OPEN.check_reader(scope(host="rebound.example")))
