@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "logs": "gateway.cli.logs",
         "usage": "gateway.cli.usage",
         "channels": "gateway.cli.channels",
+        "keys": "gateway.cli.keys",
         "schema": "gateway.cli.schema",
         "health": "gateway.cli.health",
     }

@@ -178,6 +178,17 @@ def open_ledger(database_url: str, *, serve: bool, commit_timeout_s: float = COM
         raise LedgerRefused(f"the ledger {where} cannot be opened for writing: {_reason(error)}") from error
 
 
+def upgrade_ledger(database_url: str) -> None:
+    """Create or upgrade the ledger for who writes to it without serving. Raises ``LedgerRefused``."""
+    where = place(database_url)
+    try:
+        if where.file is not None:
+            create_private(where.file)
+        migrate.upgrade(open_engine(where, Access.WRITE, busy_ms=OPENING_BUSY_MS))
+    except (OSError, SQLAlchemyError) as error:
+        raise LedgerRefused(f"the ledger {where} cannot be opened for writing: {_reason(error)}") from error
+
+
 def _expire(done: asyncio.Future[Reply]) -> None:
     if not done.done():
         done.set_exception(TimeoutError())

@@ -1,0 +1,204 @@
+"""``waybill keys``: virtual keys are made, listed, ended and credited, beside a running server or without one.
+
+Everything goes through the database, where a running server sees it within a second. Exit 0 when it was done, 1 when
+there is no such key, 2 when an option or the database cannot be read.
+"""
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn
+
+import typer
+from rich.text import Text
+
+from gateway.cli import terminal
+from gateway.cli.options import Config, DataDir, Json
+from gateway.cli.setting import Setting, setting
+from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
+from gateway.config import Loaded
+from gateway.core.ids import RANDOM_BYTES, new_id
+from gateway.core.keys import GRANT, KEY, KEY_BYTES, KeyRow, currencies, key_text, read_credits, read_order
+from gateway.core.money import decimal
+from gateway.core.types import JsonObject
+from gateway.ports import LedgerUnavailable
+from gateway.stores.keys_sql import SqlKeyDesk, open_key_desk
+from gateway.stores.ledger_sql import upgrade_ledger
+from gateway.stores.refusals import LedgerRefused
+
+KeyId = Annotated[str, typer.Argument(help="The id of a key, key_…", metavar="ID", show_default=False)]
+
+keys = typer.Typer(no_args_is_help=True, help="Make, list, end and credit the virtual keys that clients use.")
+
+
+@keys.command()
+def create(
+    *,
+    name: Annotated[str, typer.Option("--name", help="What to call it; names need not be unique.")],
+    credits_: Annotated[str | None, typer.Option("--credits", help="Its balance in credits.", metavar="N")] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Money it may spend in a time, like 20USD/30d.", metavar="SUM")
+    ] = None,
+    rpm: Annotated[str | None, typer.Option("--rpm", help="Requests in a minute.", metavar="N")] = None,
+    ipm: Annotated[str | None, typer.Option("--ipm", help="Pictures in a minute.", metavar="N")] = None,
+    concurrency: Annotated[
+        str | None, typer.Option("--concurrency", help="Requests under way at the same time.", metavar="N")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option("--models", help="Routes it may use, with commas. \\[default: all]", metavar="WORDS")
+    ] = None,
+    team: Annotated[str | None, typer.Option("--team", help="The team it belongs to.")] = None,
+    tags: Annotated[
+        str | None, typer.Option("--tags", help="Tags of each of its requests, a=b,c=d.", metavar="TAGS")
+    ] = None,
+    scopes: Annotated[
+        str | None, typer.Option("--scopes", help="use, admin or both. \\[default: use]", metavar="WORDS")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="How long it is good: 90d, 12h, 30m.", metavar="TIME")
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key. It is shown now and never again."""
+    loaded = setting(config=config, data_dir=data_dir).routes()
+    order: JsonObject = {
+        "name": name,
+        "credits": credits_,
+        "budget": budget,
+        "rpm": rpm,
+        "ipm": ipm,
+        "concurrency": concurrency,
+        "models": models,
+        "team": team,
+        "tags": tags,
+        "scopes": scopes,
+        "expires": expires,
+    }
+    try:
+        terms = read_order(order, currencies(loaded.table))
+    except ValueError as wrong:
+        terminal.stop(str(wrong))
+    key_id, text = _id(KEY), key_text(secrets.token_bytes(KEY_BYTES))
+    try:
+        _desk(loaded).create(key_id, text, terms, datetime.now(UTC))
+    except LedgerUnavailable as lost:
+        _lost(lost)
+    unknown = [model for model in terms.models or () if model not in loaded.table.routes]
+    if unknown:
+        terminal.complain([f"waybill: the routes file has no route {model}" for model in unknown])
+    if as_json:
+        terminal.print_json({"id": key_id, "key": text}, pretty=False)
+        return
+    typer.echo(f"id   {key_id}\nkey  {text}")
+    terminal.complain(["The key is shown now and never again."])
+
+
+@keys.command("list")
+def list_keys(*, config: Config = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """List the keys, newest first."""
+    found = setting(config=config, data_dir=data_dir)
+    try:
+        rows = _desk(found.routes()).listed(datetime.now(UTC))
+    except LedgerUnavailable as lost:
+        _lost(lost)
+    if as_json:
+        terminal.print_json({"data": [row.as_json() for row in rows]})
+        return
+    _print(rows, found)
+
+
+@keys.command()
+def revoke(key_id: KeyId, *, config: Config = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """End a key for ever; a running server refuses it within a second."""
+    desk = _desk(setting(config=config, data_dir=data_dir).routes())
+    try:
+        is_known = desk.revoke(key_id, datetime.now(UTC))
+    except LedgerUnavailable as lost:
+        _lost(lost)
+    if not is_known:
+        terminal.stop("there is no key of this id", 1)
+    if as_json:
+        terminal.print_json({"id": key_id, "revoked": True}, pretty=False)
+    else:
+        typer.echo(f"{key_id} is revoked")
+
+
+@keys.command()
+def credit(
+    key_id: KeyId,
+    amount: Annotated[str, typer.Argument(help="Credits to add.", metavar="N", show_default=False)],
+    *,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Add credits to the balance of a key."""
+    desk = _desk(setting(config=config, data_dir=data_dir).routes())
+    try:
+        added = read_credits(amount)
+        row = desk.credit(key_id, _id(GRANT), added, datetime.now(UTC))
+    except ValueError as wrong:
+        terminal.stop(str(wrong))
+    except LedgerUnavailable as lost:
+        _lost(lost)
+    if row is None:
+        terminal.stop("there is no key of this id, or it was revoked", 1)
+    if as_json:
+        terminal.print_json(row.as_json())
+    else:
+        typer.echo(f"{key_id} has {row.terms.credits} credits")
+
+
+def _desk(loaded: Loaded) -> SqlKeyDesk:
+    try:
+        upgrade_ledger(loaded.settings.database)
+        return open_key_desk(loaded.settings.database)
+    except LedgerRefused as error:
+        terminal.stop(str(error))
+
+
+def _lost(lost: LedgerUnavailable) -> NoReturn:
+    terminal.stop(f"{lost}; nothing has changed")
+
+
+def _id(prefix: str) -> str:
+    return new_id(prefix, int(datetime.now(UTC).timestamp() * 1000), secrets.token_bytes(RANDOM_BYTES))
+
+
+def _print(rows: Sequence[KeyRow], found: Setting) -> None:
+    screen = terminal.console(found.env)
+    if not rows:
+        screen.print(words("There are no keys: on this machine's own address the gateway is open.", DIM))
+        return
+    shown = terminal.table("key", "name", ">credits", "budget", "limits", "models", "state")
+    for row in rows:
+        shown.add_row(*_cells(row, datetime.now(UTC)))
+    screen.print(shown)
+
+
+def _cells(row: KeyRow, now: datetime) -> list[Text]:
+    terms, limits = row.terms, row.terms.limits
+    budget = terms.budget
+    spent = "" if budget is None else f"{decimal(row.spent_micro)} {budget.currency} spent"
+    bounds = ((limits.requests_per_minute, "rpm"), (limits.images_per_minute, "ipm"), (limits.at_once, "at once"))
+    return [
+        stacked(words(row.key_id), words(f"{row.hint}…", DIM)),
+        stacked(words(terms.name, BOLD), words(terms.team or "", DIM)),
+        words("-" if terms.credits is None else str(terms.credits)),
+        words("-") if budget is None else stacked(words(budget.text), words(spent, DIM)),
+        stacked(*(words(f"{bound} {what}") for bound, what in bounds if bound is not None)),
+        words("all" if terms.models is None else ", ".join(terms.models)),
+        _state(row, now),
+    ]
+
+
+def _state(row: KeyRow, now: datetime) -> Text:
+    scopes = words(", ".join(sorted(scope.value for scope in row.terms.scopes)), DIM)
+    if row.revoked is not None:
+        return words("revoked", WARN)
+    if row.expires is not None and row.expires <= now:
+        return words("expired", WARN)
+    until = words("" if row.expires is None else f"until {row.expires.date()}", DIM)
+    return stacked(words("good"), scopes, until)
