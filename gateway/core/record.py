@@ -136,7 +136,7 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRecord:
-    """What the client got. ``delivery``: b64_json, url, stream or none. Previews are counted on streams only.
+    """What the client got. ``delivery``: b64_json, url, both, stream or none. Previews are counted on streams.
 
     ``assets``: as what each of ``images`` is kept, ``None`` for one that could not be; empty: none was to be kept.
     ``warnings``: what differs between the request and what was sent or came, in the words of ``x-route-warnings``.
