@@ -30,7 +30,7 @@ class Replicas:
     def differing(self) -> Sequence[Peer]:
         """Those of them that run another version of the routes file."""
         mine = self._version()
-        return [peer for peer in self.peers if peer.config_version != mine]
+        return [peer for peer in self.peers if peer.config_version not in {"", mine}]  # "": it has not said yet
 
     def start(self) -> None:
         """Watch from now on."""
