@@ -122,9 +122,11 @@ class Keeper:
     def url(self, asset: Asset, origin: str = "") -> str | None:
         """Give the address at which a picture can be had until it expires; ``origin``: how we are reached."""
         base = self._means.public_url or origin
-        if not base:
+        try:
+            token = self._means.signer().sign(asset.asset_id, asset.expires)
+        except LedgerUnavailable:  # no key was ever read: nothing can be signed, and nothing is lost
             return None
-        return f"{base.rstrip('/')}/assets/{self._means.signer().sign(asset.asset_id, asset.expires)}"
+        return f"{base.rstrip('/')}/assets/{token}" if base else None
 
     async def run(self) -> None:
         """Try again what the store did not take, until cancelled."""

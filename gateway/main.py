@@ -50,6 +50,7 @@ from gateway.tracing import Traced
 from gateway.turnstile import Turnstile
 from gateway.upstream import Upstream
 from gateway.web.admin import Control
+from gateway.web.api_assets import Shelves, asset_addresses
 from gateway.web.api_keys import Desk, key_addresses
 from gateway.web.app import build_app
 from gateway.web.assets import Exhibits
@@ -214,7 +215,7 @@ def build(
             brakes=gateway.roster,
             clock=clock,
             metrics=metrics.exposition,
-            addresses=key_addresses(_desk(gateway, clock)),
+            addresses={**key_addresses(_desk(gateway, clock)), **asset_addresses(_shelves(gateway.gallery))},
         ),
     )
     return gateway
@@ -291,6 +292,10 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         turnstile=Turnstile(gateway.shared, clock),
         load=gateway.load,
     )
+
+
+def _shelves(gallery: Gallery) -> Shelves:
+    return Shelves(books=gallery.books, url=gallery.keeper.url)
 
 
 def _exhibits(gallery: Gallery) -> Exhibits:

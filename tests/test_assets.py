@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.fakes.answers import image_answer, png, responses_answer
+from tests.fakes.events import told
 from tests.fakes.gateway import NO_TLS, RunningGateway, running_gateway
 from tests.fakes.script import reply
 from tests.fakes.upstream import FakeUpstream
@@ -113,7 +114,8 @@ async def test_an_input_that_is_kept_is_the_parent_of_what_comes_of_it(house: Ho
         child = await gateway.gateway.gallery.books.find(edit.headers["x-asset-ids"])
         assert child is not None
         assert [(parent.asset_id, parent.role) for parent in child.parents] == [(given["asset_id"], "image")]
-        assert await gateway.gateway.gallery.books.children(given["asset_id"]) == [child.asset_id]
+        children = await gateway.gateway.gallery.books.children([given["asset_id"]])
+        assert children == {given["asset_id"]: [child.asset_id]}
 
 
 async def test_the_client_gets_its_picture_when_the_store_does_not(house: House) -> None:
@@ -132,7 +134,7 @@ async def test_the_client_gets_its_picture_when_the_store_does_not(house: House)
     async with house.serve(storage) as gateway:  # it was not lost with the process
         path = house.directory / "blocked" / late.name[:2] / late.name[2:4] / late.name
         async with asyncio.timeout(5):
-            while late.exists():
+            while late.exists():  # noqa: ASYNC110 - what is waited for is a file
                 await asyncio.sleep(0.02)
         assert path.is_file()
         found = await gateway.gateway.gallery.books.find(image["asset_id"])
@@ -156,3 +158,125 @@ async def test_a_picture_whose_characters_are_kept_raw_is_kept_decoded(house: Ho
             assert image["sha256"] == sha256(picture)
             got = await house.client.get(image["storage_pointer"]["url"])
             assert got.content == picture
+
+
+async def test_final_pictures_of_a_stream_are_kept_and_previews_are_not(house: House) -> None:
+    async with house.serve() as gateway:
+        for path, words, body in (
+            ("images/generations", "partial 0, picture", {"model": "pic", "prompt": "x", "stream": True}),
+            (
+                "responses",
+                "created, partial 0, item, end",
+                {"model": "chat", "input": "x", "stream": True, "tools": [{"type": "image_generation"}]},
+            ),
+        ):
+            house.a.play(told(words))
+            answer = await house.client.post(f"{gateway.url}/v1/{path}", json=body)
+            assert "x-asset-ids" not in answer.headers
+            record = await gateway.record(answer.headers["x-request-id"])
+            (image,) = record["result"]["images"]
+            assert image["asset_id"].startswith("ast_")
+            got = await house.client.get(image["storage_pointer"]["url"])
+            assert sha256(got.content) == image["sha256"]
+    files = [path for path in (house.directory / "data" / "assets").rglob("*") if path.is_file()]
+    assert len(files) == len({path.name for path in files})
+
+
+async def test_only_a_good_token_opens_a_picture_and_all_others_are_told_the_same(house: House) -> None:
+    async with house.serve() as gateway:
+        url = (await house.image(gateway, await house.draw(gateway)))["storage_pointer"]["url"]
+        token = url.rpartition("/")[2]
+        flipped = [f"{token[:at]}{'A' if token[at] != 'A' else 'B'}{token[at + 1 :]}" for at in range(0, 64, 7)]
+        odd = [
+            token[:-1],
+            token + "A",
+            "",
+            "../" + token,
+            "..%2f..%2fwaybill.db",
+            "%00",
+            "A" * 64,
+            token.lower(),
+            "x" * 9,
+        ]
+        seen = set()
+        for text in (*flipped, *odd):
+            answer = await house.client.get(f"{gateway.url}/assets/{text}")
+            seen.add((answer.status_code, answer.content))
+        ((status, body),) = seen
+        assert status == 404
+        assert json.loads(body)["error"]["code"] == "asset_not_found"
+        assert (await house.client.post(url)).status_code == 405
+
+
+async def test_pictures_are_served_in_parts_and_only_as_pictures(house: House) -> None:
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>' * 3
+    async with house.serve() as gateway:
+        image = await house.image(gateway, await house.draw(gateway))
+        url = image["storage_pointer"]["url"]
+        whole = (await house.client.get(url)).content
+        ends = len(whole)
+        for asked, status, part in (
+            ("bytes=0-9", 206, whole[:10]),
+            ("bytes=-5", 206, whole[-5:]),
+            (f"bytes={ends - 3}-", 206, whole[-3:]),
+            (f"bytes=0-{ends + 9}", 206, whole),
+            (f"bytes={ends}-", 416, b""),
+            ("bytes=-0", 416, b""),
+            ("bytes=0-1,4-5", 200, whole),
+            ("bytes=5-2", 200, whole),
+            ("lines=0-1", 200, whole),
+        ):
+            answer = await house.client.get(url, headers={"range": asked})
+            assert (answer.status_code, answer.content) == (status, part), asked
+        part = await house.client.get(url, headers={"range": "bytes=2-4"})
+        assert part.headers["content-range"] == f"bytes 2-4/{ends}"
+        stale = await house.client.get(url, headers={"range": "bytes=2-4", "if-range": '"other"'})
+        assert stale.status_code == 200
+        head = await house.client.head(url)
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(ends))
+        assert head.headers["x-content-type-options"] == "nosniff"
+        assert head.headers["cache-control"].startswith("private, max-age=25919")
+        assert head.headers["content-disposition"] == f'inline; filename="{image["asset_id"]}.png"'
+        known = await house.client.get(url, headers={"if-none-match": f"W/{head.headers['etag']}"})
+        assert (known.status_code, known.content) == (304, b"")
+
+        body = json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(svg).decode()}]}).encode()
+        drawn = await house.image(gateway, await house.draw(gateway, body))
+        assert drawn["format"] == "svg"
+        answer = await house.client.get(drawn["storage_pointer"]["url"])
+        assert (answer.content, answer.headers["content-type"]) == (svg, "image/svg+xml")
+        assert answer.headers["content-disposition"].startswith("attachment;")
+        assert "sandbox" in answer.headers["content-security-policy"]
+
+
+async def test_the_operator_lists_judges_and_deletes_pictures(house: House) -> None:
+    async with house.serve() as gateway:
+        answers = [await house.draw(gateway, image_answer(width=64 + at)) for at in range(3)]
+        ids = [answer.headers["x-asset-ids"] for answer in answers]
+        api = f"{gateway.url}/api/assets"
+        page = (await house.client.get(api, params={"limit": 2})).json()
+        rest = (await house.client.get(api, params={"limit": 2, "cursor": page["next_cursor"]})).json()
+        assert [one["asset_id"] for one in (*page["data"], *rest["data"])] == ids[::-1]
+        assert rest["next_cursor"] is None
+        one = page["data"][0]
+        assert (one["model"], one["verdict"], one["parents"], one["children"]) == ("pic", None, [], [])
+        by_hash = await house.client.get(api, params={"sha256": one["sha256"], "model": "pic"})
+        assert [found["asset_id"] for found in by_hash.json()["data"]] == [ids[2]]
+
+        judged = await house.client.post(f"{api}/{ids[0]}/verdict", json={"verdict": "accepted"})
+        assert judged.json()["verdict"] == "accepted"
+        accepted = await house.client.get(api, params={"verdict": "accepted"})
+        assert [found["asset_id"] for found in accepted.json()["data"]] == [ids[0]]
+        assert (await house.client.post(f"{api}/{ids[0]}/verdict", json={"verdict": "fine"})).status_code == 400
+
+        assert (await house.client.get(one["url"])).status_code == 200
+        assert (await house.client.delete(f"{api}/{ids[2]}")).json() == {"asset_id": ids[2], "deleted": True}
+        for call in (
+            house.client.get(f"{api}/{ids[2]}"),
+            house.client.delete(f"{api}/{ids[2]}"),
+            house.client.get(one["url"]),
+        ):
+            assert (await call).status_code == 404
+        for odd in ("ast_1", "..", f"req_{'0' * 32}"):
+            assert (await house.client.get(f"{api}/{odd}")).status_code == 404
+        assert (await house.client.get(api, params={"verdict": "fine"})).status_code == 400

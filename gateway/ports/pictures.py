@@ -101,12 +101,12 @@ class AssetBooks(Protocol):
         """Give one asset that is still there, with its parents."""
         ...
 
-    async def children(self, asset_id: str) -> Sequence[AssetId]:
-        """Give the assets that were made from one, newest first."""
+    async def children(self, ids: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
+        """Give the assets that were made from each, newest first; one without any has no entry."""
         ...
 
     async def page(self, query: AssetQuery) -> Sequence[Asset]:
-        """Give a page of assets that are still there, without their parents."""
+        """Give a page of assets that are still there, with their parents."""
         ...
 
     async def judge(self, asset_id: str, verdict: Verdict | None, at: datetime) -> bool:

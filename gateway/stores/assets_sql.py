@@ -72,21 +72,12 @@ class SqlAssets:
         """Give one asset that is still there, with its parents."""
         return await asyncio.to_thread(self.read, lambda connection: _find(connection, asset_id))
 
-    async def children(self, asset_id: str) -> Sequence[AssetId]:
-        """Give the assets that were made from one, newest first."""
-        statement = (
-            select(asset_parents.c.asset_id)
-            .where(asset_parents.c.parent_id == asset_id)
-            .distinct()
-            .order_by(asset_parents.c.asset_id.desc())
-            .limit(MOST_CHILDREN)
-        )
-        return await asyncio.to_thread(
-            self.read, lambda connection: [AssetId(found) for (found,) in connection.execute(statement)]
-        )
+    async def children(self, ids: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
+        """Give the assets that were made from each, newest first; one without any has no entry."""
+        return await asyncio.to_thread(self.read, lambda connection: _children(connection, ids))
 
     async def page(self, query: AssetQuery) -> Sequence[Asset]:
-        """Give a page of assets that are still there, without their parents."""
+        """Give a page of assets that are still there, with their parents."""
         return await asyncio.to_thread(self.pages, query)
 
     async def judge(self, asset_id: str, verdict: Verdict | None, at: datetime) -> bool:  # noqa: ARG002 - not kept
@@ -103,7 +94,7 @@ class SqlAssets:
 
     def pages(self, query: AssetQuery) -> list[Asset]:
         """Give a page, as ``page`` does. Blocks."""
-        return self.read(lambda connection: [asset_of(row) for row in connection.execute(_page(query)).mappings()])
+        return self.read(lambda connection: _assets(connection, _page(query)))
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Read in a transaction of its own. Blocks."""
@@ -161,16 +152,38 @@ def _known(connection: Connection, scope: str, hashes: Sequence[str]) -> Mapping
 
 
 def _find(connection: Connection, asset_id: str) -> Asset | None:
-    row = connection.execute(_rows().where(assets.c.asset_id == asset_id)).mappings().one_or_none()
-    if row is None:
-        return None
-    statement = (
-        select(asset_parents.c.parent_id, asset_parents.c.role)
-        .where(asset_parents.c.asset_id == asset_id)
-        .order_by(asset_parents.c.parent_id.desc(), asset_parents.c.role)
-    )
-    parents = [Parent(asset_id=AssetId(name), role=InputRole(role)) for name, role in connection.execute(statement)]
-    return asset_of(row, parents)
+    return next(iter(_assets(connection, _rows().where(assets.c.asset_id == asset_id))), None)
+
+
+def _assets(connection: Connection, statement: Page) -> list[Asset]:
+    rows = connection.execute(statement).mappings().all()
+    parents: dict[str, list[Parent]] = {}
+    ids = [row["asset_id"] for row in rows]
+    for start in range(0, len(ids), IDS_PER_QUERY):
+        lineage = (
+            select(asset_parents)
+            .where(asset_parents.c.asset_id.in_(ids[start : start + IDS_PER_QUERY]))
+            .order_by(asset_parents.c.parent_id.desc(), asset_parents.c.role)
+        )
+        for row in connection.execute(lineage):
+            parent = Parent(asset_id=AssetId(row.parent_id), role=InputRole(row.role))
+            parents.setdefault(row.asset_id, []).append(parent)
+    return [asset_of(row, parents.get(row["asset_id"], ())) for row in rows]
+
+
+def _children(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
+    found: dict[str, list[AssetId]] = {}
+    for start in range(0, len(ids), IDS_PER_QUERY):
+        statement = (
+            select(asset_parents.c.parent_id, asset_parents.c.asset_id)
+            .where(asset_parents.c.parent_id.in_(ids[start : start + IDS_PER_QUERY]))
+            .distinct()
+            .order_by(asset_parents.c.asset_id.desc())
+            .limit(MOST_CHILDREN)
+        )
+        for row in connection.execute(statement):
+            found.setdefault(row.parent_id, []).append(AssetId(row.asset_id))
+    return found
 
 
 def _rows() -> Page:

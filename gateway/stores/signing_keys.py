@@ -40,9 +40,7 @@ class SigningKeys:
         self._signer: Signer | None = None
 
     def signer(self) -> Signer:
-        """Give the signer. Raises ``LedgerUnavailable`` when no key was ever read."""
-        if self._signer is None:
-            self.reread()
+        """Give the signer, at once. Raises ``LedgerUnavailable`` when no key was ever read."""
         if self._signer is None:
             raise LedgerUnavailable("the signing keys cannot be read")
         return self._signer
