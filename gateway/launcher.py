@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway import __version__
+from gateway import __version__, allocator
 from gateway.config import Loaded, find_routes, load
 from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
 from gateway.core.retirement import retiring
 from gateway.core.table import Secret
 from gateway.main import Gateway, Operator, SystemClock, build
+from gateway.ports import LedgerUnavailable
 from gateway.reload import Read
+from gateway.stores.keys_sql import has_good_key
 from gateway.stores.refusals import LedgerRefused
 from gateway.web.server import Drain, build_server, new_event_loop
 
@@ -51,17 +53,17 @@ class ServeOptions:
 
 def serve(options: ServeOptions) -> int:
     """Run the server until a signal ends it; gives the exit code."""
-    if not is_loopback(options.host):
-        _say(
-            f"waybill: will not bind {options.host}: an address that others can reach needs keys, "
-            "and this version does not build keys yet. Bind 127.0.0.1 and put a proxy that authenticates in front."
-        )
-        return EXIT_REFUSED
     read = _reader(options)
     loaded = read()
     if isinstance(loaded, list):
         for mistake in loaded:
             _say(str(mistake))
+        return EXIT_REFUSED
+    if not is_loopback(options.host) and not _has_keys(loaded):
+        _say(
+            f"waybill: will not bind {options.host}: an address that others can reach needs keys. "
+            "Make one first: waybill keys create --name NAME"
+        )
         return EXIT_REFUSED
     try:
         listener = bind(options.host, options.port)
@@ -71,6 +73,14 @@ def serve(options: ServeOptions) -> int:
     with listener:
         operator = Operator(read=read, key=options.admin_key, is_local=is_loopback(options.host))
         return _serve(loaded, operator, options, listener)
+
+
+def _has_keys(loaded: Loaded) -> bool:
+    """Whether a client can be let in; a ledger that is not there yet, or cannot be read, has no keys."""
+    try:
+        return has_good_key(loaded.settings.database, SystemClock().now())
+    except (LedgerRefused, LedgerUnavailable):
+        return False
 
 
 def _reader(options: ServeOptions) -> Read:
@@ -134,6 +144,7 @@ def _settle_memory() -> None:
     A request makes a few hundred objects and hardly any cycle; with the interpreter's own thresholds every second
     request would start a collection over all of them.
     """
+    allocator.settle()
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG_OBJECTS)

@@ -195,6 +195,7 @@ def _route(name: str, block: RouteBlock, channels: Mapping[str, Channel], *, san
         repeats={kind: one.times for kind, one in actions.items() if one.times is not None},
         downgrade=tuple(step.frozen(actions) for step in block.downgrade),
         max_cost=block.max_cost,
+        charge=block.charge.frozen(),
         intolerable=frozenset(word for word in DIFFERENCES if getattr(block.result, word) is Verdict.FAIL),
         deliver=block.deliver,
     )

@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config import databases, stores, units
+from gateway.config.charge_blocks import ChargeBlock
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
@@ -276,6 +277,11 @@ class RouteBlock(Strict):
         description="What is done about a result that is not what was asked for: warn or fail.",
         json_schema_extra=_EMPTY,
     )
+    charge: ChargeBlock = Field(
+        default=ChargeBlock(unit="cost"),
+        description="What a key is charged: cost, or credits of its balance.",
+        json_schema_extra={"default": "cost"},
+    )
     deliver: Deliver = Field(
         default=Deliver.AS_ASKED,
         description="How pictures are given on the images surfaces: as asked, as an address, as base64, or both.",
@@ -318,7 +324,9 @@ class RoutesFile(Strict):
     channels: dict[ChannelName, ChannelBlock] = Field(min_length=1, description="The upstream accounts, by name.")
     routes: dict[ModelName, RouteBlock] = Field(min_length=1, description="The models clients may ask for, by name.")
     keys: list[str] = Field(
-        default=[], max_length=0, description="Virtual keys; this version has none, so only the empty list stands here."
+        default=[],
+        max_length=0,
+        description="Always empty: virtual keys are made with `waybill keys create` and kept in the ledger.",
     )
 
 

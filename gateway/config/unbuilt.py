@@ -68,7 +68,11 @@ UNBUILT: tuple[Unbuilt, ...] = (
         path="routes.*.on_failure.client_gone",
         sentence="a choice for 'client_gone' is not built in this version: a call that was sent is finished",
     ),
-    Unbuilt(path="keys", sentence="keys are made with `waybill keys create` and kept in the ledger, not here: leave the list empty", empty_is_fine=True),
+    Unbuilt(
+        path="keys",
+        sentence="keys are made with `waybill keys create` and kept in the ledger: leave the list empty",
+        empty_is_fine=True,
+    ),
     Unbuilt(path="alerts", sentence="'alerts' are not built in this version"),
 )
 
