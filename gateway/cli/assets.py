@@ -1,0 +1,174 @@
+"""``waybill assets``: kept pictures, beside a running server or without one: list them, show one, clear up, new keys.
+
+``gc`` does at once what the server does bit by bit. Exit 0 when it was done, also when there was nothing to do; 1 for a
+picture that is not there; 2 when the ledger, the store or an option cannot be read.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from gateway.cli import terminal
+from gateway.cli.options import Config, DataDir, Json
+from gateway.cli.setting import setting
+from gateway.cli.terminal import BOLD, DIM, WARN, words
+from gateway.core.assets import Asset, Verdict
+from gateway.core.record import image_json, present, timestamp
+from gateway.core.types import JsonObject
+from gateway.gallery import Gallery, open_gallery
+from gateway.ports import AssetQuery, LedgerUnavailable, StoreUnavailable
+from gateway.stores.ledger_sql import upgrade_ledger
+from gateway.stores.refusals import LedgerRefused
+
+assets = typer.Typer(no_args_is_help=True, help="List kept pictures, end old ones, and change the keys of their links.")
+
+Verdicts = Annotated[
+    Verdict | None, typer.Option("--verdict", help="Only pictures with this verdict: accepted or rejected.")
+]
+
+
+class _Clock:
+    """The machine's clocks."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class _Silence:
+    """Nobody logs: what is done is printed."""
+
+    def emit(self, _event: JsonObject) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _gallery(config: Path | None, data_dir: Path | None) -> Iterator[Gallery]:
+    wanted = setting(config=config, data_dir=data_dir)
+    settings = wanted.routes().settings
+    try:
+        upgrade_ledger(settings.database)
+        opened = open_gallery(settings, wanted.process.data_dir, _Clock(), _Silence())
+        try:
+            yield opened
+        finally:
+            opened.close()
+    except (LedgerRefused, LedgerUnavailable, StoreUnavailable) as error:
+        terminal.stop(str(error))
+
+
+@assets.command("list")
+def list_assets(
+    *,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    request: Annotated[str | None, typer.Option("--request", help="Only pictures of this request.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only pictures of requests for this model.")] = None,
+    verdict: Verdicts = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")] = 50,
+) -> None:
+    """List kept pictures, the newest first."""
+    query = AssetQuery(request=request, model=model, verdict=verdict, limit=limit)
+    with _gallery(config, data_dir) as gallery:
+        found = gallery.books.pages(query)
+    if as_json:
+        terminal.print_json({"data": [asset_line(one) for one in found]})
+        return
+    shown = terminal.table("asset", "model", "picture", ">bytes", "verdict", "kept until")
+    for one in found:
+        shown.add_row(*_cells(one))
+    terminal.console(setting(config=config, data_dir=data_dir).env).print(shown)
+
+
+@assets.command()
+def show(
+    asset_id: Annotated[str, typer.Argument(metavar="ASSET_ID", show_default=False, help="ast_ and 32 digits.")],
+    *,
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show one picture as JSON, with where it lies and what it came from."""
+    with _gallery(config, data_dir) as gallery:
+        found = asyncio.run(gallery.books.find(asset_id))
+    if found is None:
+        terminal.stop("there is no picture of this id", code=1)
+    terminal.print_json(asset_line(found))
+
+
+@assets.command()
+def gc(
+    *,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """End pictures whose time is over or that are too many, and delete bytes that nobody has."""
+    with _gallery(config, data_dir) as gallery:
+        swept = asyncio.run(gallery.retention(dry=dry_run).round())
+    if as_json:
+        terminal.print_json({**swept.as_json(), "dry_run": dry_run})
+        return
+    said = "would go" if dry_run else "gone"
+    typer.echo(
+        f"{said}: {swept.expired} picture(s) whose time is over, {swept.evicted} too many, "
+        f"{swept.blobs + swept.orphans} file(s), {swept.bytes} bytes"
+    )
+
+
+@assets.command("rotate-keys")
+def rotate_keys(
+    *,
+    config: Config = None,
+    data_dir: DataDir = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="End the older keys now: every link that was given stops working.")
+    ] = False,
+) -> None:
+    """Make a new key for the links of pictures; it signs within two and a half minutes, older links stay good."""
+    with _gallery(config, data_dir) as gallery:
+        count = gallery.keys.rotate(drop=drop)
+    typer.echo(f"{count} key(s); running servers know within 30 seconds")
+
+
+def asset_line(asset: Asset) -> JsonObject:
+    """Give a picture as JSON; links are made by the server, which knows how it is reached."""
+    return {
+        **present(
+            {
+                "asset_id": asset.asset_id,
+                "request_id": asset.request_id,
+                "key_id": asset.scope or None,
+                "time": timestamp(asset.time),
+                "model": asset.model,
+                **image_json(asset.image),
+                "path": asset.path,
+                "expires_at": timestamp(asset.expires),
+            }
+        ),
+        "verdict": asset.verdict,
+        "parents": [{"asset_id": parent.asset_id, "role": parent.role} for parent in asset.parents],
+    }
+
+
+def _cells(asset: Asset) -> list[Text]:
+    image = asset.image
+    size = f"{image.width}x{image.height} " if image.width else ""
+    return [
+        words(asset.asset_id, BOLD),
+        words(asset.model or "-"),
+        words(f"{size}{image.format}"),
+        words(str(image.bytes)),
+        words(asset.verdict or "-", WARN if asset.verdict is Verdict.REJECTED else DIM),
+        words(timestamp(asset.expires)[:16].replace("T", " "), DIM),
+    ]
