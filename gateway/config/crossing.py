@@ -11,7 +11,8 @@ from itertools import islice
 from gateway.config import rules
 from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mark, Mistake, mistake, nearest, quoted, suggestion
 from gateway.config.model import ChannelBlock
-from gateway.config.nodes import Block, Entry, Node, Scalar, block_at, items_at, shown, word
+from gateway.config.nodes import Block, Entry, Node, Scalar, block_at, items_at, shown, value_of, word
+from gateway.core.delivery import Deliver
 from gateway.core.table import Api, ChannelKind
 from gateway.core.types import Surface
 
@@ -117,6 +118,7 @@ def _route(name: str, entry: Entry, channels: Block | None) -> Iterator[Mistake]
         seen.add(pair)
         served |= _surfaces(channels, ends)
     yield from _unserved(node, path, served)
+    yield from _undeliverable(node, path, served)
     yield from rules.check(name, node)
 
 
@@ -176,6 +178,18 @@ def _unserved(node: Block, path: KeyPath, served: set[str]) -> Iterator[Mistake]
         surface = word(item)
         if served and surface in set(Surface) - served:
             yield mistake(item.mark, (*path, "default_for", at), f"no target of this route serves {surface}")
+
+
+def _undeliverable(node: Block, path: KeyPath, served: set[str]) -> Iterator[Mistake]:
+    given, keep = node.get("deliver"), node.get("keep")
+    form = word(given)
+    if given is None or form not in set(Deliver) - {Deliver.AS_ASKED}:
+        return
+    here: KeyPath = (*path, "deliver")
+    if served and not any(Surface(surface).is_images for surface in served & set(Surface)):
+        yield mistake(given.mark, here, "has no effect: no target of this route serves an images surface")
+    elif form != Deliver.B64_JSON and isinstance(keep, Scalar) and value_of(keep) is False:
+        yield mistake(given.mark, here, f"{form} needs addresses, and this route keeps no picture (keep: false)")
 
 
 def _default_for_twice(routes: Block) -> Iterator[Mistake]:

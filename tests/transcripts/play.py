@@ -157,6 +157,7 @@ def routes_file(settings: dict[str, Any], upstreams: dict[str, FakeUpstream]) ->
         for name, upstream in upstreams.items()
     }
     routes = {name: {"targets": targets, **route} for name in ("pic", "chat")}
+    routes["chat"].pop("deliver", None)
     blocks = {key: settings.get(key, {}) for key in ("server", "state")}
     return yaml.safe_dump({"version": 1, **blocks, "channels": channels, "routes": routes})
 
