@@ -1,0 +1,126 @@
+"""The line to Redis: every call is bounded, and while it is down nothing waits for it.
+
+A call that fails, or is not answered in time, raises ``Lost``. A broken connection takes the line down at once, a few
+answers in a row that did not come do so too (one may be this process's own fault); then every call raises at once,
+until a ``beat`` is answered again. A Redis that refuses to write (read only, out of memory) is as good as gone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gateway.stores.refusals import LedgerRefused
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+BOUND_S = 0.05
+BEAT_BOUND_S = 0.2  # of what nobody waits for
+PATIENCE = 3  # answers that did not come, one after the other
+CONNECTIONS = 16
+NO_CLIENT = (
+    "storage.shared names a Redis server, and this installation has no client for one: "
+    "install the extra, pip install 'waybill-gateway[redis]'"
+)
+
+_T = TypeVar("_T")
+
+
+class Lost(Exception):
+    """Redis did not answer, or not what was asked."""
+
+
+class RedisLine:
+    """Belongs to one event loop. ``fault``: why the line is down, ``None`` while it is not."""
+
+    def __init__(self, url: str, *, bound_s: float = BOUND_S) -> None:
+        self._bound_s = bound_s
+        self._client, self._errors = _open(url)
+        self._scripts: dict[str, Any] = {}
+        self._silent = 0
+        self.fault: str | None = None
+
+    async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
+        """Run a script. Raises ``Lost``."""
+        registered = self._scripts.get(script)
+        if registered is None:
+            registered = self._scripts[script] = self._client.register_script(script)
+        return await self._bounded(registered(keys=keys, args=arguments), self._bound_s)
+
+    async def take(self, key: str, value: str, for_ms: int) -> bool:
+        """Set a key that is not there; whether it was not. Raises ``Lost``."""
+        return bool(await self._bounded(self._client.set(key, value, nx=True, px=for_ms), self._bound_s))
+
+    async def beat(
+        self, stream: str, after: str | None, lines: Sequence[str], most: int
+    ) -> tuple[int, list[tuple[str, str]]]:
+        """Append lines to a stream and give what was appended after an id; also the server's time, in ms.
+
+        Asked also while the line is down: an answer takes it up again. Raises ``Lost``.
+        """
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time()
+        if after is not None:
+            pipe.xrange(stream, f"({after}", "+", count=most)
+        for line in lines:
+            pipe.xadd(stream, {"line": line}, maxlen=most, approximate=True)
+        told = await self._asked(pipe.execute(), BEAT_BOUND_S)
+        self.fault = None
+        seconds, micros = told[0]
+        found = [] if after is None else [(str(at), str(fields.get("line", ""))) for at, fields in told[1]]
+        return int(seconds) * 1000 + int(micros) // 1000, found
+
+    async def close(self) -> None:
+        """Close the connections; idempotent."""
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def _bounded(self, call: Awaitable[_T], bound_s: float) -> _T:
+        if self.fault is not None:
+            _forget(call)
+            raise Lost(self.fault)
+        return await self._asked(call, bound_s)
+
+    async def _asked(self, call: Awaitable[_T], bound_s: float) -> _T:
+        try:
+            async with asyncio.timeout(bound_s):
+                answer = await call
+        except self._errors as error:
+            self._missed(error)
+            raise Lost(str(error) or "no answer in time") from None
+        self._silent = 0
+        return answer
+
+    def _missed(self, error: BaseException) -> None:
+        is_silence = "imeout" in type(error).__name__
+        self._silent += 1
+        if not is_silence or self._silent >= PATIENCE:
+            self.fault = "no answer in time" if is_silence else str(error) or type(error).__name__
+
+
+def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...]]":
+    try:
+        from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - an optional extra
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import RedisError  # noqa: PLC0415
+    except ImportError:
+        raise LedgerRefused(NO_CLIENT) from None
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=BOUND_S,
+        decode_responses=True,
+        socket_connect_timeout=BEAT_BOUND_S,
+        socket_timeout=BEAT_BOUND_S,
+        retry=Retry(NoBackoff(), 0),
+        client_name="waybill",
+    )
+    return Redis(connection_pool=pool), (RedisError, OSError, TimeoutError)
+
+
+def _forget(call: Awaitable[object]) -> None:
+    """Drop a call that was never made."""
+    close = getattr(call, "close", None)
+    if close is not None:
+        close()
