@@ -1,9 +1,10 @@
 """The composition root: settings and a table in, a wired gateway out. The only place that sees every adapter."""
 
-import os
+import asyncio
 import random
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.billing import Billing
+from gateway.broadcast import Broadcast
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded, trouble_rules
 from gateway.core.flights import FLIGHT, FlightId, window
@@ -21,6 +23,7 @@ from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
 from gateway.core.record import timestamp
 from gateway.core.table import Api, Secret
 from gateway.core.types import AttemptId, RequestId
+from gateway.core.verification import Verification
 from gateway.custody import Custody
 from gateway.exchange import Wires
 from gateway.fetch import Fetch
@@ -32,6 +35,7 @@ from gateway.intake import Intake
 from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
 from gateway.ports import Clock
+from gateway.prompt_key import prompt_key
 from gateway.relay import Means, Relay
 from gateway.reload import Read, Reloader
 from gateway.replicas import Replicas
@@ -41,17 +45,23 @@ from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
+from gateway.stores.jsontext import encode
 from gateway.stores.keys_sql import SqlKeys, open_key_desk, open_keys
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.lockfile import ServerLock
+from gateway.stores.readings import SqlReadings, open_readings
 from gateway.stores.shared_local import SharedLocal
-from gateway.stores.verified_sql import SqlVerifications, open_verifications
+from gateway.stores.verified_sql import SqlVerifications, open_verifications, read_verifications
 from gateway.tracing import Traced
 from gateway.turnstile import Turnstile
 from gateway.upstream import Upstream
-from gateway.web.admin import Control
+from gateway.web.admin import Addresses, Control
 from gateway.web.api_assets import Shelves, asset_addresses
+from gateway.web.api_catalog import Atlas, catalog_addresses
+from gateway.web.api_events import event_addresses
 from gateway.web.api_keys import Desk, key_addresses
+from gateway.web.api_requests import request_addresses
+from gateway.web.api_usage import usage_addresses
 from gateway.web.app import build_app
 from gateway.web.assets import Exhibits
 from gateway.web.auth import Gatekeeper
@@ -59,8 +69,6 @@ from gateway.web.delivery import WebPen
 from gateway.web.door import Door
 from gateway.web.health import State
 from gateway.web.services import Load, Services
-
-PROMPT_KEY_BYTES = 32
 
 
 class SystemClock:
@@ -85,6 +93,8 @@ class Gateway:
     ledger: SqlLedger
     brakes: SqlBrakes
     keys: SqlKeys
+    readings: SqlReadings
+    broadcast: Broadcast
     verifications: SqlVerifications
     roster: Roster
     shared: SharedLocal
@@ -114,6 +124,7 @@ class Gateway:
     def leave(self) -> None:
         """Say that no more requests should come: the process is on its way out."""
         self.load.draining = True
+        self.broadcast.close()
         self.events.emit(
             {
                 "event": "server.draining",
@@ -143,6 +154,7 @@ class Gateway:
         self.sandbox.close()
         self.brakes.close()
         self.verifications.close()
+        self.readings.close()
         self.keys.close()
         unwritten = self.ledger.close()
         self.spool.close()
@@ -192,6 +204,8 @@ def build(
         ledger=ledger,
         brakes=brakes,
         keys=open_keys(loaded.settings.database),
+        readings=open_readings(loaded.settings.database),
+        broadcast=Broadcast(events, encode),
         verifications=verifications,
         roster=_roster(config, gates, brakes, events, verifications, shared),
         shared=shared,
@@ -207,15 +221,17 @@ def build(
         interrupted=interrupted,
     )
     metrics = Metrics(config.table, _gauges(gateway, gates))
+    billing = Billing(ledger, gateway.broadcast, metrics.count)
+    services = _services(gateway, billing, clock, prompt_key(data_dir / "prompt.key"))
     gateway.app = build_app(
-        _services(gateway, Billing(ledger, events, metrics.count), clock, _prompt_key(data_dir / "prompt.key")),
+        services,
         Control(
             door=Door(key=operator.key, is_local=operator.is_local, gate=_gate(gateway, clock)),
             config=config,
             brakes=gateway.roster,
             clock=clock,
             metrics=metrics.exposition,
-            addresses={**key_addresses(_desk(gateway, clock)), **asset_addresses(_shelves(gateway.gallery))},
+            addresses=_addresses(gateway, services),
         ),
     )
     return gateway
@@ -224,6 +240,21 @@ def build(
 async def _nothing_yet(_scope: Scope, _receive: Receive, _send: Send) -> None:
     """Stand where the application will be once it is wired."""
     raise RuntimeError("the gateway is not wired yet")
+
+
+def _addresses(gateway: Gateway, services: Services) -> Addresses:
+    async def tried() -> Sequence[Verification]:
+        return await asyncio.to_thread(read_verifications, gateway.loaded.settings.database)
+
+    atlas = Atlas(table=gateway.config.table, view=gateway.roster.view, tried=tried, intake=services.intake)
+    return {
+        **key_addresses(_desk(gateway, services.clock)),
+        **asset_addresses(_shelves(gateway.gallery)),
+        **request_addresses(gateway.readings),
+        **usage_addresses(gateway.readings),
+        **catalog_addresses(atlas),
+        **event_addresses(gateway.broadcast),
+    }
 
 
 def _gate(gateway: Gateway, clock: Clock) -> Gatekeeper:
@@ -364,15 +395,3 @@ def _new_id(prefix: str, clock: Clock) -> str:
 def _new_span_id() -> str:
     """Give the id of a span: 64 random bits, not all of them zero."""
     return f"{secrets.randbits(64) or 1:016x}"
-
-
-def _prompt_key(path: Path) -> bytes:
-    """Give the key that prompts are hashed with, made on the first start and kept beside the ledger."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as handle:
-        key = secrets.token_bytes(PROMPT_KEY_BYTES)
-        handle.write(key)
-    return key

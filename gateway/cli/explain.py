@@ -23,9 +23,10 @@ from gateway.cli.standing import by_target, standing
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
 from gateway.cli.wording import about, limits, reason
 from gateway.core.plan import Plan, Target
+from gateway.core.plan_report import plan_json
 from gateway.core.policy import plan
 from gateway.core.table import Policy, RouteTable, Settings
-from gateway.core.types import Directives, Excluded, Facts, JsonObject, JsonValue, Refusal, Surface
+from gateway.core.types import Directives, Excluded, Facts, Refusal, Surface
 
 _ORDERS: Mapping[Policy, str] = {
     Policy.PRIORITY: "as written",
@@ -61,7 +62,8 @@ def explain(
     planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), table)
     health = by_target(standing(url, wanted)) if live or url else None
     if as_json:
-        terminal.print_json(_plan_json(planned, health) if isinstance(planned, Plan) else _refusal_json(planned))
+        said = None if health is None else {name: str(text) for name, text in health.items()}
+        terminal.print_json(plan_json(planned, said))
     else:
         screen = terminal.console(wanted.env)
         if isinstance(planned, Plan):
@@ -145,58 +147,3 @@ def _show_excluded(excluded: tuple[Excluded, ...], table: RouteTable, screen: Co
         channel = table.channels.get(item.target.partition("/")[0])
         shown.add_row(words(item.target, DIM), words(reason(item.reason, channel)))
     screen.print(shown)
-
-
-def _plan_json(planned: Plan, health: Mapping[str, Text] | None) -> JsonObject:
-    known = (
-        None if health is None else {target.name: str(health.get(target.name, "unknown")) for target in planned.targets}
-    )
-    return {
-        "route": planned.route.name,
-        "asked_model": planned.asked_model,
-        "deadline_s": planned.deadline_s,
-        "max_attempts": planned.max_attempts,
-        "policy": planned.route.policy,
-        "rule": planned.rule,
-        "health": known,  # null offline
-        "targets": [_target_json(target) for target in planned.targets],
-        "excluded": _excluded_json(planned.excluded),
-    }
-
-
-def _target_json(target: Target) -> JsonObject:
-    rates = target.channel.limits
-    document: dict[str, JsonValue] = {
-        "channel": target.channel.name,
-        "row": target.row.name,
-        "owner": target.channel.owner,
-        "kind": target.channel.kind,
-        "sent_model": target.sent_model,
-        "patience_s": target.patience_s,
-        "contract": target.contract.name,
-        "changes": [change.stamp for change in target.changes],
-        "contract_doubt": target.is_doubtful,
-        "substitute": target.substitute,
-        "max_in_flight": target.channel.max_in_flight,
-        "rpm": rates.requests.per_minute if rates.requests else None,
-        "ipm": rates.images.per_minute if rates.images else None,
-    }
-    if target.tool_sent_model is not None:
-        document["tool_sent_model"] = target.tool_sent_model
-    return document
-
-
-def _refusal_json(refusal: Refusal) -> JsonObject:
-    return {
-        "error": {
-            "status": refusal.status,
-            "code": refusal.code,
-            "message": refusal.message,
-            "param": refusal.param,
-        },
-        "excluded": _excluded_json(refusal.excluded),
-    }
-
-
-def _excluded_json(excluded: tuple[Excluded, ...]) -> JsonValue:
-    return [{"target": item.target, "reason": item.reason} for item in excluded]

@@ -18,6 +18,7 @@ from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
 from gateway.core.money import CostState, decimal
 from gateway.core.spend import Dimension, Sum, Usage, UsageQuery
+from gateway.ports.readings import TooManyGroups
 from gateway.stores.refusals import LedgerRefused
 from gateway.stores.usage import read_usage
 
@@ -41,6 +42,8 @@ def usage(
         rows = read_usage(wanted.routes().settings.database, query)
     except LedgerRefused as error:
         terminal.stop(str(error))
+    except TooManyGroups as error:
+        terminal.stop(f"there are {error}: ask for fewer words, or for a shorter time")
     if as_json:
         terminal.print_json({"data": [row.as_json(dimensions) for row in rows]})
         return

@@ -54,6 +54,14 @@ class RequestPage:
     next: str | None
 
 
+class TooManyGroups(Exception):
+    """What was asked for has more groups than anybody would read; ``most`` is how many there may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"more than {most} groups")
+        self.most = most
+
+
 class Readings(Protocol):
     """What an operator may ask of the ledger."""
 
@@ -66,5 +74,5 @@ class Readings(Protocol):
         ...
 
     async def usage(self, query: UsageQuery) -> Sequence[Usage]:
-        """Sum up requests and attempts, by group."""
+        """Sum up requests and attempts, by group. Raises ``TooManyGroups``."""
         ...

@@ -17,6 +17,7 @@ from sqlalchemy import (
     FromClause,
     Label,
     RowMapping,
+    Select,
     Subquery,
     Table,
     and_,
@@ -27,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from gateway.core.spend import Dimension, Group, Served, Spent, Usage, UsageQuery, usage
+from gateway.ports.readings import TooManyGroups
 from gateway.stores.commands import epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.place import Access, place
@@ -35,6 +37,7 @@ from gateway.stores.refusals import LedgerRefused
 from gateway.stores.schema import attempt_sums, request_sums, requests
 from gateway.stores.tally import DAY_US, attempt_counts, request_counts
 
+MOST_GROUPS = 20_000  # of one kind: more than anybody reads, and few enough to bring together in a moment
 _EPOCH = date(1970, 1, 1)
 _ID_SLACK = timedelta(minutes=1)  # an id is made a moment before its request's time is taken
 _COLUMNS = {Dimension.MODEL: "model", Dimension.KEY: "key_id"}  # where they differ from the dimension's word
@@ -52,7 +55,7 @@ class Span:
 
 
 def read_usage(database_url: str, query: UsageQuery) -> list[Usage]:
-    """Sum up the ledger at ``database_url``, which need not exist. Raises ``LedgerRefused``."""
+    """Sum up the ledger at ``database_url``, which need not exist. Raises ``LedgerRefused`` and ``TooManyGroups``."""
     where = place(database_url)
     if not where.is_there:
         return []
@@ -65,7 +68,7 @@ def read_usage(database_url: str, query: UsageQuery) -> list[Usage]:
 
 
 def sums(connection: Connection, query: UsageQuery) -> list[Usage]:
-    """Sum up an open ledger of this version. Raises SQLAlchemy's errors."""
+    """Sum up an open ledger of this version. Raises ``TooManyGroups``, and SQLAlchemy's errors."""
     span = span_of(query)
     served: list[Served] = _served(connection, request_sums, query, span)
     spent: list[Spent] = _spent(connection, attempt_sums, query, span)
@@ -110,7 +113,7 @@ def _served(
             rejected=cell["rejected"],
             credits=cell["credits"],
         )
-        for cell in connection.execute(statement).mappings()
+        for cell in _bounded(connection, statement)
         if any(cell[name] for name in names)
     ]
 
@@ -138,9 +141,16 @@ def _spent(
             amount_micro=cell["amount_micro"],
             exposure_micro=cell["exposure_micro"],
         )
-        for cell in connection.execute(statement).mappings()
+        for cell in _bounded(connection, statement)
         if any(cell[name] for name in names)
     ]
+
+
+def _bounded(connection: Connection, statement: Select[*tuple[object, ...]]) -> Sequence[RowMapping]:
+    rows = connection.execute(statement.limit(MOST_GROUPS + 1)).mappings().all()
+    if len(rows) > MOST_GROUPS:
+        raise TooManyGroups(MOST_GROUPS)
+    return rows
 
 
 def _group(source: FromClause, by: Sequence[Dimension]) -> list[Label[object]]:

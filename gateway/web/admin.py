@@ -31,8 +31,15 @@ _STATES = ", ".join(state.value for state in BrakeState)
 
 NO_STORE = (b"cache-control", b"no-store")
 
-Page = Callable[["Control", Scope, Receive], Awaitable[Answer]]
+Page = Callable[["Control", Scope, Receive], Awaitable["Answer | Streamed"]]
 Addresses = Mapping[str, Mapping[str, Page]]  # by path, then by method
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is written as it comes to be; ``write`` sends all of it, its head too."""
+
+    write: Callable[[Send], Awaitable[None]]
 
 
 class ChannelBrakes(Protocol):
@@ -79,6 +86,9 @@ class OperatorPage:
         if page is None:
             raise MethodNotAllowed(allowed(self.pages))
         answer = await page(self.control, scope, receive)
+        if isinstance(answer, Streamed):
+            await answer.write(send)
+            return
         await respond_early(scope, receive, send, replace(answer, headers=(*answer.headers, NO_STORE)))
 
 
@@ -183,14 +193,14 @@ def _bad(message: str) -> OperatorError:
     return OperatorError(400, message)
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """Read a call's body whole. Raises ``OperatorError``."""
+async def read_body(scope: Scope, receive: Receive, most: int = MOST_BYTES) -> bytes:
+    """Read a call's body whole, of at most so many bytes. Raises ``OperatorError``."""
     taken = bytearray()
     try:
         async for chunk in Upload(receive, visit_of(scope)).chunks():
             taken += chunk
-            if len(taken) > MOST_BYTES:
-                raise OperatorError(413, f"The body may have {MOST_BYTES} bytes.")
+            if len(taken) > most:
+                raise OperatorError(413, f"The body may have {most} bytes.")
     except ClientGone:
         raise _bad("The body did not come whole.") from None
     return bytes(taken)
