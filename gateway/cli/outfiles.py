@@ -8,6 +8,7 @@ number.
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -65,14 +66,19 @@ class OutFiles:
             yield self.out.with_name(f"{self.out.stem}-{further}{self.out.suffix}")
 
 
-def write(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a whole file. Raises ``FileExistsError`` when it is there and was not to be replaced, and ``OSError``."""
+def write(path: Path, data: bytes, *, force: bool, like: Path | None = None) -> None:
+    """Write a whole file, with the permissions of ``like``.
+
+    Raises ``FileExistsError`` when it is there and was not to be replaced, and ``OSError``.
+    """
     part = _part(path)
     try:
         with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if like is not None:
+            shutil.copymode(like, part)
         if force:
             part.replace(path)
         else:
