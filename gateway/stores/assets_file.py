@@ -26,22 +26,26 @@ from gateway.ports import Blob, Filed, NoRoom, Replayable, StoreUnavailable
 
 PIECE: Final = 256 * 1024
 THREADS: Final = 4
+STALE_S: Final = 3_600.0
 RESERVE_BYTES: Final = 512 * 1024 * 1024  # of the disk, for the ledger
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ASIDE: Final = ".aside"  # a blob on its way out
 _FRESH: Final = ".new-"  # a blob on its way in
-_STALE_S: Final = 3_600.0  # a temporary file this old belongs to nobody any more
 _NO_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
 T = TypeVar("T")
 
 
 class FileBlobs:
-    """Implements ``ports.Blobs`` below ``root``. ``reserve``: bytes of its disk that are left alone."""
+    """Implements ``ports.Blobs`` below ``root``. ``reserve``: bytes of its disk that are left alone.
 
-    def __init__(self, root: Path, *, reserve: int = RESERVE_BYTES) -> None:
+    ``stale_s``: a file under a temporary name that is this old belongs to nobody any more.
+    """
+
+    def __init__(self, root: Path, *, reserve: int = RESERVE_BYTES, stale_s: float = STALE_S) -> None:
         self._root = root
+        self._stale_s = stale_s
         self._reserve = reserve
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="assets")
 
@@ -97,7 +101,7 @@ class FileBlobs:
     async def found(self, prefix: str) -> AsyncIterator[Blob]:
         """Yield all blobs whose hash begins with ``prefix``; what a crash left behind is cleared away on the way."""
         for folder in await self._do(lambda: list(self._folders(prefix))):
-            for blob in await self._do(partial(_blobs, folder, prefix)):
+            for blob in await self._do(partial(_blobs, folder, prefix, self._stale_s)):
                 yield blob
 
     def close(self) -> None:
@@ -261,11 +265,11 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _blobs(folder: Path, prefix: str) -> list[Blob]:
+def _blobs(folder: Path, prefix: str, stale_s: float) -> list[Blob]:
     found = []
     for path in folder.iterdir():
         if _HASH.fullmatch(path.name) is None:
-            _clear(path)
+            _clear(path, stale_s)
         elif path.name.startswith(prefix):
             told = path.stat(follow_symlinks=False)
             touched = datetime.fromtimestamp(told.st_mtime, UTC)
@@ -273,11 +277,11 @@ def _blobs(folder: Path, prefix: str) -> list[Blob]:
     return found
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, stale_s: float) -> None:
     """Put right what a crash left: a file that was being written goes, one that was moved aside comes back."""
     with contextlib.suppress(FileNotFoundError):
         moved_at = path.stat(follow_symlinks=False).st_ctime
-        if moved_at > datetime.now(UTC).timestamp() - _STALE_S:  # somebody is at it
+        if moved_at > datetime.now(UTC).timestamp() - stale_s:  # somebody is at it
             return
         if path.name.endswith(_ASIDE):
             with contextlib.suppress(FileExistsError):
