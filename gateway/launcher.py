@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import __version__, allocator
+from gateway.clock import SystemClock
 from gateway.config import Loaded, find_routes, load
 from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
 from gateway.core.retirement import retiring
 from gateway.core.table import Secret
-from gateway.main import Gateway, Operator, SystemClock, build
+from gateway.main import Gateway, Operator, build
 from gateway.ports import LedgerUnavailable
 from gateway.reload import Read
 from gateway.stores.keys_sql import has_good_key

@@ -3,10 +3,8 @@
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.billing import Billing
 from gateway.broadcast import Broadcast
+from gateway.clock import SystemClock
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded, trouble_rules
 from gateway.core.flights import FLIGHT, FlightId, window
@@ -34,7 +33,7 @@ from gateway.inspection import Inspector
 from gateway.intake import Intake
 from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
-from gateway.ports import Clock
+from gateway.ports import Clock, Shared
 from gateway.prompt_key import prompt_key
 from gateway.relay import Means, Relay
 from gateway.reload import Read, Reloader
@@ -50,7 +49,7 @@ from gateway.stores.keys_sql import SqlKeys, open_key_desk, open_keys
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.readings import SqlReadings, open_readings
-from gateway.stores.shared_local import SharedLocal
+from gateway.stores.sharing import Sharing, open_sharing
 from gateway.stores.verified_sql import SqlVerifications, open_verifications, read_verifications
 from gateway.tracing import Traced
 from gateway.turnstile import Turnstile
@@ -71,18 +70,6 @@ from gateway.web.health import State
 from gateway.web.services import Load, Services
 
 
-class SystemClock:
-    """The machine's clocks."""
-
-    def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        """The wall clock, UTC."""
-        return datetime.now(UTC)
-
-
 @dataclass(slots=True, kw_only=True)
 class Gateway:
     """A wired gateway. ``start`` and ``stop`` run on the event loop that serves it."""
@@ -97,7 +84,7 @@ class Gateway:
     broadcast: Broadcast
     verifications: SqlVerifications
     roster: Roster
-    shared: SharedLocal
+    sharing: Sharing
     events: JsonLines
     upstream: Upstream
     sandbox: Sandbox
@@ -120,6 +107,7 @@ class Gateway:
         await self.upstream.start()
         self.gallery.start(self.events)
         self.replicas.start()
+        self.sharing.start()
 
     def leave(self) -> None:
         """Say that no more requests should come: the process is on its way out."""
@@ -152,6 +140,7 @@ class Gateway:
         await self.upstream.close()
         await self.gallery.stop()
         self.sandbox.close()
+        await self.sharing.stop()
         self.brakes.close()
         self.verifications.close()
         self.readings.close()
@@ -195,7 +184,8 @@ def build(
     events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
     verifications = open_verifications(loaded.settings.database)
     config = Reloader(loaded, operator.read, events, clock)
-    gates, shared = Gates(), SharedLocal(trouble_rules())
+    gates, replicas = Gates(), Replicas(ledger.fleet, lambda: config.table().version, events, clock)
+    sharing = open_sharing(loaded.settings.shared, trouble_rules(), lambda: len(replicas.peers), events, clock)
     spool = Spool(data_dir / "spool")
     gateway = Gateway(
         app=_nothing_yet,
@@ -207,8 +197,8 @@ def build(
         readings=open_readings(loaded.settings.database),
         broadcast=Broadcast(events, encode),
         verifications=verifications,
-        roster=_roster(config, gates, brakes, events, verifications, shared),
-        shared=shared,
+        roster=_roster(config, gates, brakes, events, verifications, sharing.shared),
+        sharing=sharing,
         events=events,
         upstream=upstream or Upstream(),
         sandbox=Sandbox(),
@@ -217,7 +207,7 @@ def build(
         lock=lock,
         gallery=open_gallery(loaded.settings, data_dir, clock, events),
         is_local=operator.is_local,
-        replicas=Replicas(ledger.fleet, lambda: config.table().version, events, clock),
+        replicas=replicas,
         interrupted=interrupted,
     )
     metrics = Metrics(config.table, _gauges(gateway, gates))
@@ -301,6 +291,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
             channels=held_back(gateway.config.table(), gateway.roster.view()),
             others=len(gateway.replicas.peers),
             differing=gateway.replicas.differing,
+            shared=gateway.sharing.state,
         )
 
     relay = Relay(means)
@@ -320,7 +311,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         books=billing,
         state=state,
         gate=_gate(gateway, clock),
-        turnstile=Turnstile(gateway.shared, clock),
+        turnstile=Turnstile(gateway.sharing.shared, clock),
         load=gateway.load,
     )
 
@@ -372,7 +363,7 @@ def _roster(
     brakes: SqlBrakes,
     events: JsonLines,
     verifications: SqlVerifications,
-    shared: SharedLocal,
+    shared: Shared,
 ) -> Roster:
     return Roster(
         RosterMeans(

@@ -80,6 +80,7 @@ class SqlFleet:
     def enlist(self) -> int:
         """List this server, and clear up what belongs to none; how many requests. Raises SQLAlchemy's errors."""
         self._show()
+        self._look(time.monotonic())
         with self._engine.begin() as connection:
             only_one(connection)
             return recover_orphans(connection)
