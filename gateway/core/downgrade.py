@@ -21,7 +21,7 @@ from gateway.core.translation import Change, changed
 from gateway.core.types import Facts, FailureClass, Surface
 
 FINAL: Final = frozenset({FailureClass.CUT, FailureClass.CLIENT_GONE})
-_AUTO: Final = "auto"
+_RANKED: Final = frozenset({"quality", "size"})  # of these a step can only make less
 _QUALITIES: Final[Mapping[str, int]] = MappingProxyType(
     {"low": 0, "medium": 1, "standard": 1, "high": 2, "hd": 2, "xhigh": 3, "max": 4}
 )
@@ -34,6 +34,14 @@ def next_step_down(plan: Plan, taken: Sequence[int], kind: FailureClass) -> int 
     facts = changed(plan.facts, changes_of(plan, taken))
     steps = enumerate(plan.route.downgrade)
     return next((at for at, step in steps if step.on is kind and at not in taken and _lowers(step, facts)), None)
+
+
+def kinds_asked_again(plan: Plan) -> frozenset[FailureClass]:
+    """Give the classes of failure after which the same target may be asked again, for less."""
+    if _has_no_picture(plan.facts):
+        return frozenset()
+    steps = [step for step in plan.route.downgrade if step.stays]
+    return frozenset(step.on for step in steps if _lowers(step, plan.facts) or not _RANKED.issuperset(dict(step.sets)))
 
 
 def changes_of(plan: Plan, taken: Sequence[int]) -> tuple[Change, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.contracts import Violation
+from gateway.core.downgrade import kinds_asked_again
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.money import MISSING, MIXED, NO_UNIT, Cost, CostState, total
 from gateway.core.plan import Plan, Target
@@ -115,8 +116,9 @@ def worst_case(plan: Plan) -> Cost:
         return Cost(state=CostState.MISSING, unit=MIXED)
     dearest = sorted(known, key=lambda quote: quote.amount_micro or 0, reverse=True)
     route = plan.route
-    asks_again = bool(route.repeats) or any(step.stays for step in route.downgrade)
-    if not _pays_again(route):
+    again = kinds_asked_again(plan)
+    asks_again = bool(route.repeats or again)
+    if not _pays_again(route, again):
         paid = dearest[:1]
     elif asks_again:
         paid = dearest[:1] * plan.max_attempts
@@ -129,14 +131,14 @@ def worst_case(plan: Plan) -> Cost:
     return Cost(state=CostState.ESTIMATED, unit=most.unit, amount_micro=ceiling.amount_micro, currency=ceiling.currency)
 
 
-def _pays_again(route: Route) -> bool:
+def _pays_again(route: Route, again: frozenset[FailureClass]) -> bool:
     """Whether another attempt may follow one that may have been charged for."""
     paid = {kind for kind, told in CONSEQUENCES.items() if told.outcome is Outcome.UNKNOWN}
     paid |= {FailureClass.MALFORMED} if route.intolerable else set()
     onward = {kind for kind in paid if route.on_failure.get(kind, CONSEQUENCES[kind].action) is Action.NEXT}
     if route.on_failure.get(FailureClass.EMPTY_RESULT, Action.NEXT) is Action.NEXT:
         onward.add(FailureClass.EMPTY_RESULT)  # unless it was charged for, which no table tells
-    return bool(onward or paid & route.repeats.keys() or paid & {step.on for step in route.downgrade})
+    return bool(onward or paid & route.repeats.keys() or paid & again)
 
 
 def cost_json(cost: Cost) -> JsonObject:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.ceiling import MAX_COST, NO_PRICE, Ceiling
 from gateway.core.downgrade import asked_as, changes_of, next_step_down
 from gateway.core.failures import CONSEQUENCES
+from gateway.core.forecast import worst_case
 from gateway.core.legacy import Legacy
 from gateway.core.money import MISSING
 from gateway.core.plan import Plan
@@ -219,12 +220,12 @@ def test_the_cheapest_goes_first_currency_by_currency_and_the_unknown_last() -> 
     ),
     kinds=st.lists(st.sampled_from(FailureClass), min_size=12, max_size=12),
     max_attempts=st.integers(1, 9),
-    ceiling=st.integers(60, 400),
+    ceiling=st.integers(60, 400) | st.just(10**9),
     prices=st.lists(
         st.sampled_from([MATRIX, None, ImagePrice(id="i", currency="USD", amount=Fraction(45))]), min_size=3
     ),
 )
-def test_no_path_of_attempts_passes_max_attempts_or_max_cost(
+def test_no_path_of_attempts_passes_max_attempts_or_max_cost_or_the_worst_case(
     steps: list[Downgrade],
     says: tuple[Mapping[FailureClass, Action], Mapping[FailureClass, int]],
     kinds: list[FailureClass],
@@ -241,18 +242,20 @@ def test_no_path_of_attempts_passes_max_attempts_or_max_cost(
     found = plan(asking(size="2048x2048"), Directives(), known(made, *prices[:3]))
     if isinstance(found, Refusal):
         return
+    bound = worst_case(found).amount_micro
+    assert bound is not None
     history: list[Tried] = []
     spent = 0
     for kind in kinds:
         now = walk(found, *history)
         if isinstance(now, GiveUp):
             break
-        failure = failed(kind)
+        failure = failed(kind, Action.NEXT if kind is FailureClass.EMPTY_RESULT else None)
         assert now.target.quote is not None
         assert now.target.quote.amount_micro is not None
         took = 0 if failure.outcome in (Outcome.NOT_SENT, Outcome.REFUSED) else now.target.quote.amount_micro
         spent += took
-        assert spent <= ceiling
+        assert spent <= bound <= ceiling
         assert set(history[-1].steps if history else ()) <= set(now.steps)
         assert len(set(now.steps)) == len(now.steps)
         history.append(Tried(target=now.index, failure=failure, steps=now.steps, spent_micro=took))
