@@ -1,8 +1,8 @@
 """Flights that this process knows: under way, or landed and still of use to somebody; and who waits for each.
 
-Rules: a flight belongs to one caller and one surface; it is found by its id, by its Idempotency-Key, or, while no client
-waits for it and none has its answer, by what its request looks like. Whoever takes it by its looks takes it out of
-there, so that one answer serves one. All of it happens on the event loop; nothing here waits for anything but clients.
+Rules: a flight belongs to one caller and one surface; it is found by its id, by its Idempotency-Key, or, while no
+client waits for it and none has its answer, by what its request looks like. Whoever takes it by its looks takes it out
+of there, so that one answer serves one. All of it happens on the event loop; nothing here waits but for clients.
 """
 
 import asyncio
@@ -207,5 +207,3 @@ class Register:
             same.remove(flight)
             if not same:
                 del self._lonely[trait]
-
-

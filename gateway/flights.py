@@ -319,7 +319,7 @@ class Flights:
         given = asking.again(flight.id, first, share, self._hangar.pen)
         return await self._settled(replace(given, receipt=partial(self._receipt, flight)))
 
-    def _receipt(self, flight: Flight, is_told: bool) -> None:
+    def _receipt(self, flight: Flight, is_told: bool) -> None:  # noqa: FBT001 (it is called once, by whoever writes)
         """Take it that a client has its answer whole, or has not."""
         flight.clients -= 1
         if not is_told:

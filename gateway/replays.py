@@ -28,9 +28,7 @@ MISMATCH = Refusal(
     param="Idempotency-Key",
 )
 NO_FLIGHT = Refusal(status=404, code="flight_not_found", message="There is no such flight.", param="x-flight-id")
-OTHER_FLIGHT = replace(
-    MISMATCH, message="The body is not the one that this flight was sent for.", param="x-flight-id"
-)
+OTHER_FLIGHT = replace(MISMATCH, message="The body is not the one that this flight was sent for.", param="x-flight-id")
 ELSEWHERE = Refusal(
     status=409,
     code="idempotency_in_progress",
@@ -118,10 +116,7 @@ class Asking:
         ending = Ending(status=status, latency_ms=as_ms(self.now - self.job.started), code=code)
         made = unrouted(header_of(self.job, self.table), ending)
         key = made.idempotency
-        return replace(
-            made, flight_id=flight_id, idempotency=None if key is None else replace(key, replayed=replayed)
-        )
-
+        return replace(made, flight_id=flight_id, idempotency=None if key is None else replace(key, replayed=replayed))
 
     def refused(self, refusal: Refusal) -> Result:
         """Give a refusal, with its record."""
@@ -130,7 +125,10 @@ class Asking:
     def told(self, error: PublicError, flight_id: FlightId) -> Result:
         """Give the truth about a flight that cannot be given."""
         return Result(
-            status=error.status, record=self.record(error.status, flight_id, error.code), error=error, flight_id=flight_id
+            status=error.status,
+            record=self.record(error.status, flight_id, error.code),
+            error=error,
+            flight_id=flight_id,
         )
 
     def gone(self, flight_id: FlightId) -> Result:
@@ -142,9 +140,7 @@ class Asking:
         """Tell the client to come back. ``so_far``: the flight's record as it stands, for the stamps."""
         record = so_far or self.record(503, flight_id)
         code = IN_PROGRESS.code
-        record = replace(
-            record, request_id=self.job.request_id, result=replace(record.result, status=503, code=code)
-        )
+        record = replace(record, request_id=self.job.request_id, result=replace(record.result, status=503, code=code))
         return Result(status=503, record=record, error=IN_PROGRESS, may_retry=True, flight_id=flight_id)
 
     def accepted(self, flight: Sight, pen: Pen) -> Result:

@@ -88,7 +88,11 @@ class FlightPage:
                 body = _Wrapped(self._pen.sight(sight)[:-1] + b',"result":', result.body or self._error(result))
             elif result is not None and result.body is not None and _asks_for_events(scope):
                 body, kind = result.body, EVENT_STREAM.encode()
-            headers: Headers = [(b"content-type", kind), (b"x-flight-id", sight.id.encode()), *_stamps(self._pen, result)]
+            headers: Headers = [
+                (b"content-type", kind),
+                (b"x-flight-id", sight.id.encode()),
+                *_stamps(self._pen, result),
+            ]
             await respond_kept(send, body, 200, headers, Presence())
         finally:
             _close(sight)
