@@ -77,7 +77,9 @@ def test_the_shell_examples_run(desk: Desk, page: str) -> None:
 def test_the_python_example_runs(desk: Desk) -> None:
     (block,) = examples("README.md", "python")
     desk.write("example.py", block)
-    assert desk.run(sys.executable, "example.py") == "['image_generation_call', 'message']\n"
+    url, drawn = desk.run(sys.executable, "example.py").splitlines()
+    assert drawn == "['image_generation_call', 'message']"
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/assets/[\w-]+", url)
     assert desk.picture().startswith(b"\x89PNG")
 
 
