@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "image": "gateway.cli.image",
         "smoke": "gateway.cli.smoke",
         "catalog": "gateway.cli.catalog",
+        "adopt": "gateway.cli.adopt",
         "logs": "gateway.cli.logs",
         "usage": "gateway.cli.usage",
         "channels": "gateway.cli.channels",

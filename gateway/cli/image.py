@@ -28,7 +28,7 @@ from gateway.cli.waiting import Waiting, waiting
 from gateway.core.money import decimal
 from gateway.core.record import image_json
 from gateway.core.table import Secret
-from gateway.core.types import JsonObject, JsonValue, Surface
+from gateway.core.types import ImageFacts, JsonObject, JsonValue, Surface
 
 PREVIEWS = 2
 _FORMATS: Mapping[str, str] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif", ".svg": "svg"}
@@ -211,10 +211,8 @@ def _write_beside(order: _Order, record: JsonObject, one: _Kept) -> None:
 def _show(order: _Order, record: JsonObject, kept: Sequence[_Kept], delivery: Delivery) -> None:
     screen = terminal.console(order.shown.env)
     for one in kept:
-        facts = one.picture.facts
-        size = f"{facts.width}x{facts.height} " if facts.width and facts.height else ""
-        line = words(str(one.path), BOLD)
-        screen.print(line.append_text(words(f"  {size}{facts.format}, {_bytes(facts.bytes)}", DIM)), soft_wrap=True)
+        line = words(str(one.path), BOLD).append_text(words(f"  {size_words(one.picture.facts)}", DIM))
+        screen.print(line, soft_wrap=True)
     for said in _lines(record, delivery):
         screen.print(said)
     for trouble in _troubles(order, record, kept):
@@ -244,6 +242,12 @@ def cost_words(cost: object) -> str:
     about = "about " if state == "estimated" else ""
     unit = "" if cost.get("unit") in {None, "none"} else f", {str(cost.get('unit')).replace('_', ' ')}"
     return f"{about}{decimal(amount)} {cost.get('currency')}{unit}"
+
+
+def size_words(facts: ImageFacts) -> str:
+    """Say how large a picture is, in pixels and in bytes."""
+    size = f"{facts.width}x{facts.height} " if facts.width and facts.height else ""
+    return f"{size}{facts.format}, {_bytes(facts.bytes)}"
 
 
 def _troubles(order: _Order, record: JsonObject, kept: Sequence[_Kept]) -> list[str]:
