@@ -128,6 +128,11 @@ class Keeper:
             return None
         return f"{base.rstrip('/')}/assets/{token}" if base else None
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Count what became of pictures, by the words of ``Fate``."""
+        return {fate.value: self.fates[fate] for fate in Fate}
+
     async def run(self) -> None:
         """Try again what the store did not take, until cancelled."""
         while True:

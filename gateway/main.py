@@ -353,6 +353,7 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
         log_dropped=lambda: events.dropped,
         spool_memory=lambda: MEMORY_TOTAL - spool.memory_left,
         spool_disk=lambda: DISK_CAP - spool.disk_left,
+        assets=lambda: gateway.gallery.keeper.counts,
         config=lambda: gateway.config.status,
     )
 

@@ -38,7 +38,8 @@ CLIENT_GONE = 499
 class Gauges:
     """What is looked up at the scrape. Numbers of requests, lines and bytes.
 
-    ``held_back``: channels that may not be asked although they are ready, each with the reason.
+    ``assets``: what became of pictures that were to be kept, by word. ``held_back``: channels that may not be asked
+    although they are ready, each with the reason.
     """
 
     in_flight: Callable[[], int]
@@ -50,6 +51,7 @@ class Gauges:
     log_dropped: Callable[[], int]
     spool_memory: Callable[[], int]
     spool_disk: Callable[[], int]
+    assets: Callable[[], Mapping[str, int]]
     config: Callable[[], ConfigStatus]
 
 
@@ -175,6 +177,7 @@ class _AtScrape(Collector):
     def collect(self) -> Iterator[Metric]:
         """Look everything up."""
         yield from self._process()
+        yield from self._pictures()
         yield from self._channels()
         yield from self._config()
 
@@ -201,6 +204,12 @@ class _AtScrape(Collector):
             ("place",),
             [(("memory",), gauges.spool_memory()), (("disk",), gauges.spool_disk())],
         )
+
+    def _pictures(self) -> Iterator[Metric]:
+        kept = CounterMetricFamily("waybill_assets", "Pictures that were to be kept.", labels=("fate",))
+        for fate, count in self._gauges.assets().items():
+            kept.add_metric((fate,), count)
+        yield kept
 
     def _channels(self) -> Iterator[Metric]:
         channels, held = self._table().channels, self._gauges.held_back()

@@ -30,6 +30,7 @@ from gateway.config.prices import prices
 from gateway.config.unbuilt import UNBUILT
 from gateway.core import contracts, jsonbody, jsontext, limits, policy, resting
 from gateway.core import fields as request_fields
+from gateway.core.assets import Asset, AssetId, Parent, Verdict
 from gateway.core.errand import Reference
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.health import Trouble
@@ -287,14 +288,34 @@ def test_every_response_header_is_described() -> None:
 
 def test_the_readme_tells_the_stamps_of_this_version() -> None:
     named = first_cells(page("README.md").partition("## What the headers tell")[2].partition("\n## ")[0])
-    assert named == response_headers() - {"allow", "openai-processing-ms", "openai-version", "x-accel-buffering"}
+    assert named == response_headers() - {
+        "allow",
+        "x-content-type-options",
+        "openai-processing-ms",
+        "openai-version",
+        "x-accel-buffering",
+    }
 
 
 # --- the record
 
 
 PICTURE = ImageFacts(sha256="00", bytes=1, format="png", width=1, height=1, alpha=True)
-GIVEN = InputFacts(role=InputRole.IMAGE, source="upload", image=PICTURE)
+GIVEN = InputFacts(role=InputRole.IMAGE, source="upload", image=PICTURE, asset_id="ast_1")
+ASSET = Asset(
+    asset_id=AssetId("ast_0"),
+    request_id=RequestId("req_0"),
+    scope="key_0",
+    time=datetime(2026, 1, 1, tzinfo=UTC),
+    expires=datetime(2026, 1, 31, tzinfo=UTC),
+    image=PICTURE,
+    path="assets/00",
+    model="m",
+    url="https://h/assets/t",
+    is_stored=False,
+    verdict=Verdict.ACCEPTED,
+    parents=(Parent(asset_id=AssetId("ast_1"), role=InputRole.IMAGE),),
+)
 FAILURE = Failure(
     kind=FailureClass.OVERLOADED,
     detail="503",
@@ -374,6 +395,7 @@ FULL = Record(
         delivery="url",
         response_id="resp",
         images=(PICTURE,),
+        assets=(ASSET,),
         partial_images_received=1,
         partial_images_sent=1,
         code="c",

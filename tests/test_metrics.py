@@ -96,6 +96,7 @@ class Bench:
                 log_dropped=lambda: 6,
                 spool_memory=lambda: 1000,
                 spool_disk=lambda: 2000,
+                assets=lambda: {"kept": 5, "missing": 1},
                 config=lambda: self.config,
             ),
         )
