@@ -21,7 +21,7 @@ from gateway.stores.holds import Closure, Holding
 from gateway.stores.jsontext import encode
 from gateway.stores.locks import lock
 from gateway.stores.schema import AttemptState, RequestState
-from gateway.stores.statement import Row
+from gateway.stores.statement import Row, Statement
 from gateway.stores.tally import GIVEN_UP
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,7 +97,15 @@ class Sweep:
     now_us: int
 
 
-Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Rows of flights. ``must_change``: it is refused when the last step changed none."""
+
+    steps: tuple[tuple[Statement, Row], ...]
+    must_change: bool = False
+
+
+Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep | Note
 Passing: TypeAlias = Begin | Probe | Sweep  # of no use once its caller has left
 Reply: TypeAlias = Refused | None
 
@@ -242,7 +250,7 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     if any(isinstance(command, Probe) for command in commands):
         statements.PROBED.one(connection)
     _lock(connection, commands)
-    refused = _take(connection, commands)
+    refused = {**_take(connection, commands), **_note(connection, commands)}
     begins = [command for at, command in enumerate(commands) if isinstance(command, Begin) and at not in refused]
     settles = [command for command in commands if isinstance(command, Settle)]
     statements.OPENED.many(connection, [begin.opened for begin in begins if begin.opened is not None])
@@ -260,6 +268,17 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
     _close(connection, commands)
     return [refused.get(at) for at in range(len(commands))]
+
+
+def _note(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:
+    """Write the rows of flights, in the order of the commands."""
+    refused: dict[int, Refused] = {}
+    for at, command in enumerate(commands):
+        if isinstance(command, Note):
+            changed = [statement.one(connection, row) for statement, row in command.steps]
+            if command.must_change and not changed[-1]:
+                refused[at] = Refused(code="flight_not_found")
+    return refused
 
 
 def _lock(connection: Connection, commands: Sequence[Command]) -> None:

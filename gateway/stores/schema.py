@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")  # oldest first
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -52,6 +52,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
@@ -90,6 +91,25 @@ servers = Table(
     Column("started_us", BigInteger, nullable=False),
     Column("beat", BigInteger, nullable=False),
     Column("config_version", Text, nullable=False),
+)
+
+flights = Table(
+    "flights",
+    metadata,
+    Column("flight_id", String(64), primary_key=True),
+    Column("scope", String(64), nullable=False),
+    Column("endpoint", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("server_id", String(64), nullable=False),
+    Column("key_hash", String(64)),
+    Column("body_hash", String(64), nullable=False),
+    Column("looks", String(64), nullable=False, index=True),  # the hash of all that two of the same have in common
+    Column("state", String(16), nullable=False),
+    Column("is_stream", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False, index=True),
+    Column("answer", Text),  # what somebody may come back for
+    UniqueConstraint("scope", "endpoint", "key_hash"),
 )
 
 # The tags of a settled request, each as ``name=value``.

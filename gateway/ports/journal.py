@@ -1,0 +1,78 @@
+"""The seam to what is on file of flights: a row per flight that somebody may come back for, on any server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from gateway.core.flights import FlightId, FlightState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A piece of an answer that is kept under its hash; ``encoded``: it stands in the answer as base64."""
+
+    sha256: str
+    bytes: int
+    encoded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An answer on file: its head, and its body as texts and kept pieces, in order. ``pictures``: that it delivers."""
+
+    status: int
+    content_type: str
+    head: tuple[tuple[str, str], ...]
+    parts: Sequence[str | Kept]
+    pictures: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A flight on file. ``looks``: the hash of all that makes two requests the same; ``answer``: once it has landed.
+
+    ``is_here``: this server's own flight; ``state`` is ``lost`` for one whose server ended.
+    """
+
+    flight_id: FlightId
+    scope: str
+    endpoint: str
+    request_id: str
+    key_hash: str | None
+    body_hash: str
+    looks: str
+    state: FlightState
+    created: datetime
+    expires: datetime
+    is_stream: bool = False
+    is_here: bool = True
+    answer: Written | None = None
+
+
+class Journal(Protocol):
+    """Flights on file. Every method raises ``LedgerUnavailable``; times are given in."""
+
+    async def open(self, entry: Entry) -> Entry:
+        """File a flight, unless one with its Idempotency-Key is there; gives the one that is on file."""
+        ...
+
+    async def land(self, entry: Entry) -> None:
+        """File the end of a flight, whether or not it was on file."""
+        ...
+
+    async def find(self, scope: str, name: str, now: datetime) -> Entry | None:
+        """Give a flight of one caller's."""
+        ...
+
+    async def lonely(self, looks: str, now: datetime) -> Sequence[Entry]:
+        """Give the flights of these looks that no client has the answer of, the oldest first."""
+        ...
+
+    async def deliver(self, name: FlightId) -> bool:
+        """Note that a client gets it; ``False``: another has it."""
+        ...
+
+    async def remove(self, name: FlightId) -> None:
+        """Take a flight off the file."""
+        ...

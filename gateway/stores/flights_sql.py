@@ -1,0 +1,209 @@
+"""Flights on SQL: written with the ledger's transactions, read beside them.
+
+A row has one of three owners: the server that its flight is under way at, whoever has its answer, or nobody. Which
+servers live is the fleet's matter; that a request was sent, and that its server ended, is the ledger's: a flight under
+way whose request is interrupted is lost. One whose server has gone and whose request was never begun was never sent,
+and is taken off when somebody asks for it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import orjson
+from sqlalchemy import ColumnElement, Engine, RowMapping, bindparam, delete, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.core.flights import FlightId, FlightState
+from gateway.core.types import JsonValue
+from gateway.ports import LedgerUnavailable, Refused
+from gateway.ports.journal import Entry, Kept, Written
+from gateway.stores.commands import Command, Note, epoch_us, from_epoch_us
+from gateway.stores.engine import open_engine
+from gateway.stores.jsontext import encode
+from gateway.stores.place import Access, Place
+from gateway.stores.schema import RequestState, flights, requests, servers
+from gateway.stores.statement import Row, Statement, ignoring, replacing
+
+BUSY_MS = 2_000
+MOST_LONELY = 32
+
+ORDER = (
+    "flight_id", "scope", "endpoint", "request_id", "server_id", "key_hash", "body_hash", "looks", "state", "is_stream",
+    "created_us", "expires_us", "answer",
+)  # fmt: skip
+
+OPENED = ignoring(flights, ORDER)
+LANDED = replacing(flights, ORDER)
+EXPIRED = Statement(delete(flights).where(flights.c.expires_us < bindparam("now_us")), ("now_us",))
+DELIVERED = Statement(
+    update(flights)
+    .where(flights.c.flight_id == bindparam("the_flight"), flights.c.state != bindparam("not_yet"))
+    .values(state=bindparam("new_state")),
+    ("new_state", "the_flight", "not_yet"),
+)
+REMOVED = Statement(delete(flights).where(flights.c.flight_id == bindparam("the_flight")), ("the_flight",))
+
+Write = Callable[[Command], Awaitable[Refused | None]]
+
+
+class SqlJournal:
+    """Implements ``ports.Journal`` for one event loop; ``write`` commits a command."""
+
+    def __init__(self, engine: Engine, write: Write, server_id: str) -> None:
+        self._engine = engine
+        self._write = write
+        self._server_id = server_id
+
+    async def open(self, entry: Entry) -> Entry:
+        """File a flight, unless one with its key is there; gives the one on file. Raises ``LedgerUnavailable``."""
+        added = Note(steps=((EXPIRED, (epoch_us(entry.created),)), (OPENED, self._row(entry))), must_change=True)
+        refused = await self._write(added)
+        if refused is None:
+            return entry
+        found = await self._look(_same_key(entry), entry.created)
+        if found:
+            return found[0]
+        return entry if await self._write(added) is None else await self.open(entry)
+
+    async def land(self, entry: Entry) -> None:
+        """File the end of a flight. Raises ``LedgerUnavailable``."""
+        await self._write(Note(steps=((LANDED, self._row(entry)),)))
+
+    async def find(self, scope: str, name: str, now: datetime) -> Entry | None:
+        """Give a flight of one caller's. Raises ``LedgerUnavailable``."""
+        found = await self._look((flights.c.flight_id == name) & (flights.c.scope == scope), now)
+        return found[0] if found else None
+
+    async def lonely(self, looks: str, now: datetime) -> Sequence[Entry]:
+        """Give what no client has the answer of, the oldest first. Raises ``LedgerUnavailable``."""
+        found = await self._look(flights.c.looks == looks, now)
+        return [one for one in found if one.state is not FlightState.DELIVERED]
+
+    async def deliver(self, name: FlightId) -> bool:
+        """Note that a client gets it; ``False``: another has it. Raises ``LedgerUnavailable``."""
+        delivered = FlightState.DELIVERED.value
+        return await self._write(Note(steps=((DELIVERED, (delivered, name, delivered)),), must_change=True)) is None
+
+    async def remove(self, name: FlightId) -> None:
+        """Take a flight off the file. Raises ``LedgerUnavailable``."""
+        await self._write(Note(steps=((REMOVED, (name,)),)))
+
+    def _row(self, entry: Entry) -> Row:
+        return (
+            entry.flight_id,
+            entry.scope,
+            entry.endpoint,
+            entry.request_id,
+            self._server_id,
+            entry.key_hash,
+            entry.body_hash,
+            entry.looks,
+            entry.state.value,
+            int(entry.is_stream),
+            epoch_us(entry.created),
+            epoch_us(entry.expires),
+            None if entry.answer is None else _text(entry.answer),
+        )
+
+    async def _look(self, which: ColumnElement[bool], now: datetime) -> list[Entry]:
+        found = await asyncio.to_thread(self._read, which, epoch_us(now))
+        for entry in found:
+            if entry.state is FlightState.REFUSED:  # it was never sent, and never will be
+                await self.remove(entry.flight_id)
+        return [entry for entry in found if entry.state is not FlightState.REFUSED]
+
+    def _read(self, which: ColumnElement[bool], now_us: int) -> list[Entry]:
+        statement = (
+            select(flights, requests.c.state.label("request_state"), servers.c.server_id.label("alive"))
+            .outerjoin(requests, requests.c.request_id == flights.c.request_id)
+            .outerjoin(servers, servers.c.server_id == flights.c.server_id)
+            .where(which, flights.c.expires_us >= now_us)
+            .order_by(flights.c.flight_id)
+            .limit(MOST_LONELY)
+        )
+        try:
+            with self._engine.begin() as connection:
+                return self._entries(connection.execute(statement).mappings().all())
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable("the flights could not be read") from error
+
+    def _entries(self, rows: Sequence[RowMapping]) -> list[Entry]:
+        return [_entry(row, self._server_id) for row in rows]
+
+
+def _same_key(entry: Entry) -> ColumnElement[bool]:
+    return (
+        (flights.c.scope == entry.scope)
+        & (flights.c.endpoint == entry.endpoint)
+        & (flights.c.key_hash == entry.key_hash)
+    )
+
+
+def _entry(row: RowMapping, here: str) -> Entry:
+    entry = Entry(
+        flight_id=FlightId(row["flight_id"]),
+        scope=row["scope"],
+        endpoint=row["endpoint"],
+        request_id=row["request_id"],
+        key_hash=row["key_hash"],
+        body_hash=row["body_hash"],
+        looks=row["looks"],
+        state=FlightState(row["state"]),
+        created=from_epoch_us(row["created_us"]),
+        expires=from_epoch_us(row["expires_us"]),
+        is_stream=bool(row["is_stream"]),
+        is_here=row["server_id"] == here,
+        answer=None if row["answer"] is None else _written(row["answer"]),
+    )
+    return entry if entry.is_here or not entry.state.is_aloft else replace(entry, state=_truth(row))
+
+
+def _truth(row: RowMapping) -> FlightState:
+    """Say how a flight of another server stands that has not filed its end."""
+    began = row["request_state"]
+    if row["alive"] is not None and began in (None, RequestState.OPEN.value):
+        return FlightState.HELD if began is None else FlightState.SENT
+    return FlightState.REFUSED if began is None else FlightState.LOST
+
+
+def _text(answer: Written) -> str:
+    parts: list[JsonValue] = [
+        part if isinstance(part, str) else {"sha256": part.sha256, "bytes": part.bytes, "encoded": part.encoded}
+        for part in answer.parts
+    ]
+    return encode(
+        {
+            "status": answer.status,
+            "content_type": answer.content_type,
+            "head": [list(pair) for pair in answer.head],
+            "parts": parts,
+            "pictures": answer.pictures,
+        }
+    ).decode()
+
+
+def _written(text: str) -> Written:
+    document: Mapping[str, object] = orjson.loads(text)
+    return Written(
+        status=int(str(document["status"])),
+        content_type=str(document["content_type"]),
+        head=tuple((str(pair[0]), str(pair[1])) for pair in _items(document["head"]) if isinstance(pair, list)),
+        parts=[part if isinstance(part, str) else _kept(part) for part in _items(document["parts"])],
+        pictures=int(str(document["pictures"])),
+    )
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _kept(part: object) -> Kept:
+    found: Mapping[str, object] = part if isinstance(part, dict) else {}
+    return Kept(sha256=str(found["sha256"]), bytes=int(str(found["bytes"])), encoded=bool(found["encoded"]))
+
+
+def open_journal(where: Place, write: Write, server_id: str) -> SqlJournal:
+    """Give the flights of a ledger that was opened, and upgraded before."""
+    return SqlJournal(open_engine(where, Access.READ, busy_ms=BUSY_MS), write, server_id)
