@@ -19,7 +19,7 @@ from gateway.core.types import JsonObject, JsonValue
 from gateway.intake import ClientGone
 from gateway.ports import Clock, LedgerUnavailable
 from gateway.reload import Reloader, Why, config_json
-from gateway.web.answer import Answer, respond_early
+from gateway.web.answer import NO_STORE, Answer, respond_early
 from gateway.web.arrival import Upload, visit_of
 from gateway.web.door import Door
 from gateway.web.errors import MethodNotAllowed, OperatorError, UnknownUrl
@@ -29,7 +29,6 @@ MOST_REASON_CHARS = 200
 _BRAKE_KEYS = frozenset({"state", "until", "reason"})
 _STATES = ", ".join(state.value for state in BrakeState)
 
-NO_STORE = (b"cache-control", b"no-store")
 
 Page = Callable[["Control", Scope, Receive], Awaitable["Answer | Streamed"]]
 Addresses = Mapping[str, Mapping[str, Page]]  # by path, then by method

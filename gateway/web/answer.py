@@ -17,6 +17,7 @@ from gateway.web.arrival import has_unread_body
 from gateway.web.stamps import Headers
 
 JSON = b"application/json"
+NO_STORE = (b"cache-control", b"no-store")  # what only its asker may keep
 DRAIN_S = 10.0
 DRAIN_IDLE_S = 1.0
 DRAIN_BYTES = 64 * 1024 * 1024

@@ -10,7 +10,8 @@ import asyncio
 from starlette.types import Receive, Scope, Send
 
 from gateway.broadcast import RECORD, Broadcast, Listener, Told
-from gateway.web.admin import NO_STORE, Addresses, Control, Streamed
+from gateway.web.admin import Addresses, Control, Streamed
+from gateway.web.answer import NO_STORE
 from gateway.web.api_query import words_of
 from gateway.web.errors import OperatorError
 

@@ -25,6 +25,11 @@ from gateway.web.errors import MethodNotAllowed, ModelNotFound, NotOffered, Unkn
 from gateway.web.flights import FlightPage
 from gateway.web.health import alive, readiness
 from gateway.web.models import model_json, model_list
+from gateway.web.openapi import document
+from gateway.web.openapi_admin import OPERATOR
+from gateway.web.openapi_paths import API as API_CALLS
+from gateway.web.openapi_paths import SERVICE
+from gateway.web.openapi_schemas import SCHEMAS
 from gateway.web.post import serve
 from gateway.web.services import Services
 from gateway.web.states import wanted
@@ -152,6 +157,11 @@ def _pages(services: Services) -> Mapping[str, Page]:
         state = await services.state()
         return _json(readiness(table(), state), 200 if state.is_ready else 503)
 
+    text = orjson.dumps(document((*API_CALLS, *SERVICE, *OPERATOR), SCHEMAS, __version__))
+
+    async def described(_scope: Scope) -> Answer:
+        return Answer(status=200, body=text)
+
     async def live(_scope: Scope) -> Answer:
         return _json(alive())
 
@@ -159,6 +169,7 @@ def _pages(services: Services) -> Mapping[str, Page]:
         "/": _welcome,
         "/healthz": live,
         "/readyz": ready,
+        "/openapi.json": described,
         "/v1/models": models,
         "/v1/models/{name:path}": model,
     }
@@ -201,6 +212,7 @@ async def _welcome(_scope: Scope) -> Answer:
             "health": "/healthz",
             "ready": "/readyz",
             "metrics": "/metrics",
+            "openapi": "/openapi.json",
         }
     )
 

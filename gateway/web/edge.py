@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.core.record import Record, ResultRecord
 from gateway.core.types import JsonObject, Surface
 from gateway.story import CLIENT_CLOSED_REQUEST
-from gateway.web.answer import Answer, respond_early
+from gateway.web.answer import NO_STORE, Answer, respond_early
 from gateway.web.arrival import Visit, begin_visit, visit_of
 from gateway.web.errors import BadHead, InternalError, Overloaded, Stopped, WebError, envelope, problem
 from gateway.web.services import Load, Services
@@ -192,7 +192,7 @@ def _module(filename: str) -> str:
 def _answer(refusal: WebError, path: str) -> Answer:
     status, headers = refusal.error.status, (*refusal.headers, *retry_advice(refusal.retry_after_s))
     if path.startswith(OPERATOR):
-        return Answer(status=status, body=problem(refusal), headers=headers, content_type=PROBLEM)
+        return Answer(status=status, body=problem(refusal), headers=(*headers, NO_STORE), content_type=PROBLEM)
     return Answer(status=status, body=envelope(refusal.error), headers=headers)
 
 
