@@ -7,7 +7,7 @@ the extra ``s3``: imported by its name, when a routes file names such a store.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from gateway.core.table import ObjectStore
 from gateway.ports import Blob, Filed, Replayable, StoreUnavailable
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import S3Config
 
 PIECE: Final = 256 * 1024
@@ -102,10 +102,8 @@ class ObjectBlobs:
         folders = "/".join(part for part in (prefix[:2], prefix[2:4]) if len(part) == 2)
         try:
             async for page in obstore.list(self._store, folders or None):
-                for one in page:
-                    name = one["path"].rpartition("/")[2]
-                    if _HASH.fullmatch(name) is not None and name.startswith(prefix):
-                        yield Blob(sha256=name, bytes=one["size"], touched=one["last_modified"])
+                for blob in _blobs(page, prefix):
+                    yield blob
         except _DOWN as error:
             raise StoreUnavailable(_reason(error)) from error
 
@@ -125,6 +123,13 @@ class ObjectBlobs:
 def open_objects(where: ObjectStore) -> ObjectBlobs:
     """Give the store that a routes file names; nothing is connected yet."""
     return ObjectBlobs(where)
+
+
+def _blobs(page: "Sequence[ObjectMeta]", prefix: str) -> Iterator[Blob]:
+    for one in page:
+        name = one["path"].rpartition("/")[2]
+        if _HASH.fullmatch(name) is not None and name.startswith(prefix):
+            yield Blob(sha256=name, bytes=one["size"], touched=one["last_modified"])
 
 
 def _config(where: ObjectStore) -> "S3Config":
