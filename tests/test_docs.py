@@ -28,7 +28,7 @@ from gateway.config.contracts import contracts as shipped_contracts
 from gateway.config.model import RoutesFile
 from gateway.config.prices import prices
 from gateway.config.unbuilt import UNBUILT
-from gateway.core import contracts, jsonbody, jsontext, limits, policy, resting
+from gateway.core import agreement, contracts, jsonbody, jsontext, limits, policy, resting
 from gateway.core import fields as request_fields
 from gateway.core.assets import Asset, AssetId, Parent, Verdict
 from gateway.core.errand import Reference
@@ -470,6 +470,9 @@ def test_every_reason_of_exclusion_is_described() -> None:
         build.SANDBOX_ASLEEP,
         policy.BOUND_ELSEWHERE,
         policy.RULED_OUT,
+        agreement.NO_PRICE,
+        agreement.PRICE_MISSING,
+        agreement.OTHER_CURRENCY,
         resting.CHANNEL_LIMIT,
         resting.CHANNEL_DRAINED,
         resting.CHANNEL_OFF,

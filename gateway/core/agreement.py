@@ -6,9 +6,7 @@ that charges credits no target is used for what has no price there; such targets
 is held is the dearest of the targets that are left. Nobody in particular pays nothing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Final
 
 from gateway.core.charges import worst_case
@@ -96,7 +94,7 @@ def _money(target: Target, facts: Facts, plan: Plan, principal: Principal) -> in
 def _nothing_left(out: list[Excluded], excluded: tuple[Excluded, ...]) -> Refusal:
     if all(one.reason == NO_PRICE for one in out):
         message = "This route charges credits and has no price for a picture of this size and quality."
-        return Refusal(status=400, code=NO_PRICE, message=message, param="quality", excluded=excluded)
+        return Refusal(status=400, code="no_price", message=message, param="quality", excluded=excluded)
     reasons = "; ".join(f"{one.target}: {one.reason}" for one in excluded)
     message = f"This key has a budget, and no target of this route can say what it costs ({reasons})."
     return Refusal(status=400, code="no_eligible_target", message=message, excluded=excluded)
@@ -107,16 +105,21 @@ def _not_allowed(param: str) -> Refusal:
     return Refusal(status=403, code="model_not_allowed", message=message, param=param)
 
 
-_SHORT: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
-    {
-        "insufficient_credits": (402, "The balance of this key does not cover what this request may cost."),
-        "budget_exceeded": (402, "The budget of this key does not cover what this request may cost."),
-        "invalid_api_key": (401, "The API key is not valid."),
-    }
-)
-
-
 def shortage(code: str) -> Refusal:
     """Refuse a request that its key cannot pay for; ``code`` is the books' word for it."""
-    status, message = _SHORT[code]
-    return Refusal(status=status, code=code, message=message)
+    return next((one for one in _SHORT if one.code == code), _SHORT[-1])
+
+
+_SHORT: Final = (
+    Refusal(
+        status=402,
+        code="insufficient_credits",
+        message="The balance of this key does not cover what this request may cost. Nothing was sent.",
+    ),
+    Refusal(
+        status=402,
+        code="budget_exceeded",
+        message="The budget of this key does not cover what this request may cost.",
+    ),
+    Refusal(status=401, code="invalid_api_key", message="The API key is missing or not valid."),
+)
