@@ -13,13 +13,15 @@ from rich.text import Text
 
 from gateway.cli import terminal
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
+from gateway.cli.proofs import proofs, unproven
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
-from gateway.cli.wording import about, price, rank, reason, surfaces
+from gateway.cli.wording import about, bounds, price, rank, reason, surfaces
 from gateway.config import Loaded, Mistake
 from gateway.core.retirement import retiring
-from gateway.core.table import Channel, Route, RouteTable, RouteTarget, Row
-from gateway.core.types import JsonObject
+from gateway.core.table import Channel, Policy, Route, RouteTable, RouteTarget, Row
+from gateway.core.types import JsonObject, JsonValue
+from gateway.core.verification import Proof
 
 
 def check(
@@ -43,7 +45,7 @@ def _show(loaded: Loaded, screen: Console) -> None:
     table = loaded.table
     screen.print(words(str(loaded.path), BOLD).append(f"  version {table.version}", DIM), soft_wrap=True)
     screen.print()
-    screen.print(_rows(table, wide=is_wide(screen)))
+    screen.print(_rows(table, proofs(loaded), wide=is_wide(screen)))
     screen.print()
     screen.print(_routes(table, wide=is_wide(screen)))
     if not any(target.unusable is None for route in table.routes.values() for target in route.targets):
@@ -65,14 +67,14 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _rows(table: RouteTable, *, wide: bool) -> Table:
+def _rows(table: RouteTable, known: frozenset[Proof], *, wide: bool) -> Table:
     if wide:
         shown = terminal.table("channel", "owner", "kind", "row", "model sent", "surfaces", "price", "state")
     else:
         shown = terminal.table("channel", "row", "state")
     for channel in table.channels.values():
-        state = _state(channel, table)
         for place, row in enumerate(channel.rows.values()):
+            state = _state(channel, row, table, known)
             if wide:
                 who = (words(channel.name, BOLD), words(channel.owner), words(channel.kind))
                 shown.add_row(*who, words(row.name), _sent(row), words(surfaces(row.serves)), _price(row), state)
@@ -101,9 +103,12 @@ def _sent(row: Row) -> Text:
     return words(row.model, DIM if row.model == row.name else "")
 
 
-def _state(channel: Channel, table: RouteTable) -> Text:
+def _state(channel: Channel, row: Row, table: RouteTable, known: frozenset[Proof]) -> Text:
     if channel.unready is not None:
         return words(channel.unready, WARN)
+    waiting = unproven(channel, row, known)
+    if waiting:
+        return words("not verified" if len(waiting) == len(row.serves) else f"not verified: {surfaces(waiting)}", WARN)
     targets = [target for route in table.routes.values() for target in route.targets if target.channel == channel.name]
     if targets and all(target.unusable is not None for target in targets):
         return words(reason(targets[0].unusable or "", channel), DIM)
@@ -116,11 +121,16 @@ def _routes(table: RouteTable, *, wide: bool) -> Table:
     for route in table.routes.values():
         targets = Text("\n").join(_targets(route, table))
         default = words(surfaces(route.default_for), "")
-        cells = [words(route.name, BOLD), targets, default]
+        notes = [words(line, DIM) for line in (*_order(route), *bounds(route))]
+        cells = [stacked(words(route.name, BOLD), *notes), targets, default]
         if wide:
             cells += [words(f"{route.deadline_s:g} s"), words(str(route.max_attempts))]
         shown.add_row(*cells)
     return shown
+
+
+def _order(route: Route) -> list[str]:
+    return [] if route.policy is Policy.PRIORITY else [route.policy.value]
 
 
 def _targets(route: Route, table: RouteTable) -> list[Text]:
@@ -146,12 +156,12 @@ def _mistake_json(mistake: Mistake) -> JsonObject:
 
 
 def _loaded_json(loaded: Loaded) -> JsonObject:
-    table = loaded.table
+    table, known = loaded.table, proofs(loaded)
     return {
         "ok": True,
         "path": str(loaded.path),
         "version": table.version,
-        "channels": [_channel_json(channel) for channel in table.channels.values()],
+        "channels": [_channel_json(channel, known) for channel in table.channels.values()],
         "routes": [_route_json(route) for route in table.routes.values()],
         "retiring": [
             {"target": row.target, "model": row.model, "retired_on": row.retired_on.isoformat(), "over": row.is_over}
@@ -161,7 +171,7 @@ def _loaded_json(loaded: Loaded) -> JsonObject:
     }
 
 
-def _channel_json(channel: Channel) -> JsonObject:
+def _channel_json(channel: Channel, known: frozenset[Proof]) -> JsonObject:
     return {
         "name": channel.name,
         "owner": channel.owner,
@@ -170,15 +180,24 @@ def _channel_json(channel: Channel) -> JsonObject:
         "host": channel.host or None,
         "ready": channel.unready is None,
         "unready": channel.unready,
-        "rows": [_row_json(row) for row in channel.rows.values()],
+        "rows": [_row_json(channel, row, known) for row in channel.rows.values()],
     }
 
 
-def _row_json(row: Row) -> JsonObject:
+def _row_json(channel: Channel, row: Row, known: frozenset[Proof]) -> JsonObject:
     contract = {"contract": row.contract.name, "mode": row.contract.mode}
     charged = row.price
     price = None if charged is None else {"id": charged.id, "unit": charged.unit.value, "currency": charged.currency}
-    return {"name": row.name, "model": row.model, "serves": sorted(row.serves), **contract, "price": price}
+    waiting: list[JsonValue] = [surface.value for surface in unproven(channel, row, known)]
+    return {
+        "name": row.name,
+        "model": row.model,
+        "serves": sorted(row.serves),
+        **contract,
+        "price": price,
+        "require": "verified" if row.must_be_verified else None,
+        "not_verified": waiting,
+    }
 
 
 def _route_json(route: Route) -> JsonObject:
@@ -190,6 +209,8 @@ def _route_json(route: Route) -> JsonObject:
         "policy": route.policy,
         "rules": len(route.when),
         "on_failure": {kind.value: action.value for kind, action in route.on_failure.items()},
+        "max_cost": None if route.max_cost is None else str(route.max_cost),
+        "downgrade": [{"on": step.on, "set": dict(step.sets), "same": step.stays} for step in route.downgrade],
         "repeats": {kind.value: times for kind, times in route.repeats.items()},
         "targets": [_target_json(target) for target in route.targets],
     }

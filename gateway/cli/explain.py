@@ -18,21 +18,26 @@ from rich.text import Text
 from gateway.cli import terminal
 from gateway.cli.bodyfile import read_facts
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json, Url
+from gateway.cli.proofs import proofs
 from gateway.cli.setting import setting
 from gateway.cli.standing import by_target, standing
-from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, is_wide, stacked, words
-from gateway.cli.wording import about, limits, reason
+from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, stacked, words
+from gateway.cli.wording import about, bounds, cost, limits, reason
+from gateway.core.forecast import quoted, worst_case
+from gateway.core.money import Cost
 from gateway.core.plan import Plan, Target
 from gateway.core.plan_report import plan_json
 from gateway.core.policy import plan
 from gateway.core.table import Policy, RouteTable, Settings
 from gateway.core.types import Directives, Excluded, Facts, Refusal, Surface
+from gateway.core.view import CALM
 
 _ORDERS: Mapping[Policy, str] = {
     Policy.PRIORITY: "as written",
     Policy.WEIGHTED: "by lot, shown by weight",
     Policy.FASTEST: "by how long they lately took, shown as written",
     Policy.LEAST_BUSY: "by how busy they are, shown as written",
+    Policy.CHEAPEST: "by what the request may cost there at most",
 }
 
 
@@ -59,7 +64,8 @@ def explain(
     loaded = wanted.routes()
     facts = _facts(model, endpoint, body, loaded.settings)
     table = loaded.table
-    planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), table)
+    view = replace(CALM, verified=proofs(loaded))
+    planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), table, view)
     health = by_target(standing(url, wanted)) if live or url else None
     if as_json:
         said = None if health is None else {name: str(text) for name, text in health.items()}
@@ -97,18 +103,19 @@ def _show_plan(planned: Plan, surface: Surface, screen: Console, health: Mapping
         screen.print(words(line, DIM))
     screen.print()
     wide = is_wide(screen)
-    columns = (">", "target", "owner", "kind", "model sent", ">patience")
+    columns = (">", "target", "owner", "kind", "model sent", ">patience", ">may cost")
     shown = terminal.table(*(columns if wide else (*columns[:2], *columns[4:])))
     for place, target in enumerate(planned.targets, start=1):
         number, name = words(str(place), BOLD), words(target.name, GOOD)
         owner, kind = words(target.channel.owner), words(target.channel.kind)
         patience = words(f"{target.patience_s:g} s")
+        worst = _worst(quoted(planned, target))
         well = health.get(target.name, words("not a target of the running server", BAD)) if health else Text()
         if wide:
-            shown.add_row(number, stacked(name, _notes(target), well), owner, kind, _sent(target), patience)
+            shown.add_row(number, stacked(name, _notes(target), well), owner, kind, _sent(target), patience, worst)
         else:
             below = words(about(target.channel), DIM)
-            shown.add_row(number, stacked(name, below, _notes(target), well), _sent(target), patience)
+            shown.add_row(number, stacked(name, below, _notes(target), well), _sent(target), patience, worst)
     screen.print(shown)
     if health is None:
         screen.print()
@@ -118,7 +125,13 @@ def _show_plan(planned: Plan, surface: Surface, screen: Console, health: Mapping
 def _choice(planned: Plan) -> list[str]:
     """Say how the targets were narrowed and ordered."""
     lines = [] if planned.rule is None else [f"Rule {planned.rule + 1} of the route speaks of this request."]
-    return [*lines, f"Order: {_ORDERS[planned.route.policy]}."]
+    lines = [*lines, f"Order: {_ORDERS[planned.route.policy]}."]
+    lines += [f"{line[:1].upper()}{line[1:]}." for line in bounds(planned.route)]
+    return [*lines, f"All attempts together may cost: {cost(worst_case(planned))}."]
+
+
+def _worst(quote: Cost) -> Text:
+    return words(cost(quote), WARN if quote.amount_micro is None else "")
 
 
 def _notes(target: Target) -> Text:

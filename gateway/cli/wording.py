@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from fractions import Fraction
 
-from gateway.core.money import decimal
+from gateway.core.money import Cost, decimal
 from gateway.core.prices import ImagePrice, MatrixPrice, Price, PriceUnit, ReportedPrice, RequestPrice
-from gateway.core.table import Channel, Policy, RouteTarget
+from gateway.core.table import Channel, Policy, Route, RouteTarget
 from gateway.core.types import Surface
 
 _SURFACES = {Surface.GENERATIONS: "generations", Surface.EDITS: "edits", Surface.RESPONSES: "responses"}
@@ -15,6 +15,9 @@ _REASONS = {
     "tool_model_unavailable": "the image tool's model has no row on this channel",
     "sandbox_asleep": "asleep: a real target has a key, or the bind is not loopback",
     "bound_elsewhere": "another channel keeps what the request refers to",
+    "not_verified": "no smoke run of it has passed on this surface",
+    "max_cost": "it may cost more than the route allows",
+    "no_price": "what it may cost is not known",
     "ruled_out": "a rule speaks of this request and names other targets",
     "channel_drained": "an operator drained its channel",
     "channel_off": "an operator turned its channel off",
@@ -82,6 +85,24 @@ def price(charged: Price | None) -> str:
             return f"{'by ratio' if charged.unit is PriceUnit.RATIO else 'by token'}, {charged.currency}"
 
 
+def cost(worst: Cost) -> str:
+    """Say what something may cost at most, as far as that is known."""
+    if worst.amount_micro is None or worst.currency is None:
+        return "unknown"
+    return f"{_plain(Fraction(worst.amount_micro))} {worst.currency}"
+
+
+def bounds(route: Route) -> list[str]:
+    """Say what of a route bounds or lowers what is asked for, a line each."""
+    ceiling = route.max_cost
+    lines = [] if ceiling is None else [f"at most {_plain(Fraction(ceiling.amount_micro))} {ceiling.currency}"]
+    for step in route.downgrade:
+        sets = ", ".join(f"{name} {text}" for name, text in step.sets)
+        lines.append(f"after {step.on}: {sets}{'' if step.stays else ', next target'}")
+    return lines
+
+
 def _plain(micro: Fraction) -> str:
     """Write an amount without the zeros at its end."""
-    return decimal(round(micro)).rstrip("0").rstrip(".")
+    whole, _, part = decimal(round(micro)).partition(".")
+    return f"{whole}.{part}".rstrip("0").rstrip(".") if part.strip("0") else whole

@@ -105,9 +105,14 @@ class Forecast:
         return None
 
 
+def quoted(plan: Plan, target: Target) -> Cost:
+    """Give what an attempt at a target of the plan may cost at most, as far as its price tells."""
+    return target.quote or quote_of(target, plan.facts, plan.table)
+
+
 def worst_case(plan: Plan) -> Cost:
     """Give what all attempts of a plan may cost together: never less than any path of them takes."""
-    quotes = [target.quote or quote_of(target, plan.facts, plan.table) for target in plan.targets]
+    quotes = [quoted(plan, target) for target in plan.targets]
     known = [quote for quote in quotes if quote.amount_micro is not None]
     currencies = {quote.currency for quote in known}
     if len(known) < len(quotes):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from gateway.core.brake import BrakeState
+from gateway.core.forecast import cost_json, quoted, worst_case
+from gateway.core.money import Cost
 from gateway.core.plan import Plan, Target
 from gateway.core.types import Excluded, JsonObject, JsonValue, Refusal
 
@@ -19,8 +21,10 @@ def plan_json(planned: Plan | Refusal, health: Mapping[str, str] | None) -> Json
         "max_attempts": planned.max_attempts,
         "policy": planned.route.policy.value,
         "rule": planned.rule,
+        "max_cost": None if planned.route.max_cost is None else str(planned.route.max_cost),
+        "worst_case": cost_json(worst_case(planned)),
         "health": known,
-        "targets": [_target(target) for target in planned.targets],
+        "targets": [_target(target, quoted(planned, target)) for target in planned.targets],
         "excluded": _excluded(planned.excluded),
     }
 
@@ -46,7 +50,7 @@ def row_health(channel: JsonObject, row: JsonObject) -> str:
     return "well, on probation" if row.get("on_probation") else "well"
 
 
-def _target(target: Target) -> JsonObject:
+def _target(target: Target, quote: Cost) -> JsonObject:
     rates = target.channel.limits
     document: dict[str, JsonValue] = {
         "channel": target.channel.name,
@@ -62,6 +66,7 @@ def _target(target: Target) -> JsonObject:
         "max_in_flight": target.channel.max_in_flight,
         "rpm": rates.requests.per_minute if rates.requests else None,
         "ipm": rates.images.per_minute if rates.images else None,
+        "worst_case": cost_json(quote),
     }
     if target.tool_sent_model is not None:
         document["tool_sent_model"] = target.tool_sent_model

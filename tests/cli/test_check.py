@@ -55,6 +55,20 @@ def test_a_price_that_is_written_out_is_said_in_words(written: JsonObject, said:
     assert price(prices().of_row("c/r@1", PriceBlock.model_validate(written))) == said
 
 
+def test_a_row_that_waits_for_a_smoke_run_is_not_ready(program: Program) -> None:
+    text = ROUTES.replace("{model: gpt-image-2-2026-04-21, ", "{require: verified, model: gpt-image-2-2026-04-21, ")
+    bounds = "max_cost: 1USD, downgrade: [{on: timeout, set: {quality: low}}], on_failure: {timeout: next}, targets: ["
+    (program.directory / "routes.yaml").write_text(text.replace("{targets: [", f"{{{bounds}", 1))
+    ran = program.run("check", OPENAI_API_KEY="sk-1")
+    assert "not verified" in ran.out
+    assert "at most 1 USD" in ran.out
+    assert "after timeout: quality low, next target" in ran.out
+    document = json.loads(program.run("check", "--json", OPENAI_API_KEY="sk-1").out)
+    assert document["channels"][0]["rows"][0]["not_verified"] == ["images/generations", "images/edits"]
+    assert document["routes"][0]["max_cost"] == "1.000000 USD"
+    assert document["routes"][0]["downgrade"] == [{"on": "timeout", "set": {"quality": "low"}, "same": False}]
+
+
 def test_a_narrow_terminal_loses_nothing(program: Program) -> None:
     ran = program.run("check", COLUMNS="80")
     assert max(len(line) for line in ran.out.splitlines()) <= 80
@@ -80,6 +94,8 @@ def test_json(program: Program) -> None:
         "contract": "gpt-image-2",
         "mode": "enforce",
         "price": None,
+        "require": None,
+        "not_verified": [],
     }
     assert document["routes"][0]["targets"][1] == {
         "channel": "laozhang",

@@ -11,8 +11,8 @@ def test_the_plan_in_order(program: Program) -> None:
     ran = program.run("explain", "--model", "gpt-image-2", **KEYS)
     assert (ran.code, ran.err) == (0, "")
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
-    assert "1 openai/gpt-image-2 openai direct gpt-image-2-2026-04-21 580 s" in lines
-    assert "2 laozhang/gpt-image-2 laozhang.ai gateway gpt-image-2 580 s" in lines
+    assert "1 openai/gpt-image-2 openai direct gpt-image-2-2026-04-21 580 s unknown" in lines
+    assert "2 laozhang/gpt-image-2 laozhang.ai gateway gpt-image-2 580 s 0.03 USD" in lines
     assert any(line.startswith("sandbox/gpt-image-2 asleep") for line in lines)
 
 
@@ -59,6 +59,35 @@ def test_rules_policies_limits_and_substitutes_are_told(program: Program) -> Non
     told = [(one["channel"], one["substitute"], one["rpm"]) for one in document["targets"]]
     assert told == [("openai", False, None), ("laozhang", True, 30)]
     assert document["excluded"][0] == {"target": "sandbox/gpt-image-2", "reason": "ruled_out"}
+
+
+BOUND = (
+    ROUTES.replace("2026-04-21, serves", "2026-04-21, price: openai/gpt-image-2, serves")
+    .replace("amount: 0.03}}", "amount: 0.03}, require: verified}")
+    .replace(
+        "default_for: [images/generations]}",
+        "policy: cheapest, max_cost: 0.3USD, downgrade: [{on: timeout, set: {quality: medium}}]}",
+    )
+)
+
+
+def test_what_a_request_may_cost_and_what_bounds_it_are_told(program: Program) -> None:
+    (program.directory / "routes.yaml").write_text(BOUND)
+    body = json.dumps({"model": "gpt-image-2", "prompt": "a fox", "size": "1024x1024", "quality": "high"})
+    ran = program.run("explain", "--body", "-", stdin=body, **KEYS)
+    lines = [" ".join(line.split()) for line in ran.out.splitlines()]
+    assert "Order: by what the request may cost there at most." in lines
+    assert "At most 0.3 USD." in lines
+    assert "After timeout: quality medium." in lines
+    assert "All attempts together may cost: 0.3 USD." in lines
+    assert any(line.endswith("580 s 0.21073 USD") for line in lines)
+    assert "laozhang/gpt-image-2 no smoke run of it has passed on this surface" in lines
+    document = json.loads(program.run("explain", "--body", "-", "--json", stdin=body, **KEYS).out)
+    assert (document["max_cost"], document["worst_case"]["amount_micro"]) == ("0.300000 USD", 300_000)
+    assert document["targets"][0]["worst_case"]["amount_micro"] == 210_730
+    dear = program.run("explain", "--body", "-", stdin=body.replace("1024x1024", "3840x2160"), **KEYS)
+    assert dear.code == 1
+    assert "for at most 0.300000 USD: the cheapest, openai/gpt-image-2, may take" in " ".join(dear.out.split())
 
 
 def test_the_default_route_without_a_model(program: Program) -> None:
