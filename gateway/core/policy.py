@@ -192,6 +192,9 @@ def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[_End]) ->
     resting = [end for end in ends if isinstance(end, Resting)]
     if resting:
         return resting_refusal(resting, _excluded(ends))
+    dear = [end for end in ends if isinstance(end, TooDear)]
+    if dear:
+        return _too_dear(asked.route, dear, _excluded(ends))
     unready = [
         written
         for written, end in found
@@ -199,9 +202,6 @@ def _refused(asked: _Question, found: Sequence[_Found], ends: Sequence[_End]) ->
     ]
     if unready:
         return _not_ready(unready, asked.table, _excluded(ends))
-    dear = [end for end in ends if isinstance(end, TooDear)]
-    if dear:
-        return _too_dear(asked.route, dear, _excluded(ends))
     misfits = [end for end in ends if isinstance(end, Misfit)]
     if misfits:
         return _forbidden(misfits, _excluded(ends))
