@@ -39,10 +39,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from gateway.core.assets import Verdict
 from gateway.core.money import CostState
 from gateway.core.spend import FREE
 from gateway.stores.engine import POSTGRES, Inserting
-from gateway.stores.schema import AttemptState, RequestState, attempt_sums, attempts, request_sums, requests
+from gateway.stores.schema import AttemptState, RequestState, assets, attempt_sums, attempts, request_sums, requests
 from gateway.stores.statement import Statement
 
 DAY_US = 86_400_000_000
@@ -65,8 +66,8 @@ def request_counts(*of: ColumnElement[bool], sign: int = 1, shard: ColumnElement
         "requests": func.count(),
         "delivered": func.sum(case((requests.c.status < literal_column("400"), _ONE), else_=_ZERO)),
         "images": func.sum(requests.c.images),
-        "accepted": func.sum(_ZERO),
-        "rejected": func.sum(_ZERO),
+        "accepted": func.sum(_judged(Verdict.ACCEPTED)),
+        "rejected": func.sum(_judged(Verdict.REJECTED)),
         "credits": func.sum(requests.c.credits),
     }
     is_over = requests.c.state != _word(RequestState.OPEN)
@@ -144,6 +145,12 @@ def _label(shard: ColumnElement[int] | None) -> list[Label[int]]:
 def _signed(counted: Mapping[str, ColumnElement[int]], sign: int) -> list[Label[int]]:
     whole = {name: cast(func.coalesce(what, _ZERO), BigInteger) for name, what in counted.items()}
     return [(what if sign > 0 else -what).label(name) for name, what in whole.items()]
+
+
+def _judged(verdict: Verdict) -> ColumnElement[int]:
+    """Count the pictures of a request that somebody accepted, or rejected."""
+    found = select(func.count()).where(assets.c.request_id == requests.c.request_id, assets.c.verdict == _word(verdict))
+    return found.scalar_subquery()
 
 
 def _is_first_without_cost() -> ColumnElement[bool]:
