@@ -21,7 +21,7 @@ MISSING = "POSTGRES IS NOT TESTED HERE: it needs the packages pixeltable-pgserve
 
 
 class Postgres:
-    """One server; ``kill`` and ``pause`` hit every process of it."""
+    """One server; ``pause`` hits every process of it."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="wb-pg-"))
@@ -33,9 +33,14 @@ class Postgres:
         self.run("postgres", "ALTER SYSTEM SET fsync = off")  # it is killed, but never loses power
         self.run("postgres", "SELECT pg_reload_conf()")
 
-    def url(self, name: str = "postgres") -> str:
-        """Where one of its databases is, as ``storage.database`` says it."""
-        return f"postgresql://postgres@/{name}?host={self._server.get_postmaster_info().socket_dir}"
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return Path(self._server.get_postmaster_info().socket_dir) / ".s.PGSQL.5432"
+
+    def url(self, name: str = "postgres", *, through: Path | None = None) -> str:
+        """Where one of its databases is, as ``storage.database`` says it; ``through`` another directory."""
+        return f"postgresql://postgres@/{name}?host={through or self.socket.parent}"
 
     def new_database(self) -> str:
         """Make an empty database; its URL."""
@@ -50,8 +55,10 @@ class Postgres:
             connection.execute(sql)
 
     def kill(self) -> None:
-        """End every process at once, as a machine that loses power does."""
-        self._signal(signal.SIGKILL)
+        """End it at once: connections break, nothing is finished, and it recovers when it is started again."""
+        for pid in self._pids()[:1]:
+            os.kill(pid, signal.SIGQUIT)
+        self._wait()
 
     def pause(self) -> None:
         """Stop every process: the sockets stay open and nothing answers."""
@@ -63,14 +70,13 @@ class Postgres:
 
     def start(self) -> None:
         """Start it again after ``kill``."""
-        self._wait()
         self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """End it and remove its data."""
         atexit.unregister(self._server._cleanup)  # it waits for a clean shutdown of what is thrown away
+        self.resume()
         self.kill()
-        self._wait()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _wait(self) -> None:
