@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import Begin, Command, Passing, Reply, run, voiding
 from gateway.stores.engine import REFUSALS, is_busy, is_refusal
-from gateway.stores.line import Line, is_cut
+from gateway.stores.line import Line, Trunk, is_cut
 
 QUEUE_LIMIT = 4_096
 RETRY_S = 1.0
@@ -59,7 +59,7 @@ class Writer:
     def __init__(
         self, engine: Engine, *, threads: int = 1, queue_limit: int = QUEUE_LIMIT, retry_s: float = RETRY_S
     ) -> None:
-        self._engine = engine
+        self._trunk = Trunk(engine)
         self._limit = queue_limit
         self._retry_s = retry_s
         self._changed = threading.Condition()
@@ -91,7 +91,7 @@ class Writer:
             return len(self._kept) + len(self._in_hand) + len(self._waiting)
 
     def put(self, command: Command, done: asyncio.Future[Reply] | None) -> Ticket:
-        """Queue one command; ``done`` is resolved on its loop, if anybody waits. Raises ``LedgerUnavailable`` when full or closed."""
+        """Queue one command; ``done``, if anybody waits, is resolved on its loop. Raises ``LedgerUnavailable``."""
         ticket = Ticket(command=command, done=done)
         with self._changed:
             if self._stop_at is not None or not self._alive:
@@ -129,7 +129,7 @@ class Writer:
     # --- everything below runs in the threads ---
 
     def _live(self) -> None:
-        line = Line(self._engine)
+        line = Line(self._trunk)
         batch: list[Ticket] = []
         try:
             while batch := self._next():
@@ -213,10 +213,13 @@ class Writer:
                 self._waiting = [ticket for ticket in batch if not ticket.given_up] + self._waiting
                 self._in_hand.difference_update(batch)
             return
+        was_cut = isinstance(error, SQLAlchemyError) and is_cut(error)
+        if was_cut:
+            line.cut()
         line.drop()  # the next batch opens a new connection: no state of this transaction survives
         with self._changed:
             self._keep(batch)
-            if isinstance(error, SQLAlchemyError) and is_cut(error):
+            if was_cut:
                 self._kept += _voids([ticket for ticket in batch if ticket.taken])
             self.committed_at = -math.inf
         failure = Failure(f"the ledger could not commit: {_cause(error)}")

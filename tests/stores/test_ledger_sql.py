@@ -188,7 +188,7 @@ async def test_a_cancelled_settlement_is_written(hasty: SqlLedger, reader: Reade
 
 
 def test_every_connection_syncs_each_commit(ledger: SqlLedger, database: Path) -> None:
-    with ledger._writer._engine.connect() as connection:
+    with ledger._writer._trunk.engine.connect() as connection:
         values = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")

@@ -75,6 +75,8 @@ async def test_health_and_readiness(house: House, port: int) -> None:
             "config_version": "v1",
             "config": {"state": "ok"},
             "ledger": "ok",
+            "shared": "memory",
+            "replicas": {"others": 0, "differing": []},
             "routes_ready": 1,
             "channels": {"openai": "ready", "azure": "AZURE_KEY is not set"},
         },
