@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from gateway.core.flights import BodyHash, FlightId, FlightState, Trait, trait_of
+from gateway.core.record import Record
 from gateway.exchange import Presence
-from gateway.ports import Job
+from gateway.ports import AnswerBody, Job
 from gateway.relay import Result
 from gateway.tape import SharedBody, Tape
 
@@ -54,6 +55,7 @@ class Flight:
     is_announced: bool = False  # a client was told to come back for it
     is_detached: bool = False  # a client said that it will not wait
     is_forgotten: bool = False
+    is_filed: bool = False
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -72,6 +74,12 @@ class Flight:
         if self.state is FlightState.HELD and self.presence.glimpse is not None:
             return FlightState.SENT
         return self.state
+
+    @property
+    def so_far(self) -> Record | None:
+        """The record of its request as it stands, once something may have been sent."""
+        glimpse = self.presence.glimpse
+        return None if glimpse is None else glimpse()
 
     def board(self) -> None:
         """Say that one more client waits."""
@@ -112,6 +120,14 @@ class Flight:
             self.readers.discard(waiter)
             if timer is not None:
                 timer.cancel()
+
+    def take(self, result: Result) -> AnswerBody | None:
+        """Take its answer; gives a share of it, to be closed."""
+        if self.body is None and result.body is not None:
+            self.body = SharedBody(result.body)
+        elif self.body is None and result.is_written and self.tape is not None:
+            self.body = SharedBody(self.tape.whole())
+        return None if self.body is None else self.body.share()
 
     def disarm(self) -> None:
         """Stop the clock that runs for it."""

@@ -8,6 +8,7 @@ no document, and still given back as it came.
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 import orjson
@@ -57,6 +58,14 @@ class _Picture:
         self.body.close()
         if self.seen is not None:
             self.seen.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """A picture that stands in an answer as base64, and what leases its bytes."""
+
+    image: ImageFacts
+    lease: Callable[[], Replayable]
 
 
 class _Joined:
@@ -125,6 +134,16 @@ class AnswerSpool:
         for picture in self._pictures():
             if picture.facts is not None:
                 yield picture.facts, picture.lease
+
+    async def stock(self) -> AsyncIterator[bytes | Payload]:
+        """Give the parts it is put together from: pictures that are all base64, and text, which is anything else."""
+        for part in self._parts if self._rewritten is None else self._rewritten:
+            if isinstance(part, bytes):
+                yield part
+            elif part.facts is not None and part.raw == 0 and part.encoded == part.facts.bytes:
+                yield Payload(image=part.facts, lease=part.lease)
+            else:
+                yield b"".join([piece async for piece in self._payload(part)])
 
     def facts(self, index: int) -> ImageFacts | None:
         """Give what is known of a payload, or of a picture that was attached; ``None``: it was no picture's."""

@@ -9,64 +9,34 @@ own that cost nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Final
 
 from gateway.aloft import Flight, Register, Wake, hash_of
 from gateway.core.errand import Errand
 from gateway.core.flights import (
     ADOPTION_S,
-    MOST_WAITING,
     RETENTION_S,
     RETURN_S,
-    FlightId,
     is_bought,
     landed,
-    trait_of,
 )
 from gateway.core.record import Record
-from gateway.core.table import RouteTable
 from gateway.core.types import Refusal
 from gateway.exchange import Presence
+from gateway.finding import Finder
+from gateway.hangar import Hangar
 from gateway.outlet import Outlet
-from gateway.ports import Clock, Events, Job
+from gateway.ports import Job
 from gateway.relay import Refused, Result
-from gateway.replays import MISMATCH, NO_FLIGHT, OTHER_FLIGHT, TOO_MANY, Asking, Pen, Sight
+from gateway.replays import Asking
 from gateway.rescue import Rescue
 from gateway.story import CLIENT_CLOSED_REQUEST
-from gateway.tape import SharedBody, Tape
+from gateway.tape import Tape
 
-
-class Loop(Protocol):
-    """The attempt loop."""
-
-    async def run(self, job: Job, presence: Presence, outlet: Outlet | None = None) -> Result:
-        """Serve one job to its end."""
-        ...
-
-    async def refuse(self, refused: Refused) -> Record:
-        """Settle a request that never became a job."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hangar:
-    """What flights work with; ``main`` chooses. ``window_s``: how long a client waits at most, ``None``: no bound.
-
-    ``head_s``: how long the client of a stream waits for any byte.
-    """
-
-    loop: Loop
-    table: Callable[[], RouteTable]
-    settle: Callable[[Record], Awaitable[None]]
-    clock: Clock
-    events: Events
-    pen: Pen
-    new_flight_id: Callable[[], FlightId]
-    window_s: float | None = None
-    head_s: float = 10.0
+LAST_CHORES_S: Final = 3.0  # what is being filed when the process ends
 
 
 class Flights:
@@ -74,13 +44,15 @@ class Flights:
 
     def __init__(self, hangar: Hangar) -> None:
         self._hangar = hangar
-        self._register = Register()
+        self._chores: set[asyncio.Future[None]] = set()
+        self.register = Register()
+        self._finder = Finder(self.register, self._alone)
         self.rescue = Rescue()
 
     @property
     def aloft(self) -> int:
         """Flights whose end is still to come."""
-        return self._register.aloft
+        return self.register.aloft
 
     async def refuse(self, refused: Refused) -> Record:
         """Settle a request that never became a job."""
@@ -93,7 +65,8 @@ class Flights:
                 return await self._hangar.loop.run(job, presence, outlet)
             finally:
                 job.body.close()
-        if job.directives.idempotency or job.directives.flight or not self._register.waits_for_nobody:
+        asks = job.directives
+        if asks.idempotency or asks.flight or asks.is_retry or not self.register.waits_for_nobody:
             joined = await self._come_back(job, presence)
             if joined is not None:
                 job.body.close()
@@ -102,62 +75,29 @@ class Flights:
 
     async def close(self) -> None:
         """End what is still under way, each settled as it is; the process ends."""
-        tasks = [flight.task for flight in self._register if flight.task is not None and not flight.task.done()]
+        tasks = [flight.task for flight in self.register if flight.task is not None and not flight.task.done()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for flight in self._register:
+        if self._chores:
+            await asyncio.wait(self._chores, timeout=LAST_CHORES_S)
+        for flight in self.register:
             flight.dispose()
 
     # Finding
 
     async def _come_back(self, job: Job, presence: Presence) -> Result | None:
         """Give what a request gets of the flight that it belongs to; ``None``: there is none, or none any more."""
-        found = await self._find(job)
+        found = await self._finder.find(job)
         if isinstance(found, Refusal):
             return await self._settled(self._asking(job).refused(found))
-        return None if found is None else await self._join(found, job, presence)
-
-    async def _find(self, job: Job) -> Flight | Refusal | None:
-        """Give the flight that a request belongs to; its client is on board then."""
-        key = job.directives.idempotency
-        scope, endpoint = job.principal.scope, job.facts.endpoint
-        flight = self._register.of_key((scope, endpoint, key)) if key is not None else None
-        if flight is not None:
-            return await self._board(flight, job, MISMATCH)
-        if key is not None:
-            return None
-        if job.directives.flight is not None:
-            named = self._register.of_id(job.directives.flight, scope)
-            if named is None or named.job.facts.endpoint != endpoint:
-                return NO_FLIGHT
-            return await self._board(named, job, OTHER_FLIGHT)
-        for lonely in self._register.lonely(trait_of(job.principal, job.facts, job.directives, job.query)):
-            boarded = await self._board(lonely, job, MISMATCH)
-            if isinstance(boarded, Flight):
-                return boarded
+        if found is not None:
+            return await self._join(found, job, presence)
+        if job.directives.is_retry and job.directives.idempotency is None:
+            filed = await self._hangar.archive.adopt(job, partial(self._asking, job), is_gone=lambda: presence.gone)
+            return None if filed is None else await self._settled(filed)
         return None
-
-    async def _board(self, flight: Flight, job: Job, otherwise: Refusal) -> Flight | Refusal:
-        """Take a flight that has the same body; nobody else takes it meanwhile, nor does it end unseen."""
-        if flight.clients >= MOST_WAITING:
-            return TOO_MANY
-        was_lonely = not flight.clients
-        flight.board()
-        self._register.claim(flight)
-        if await self._hash(flight) == await hash_of(job):
-            return flight
-        flight.clients -= 1
-        if was_lonely and not flight.clients:
-            self._alone(flight)
-        return otherwise
-
-    @staticmethod
-    async def _hash(flight: Flight) -> str:
-        if flight.hash is None:
-            flight.hash = await hash_of(flight.job)
-        return flight.hash
 
     # A flight of one's own
 
@@ -174,22 +114,31 @@ class Flights:
             key=None if key is None else (job.principal.scope, job.facts.endpoint, key),
             is_detached=job.directives.respond_async and not job.facts.stream,
         )
-        self._register.add(flight)
+        self.register.add(flight)
         flight.task = asyncio.ensure_future(self._fly(flight))
         flight.task.add_done_callback(partial(self._over, flight))
         if flight.is_detached:
-            return self._asking(flight.job).accepted(self._sight(flight), hangar.pen)
+            return self._asking(flight.job).accepted(name, hangar.pen)
         flight.board()
         wake = await self._wait(flight, presence)
         if wake is Wake.LANDED:
             return self._first(flight)
         asking = self._asking(flight.job)
         self._leave(flight, wake)
-        return asking.gone(name) if wake is Wake.LEFT else asking.in_progress(name, _so_far(flight))
+        return asking.gone(name) if wake is Wake.LEFT else asking.in_progress(name, flight.so_far)
 
     async def _fly(self, flight: Flight) -> None:
-        """Send for what a flight is for, and take its end."""
-        self._land(flight, await self._hangar.loop.run(flight.job, flight.presence, flight.tape))
+        """Send for what a flight is for, and take its end; with a key, from the file and onto it."""
+        archive, result = self._hangar.archive, None
+        if flight.key is not None:
+            result = await archive.board(flight, partial(self._asking, flight.job))
+        if result is not None:
+            self._land(flight, await self._settled(result))
+            return
+        result = await self._hangar.loop.run(flight.job, flight.presence, flight.tape)
+        if flight.key is not None and not flight.is_forgotten:
+            flight.is_filed = await archive.land(flight, result, flight.take(result))
+        self._land(flight, result)
 
     def _over(self, flight: Flight, task: "asyncio.Future[None]") -> None:
         """Let nobody wait for a flight that ended otherwise."""
@@ -204,16 +153,15 @@ class Flights:
                 {"event": "gateway.bug", "request_id": flight.job.request_id, "error": type(bug).__name__}
             )
         flight.fail(bug)
-        self._register.remove(flight)
+        self.register.remove(flight)
         flight.dispose()
 
     def _land(self, flight: Flight, result: Result) -> None:
         """Give the end to who waits, or keep it for who comes back."""
         flight.result = result
-        if result.body is not None:
-            flight.body = SharedBody(result.body)
-        elif result.is_written and flight.tape is not None:
-            flight.body = SharedBody(flight.tape.whole())
+        share = flight.take(result)
+        if share is not None:
+            share.close()
         flight.disarm()
         flight.wake(Wake.LANDED)
         if not flight.clients:
@@ -243,7 +191,7 @@ class Flights:
         self._leave(flight, wake)
         if wake is Wake.LEFT:
             return await self._settled(asking.gone(flight.id))
-        return await self._settled(asking.in_progress(flight.id, _so_far(flight)))
+        return await self._settled(asking.in_progress(flight.id, flight.so_far))
 
     async def _wait_to_read(self, flight: Flight, presence: Presence) -> Wake:
         """Wait for a stream to begin; a client that waits too long for any byte lets it begin."""
@@ -282,7 +230,7 @@ class Flights:
         if flight.result is not None:
             self._keep_or_drop(flight, flight.result)
         elif flight.is_announced and not flight.is_detached:
-            self._register.offer(flight)
+            self.register.offer(flight)
             flight.timer = asyncio.get_running_loop().call_later(RETURN_S, self._absent, flight)
         elif not flight.is_detached:
             self._absent(flight)
@@ -293,7 +241,9 @@ class Flights:
         if flight.clients or flight.has_landed:
             return
         flight.presence.leave()
-        self._register.offer(flight)
+        self.register.offer(flight)
+        if flight.key is None and flight.presence.glimpse is not None:
+            self._chore(self._file_departure(flight))
 
     # Landed
 
@@ -306,7 +256,7 @@ class Flights:
         return replace(
             result,
             body=flight.body.share() if is_body and flight.body is not None else None,
-            flight_id=None if flight.key is None else flight.id,
+            flight_id=result.flight_id or (None if flight.key is None else flight.id),
             receipt=partial(self._receipt, flight),
         )
 
@@ -316,7 +266,7 @@ class Flights:
             self._receipt(flight, is_told=False)
             return None
         share = None if flight.body is None else flight.body.share()
-        given = asking.again(flight.id, first, share, self._hangar.pen)
+        given = asking.again(first.flight_id or flight.id, first, share, self._hangar.pen)
         return await self._settled(replace(given, receipt=partial(self._receipt, flight)))
 
     def _receipt(self, flight: Flight, is_told: bool) -> None:  # noqa: FBT001 (it is called once, by whoever writes)
@@ -328,6 +278,8 @@ class Flights:
             flight.is_told = True
             if flight.was_left and flight.result is not None:
                 self.rescue.add(flight.result.record)
+            if flight.was_left and flight.is_filed:
+                self._chore(self._hangar.archive.deliver(flight))
         if not flight.clients:
             self._alone(flight)
 
@@ -338,52 +290,22 @@ class Flights:
         is_wanted = flight.is_detached or (flight.is_announced and not flight.is_told)
         is_owed = is_bought(outcomes) and (flight.key is not None or not flight.is_told)
         if flight.is_forgotten or result.status == CLIENT_CLOSED_REQUEST or not (is_wanted or is_owed):
-            self._retire(flight)
+            self.retire(flight)
+            return
+        if flight.key is not None and flight.is_filed:
+            self.retire(flight)
             return
         if not flight.is_told and not flight.is_detached:
-            self._register.offer(flight)
+            self.register.offer(flight)
+        if flight.key is None and not flight.is_told:
+            self._chore(self._file_landing(flight, result))
         stay_s = ADOPTION_S if flight.key is None else RETENTION_S
-        flight.timer = asyncio.get_running_loop().call_later(stay_s, self._retire, flight)
+        flight.timer = asyncio.get_running_loop().call_later(stay_s, self.retire, flight)
 
-    def _retire(self, flight: Flight) -> None:
+    def retire(self, flight: Flight) -> None:
         """Know a flight no more."""
-        self._register.remove(flight)
+        self.register.remove(flight)
         flight.dispose()
-
-    # Looking
-
-    async def look(self, scope: str, name: str) -> Sight | None:
-        """Give a flight of one caller's as it stands."""
-        flight = self._register.of_id(name, scope)
-        return None if flight is None or flight.is_forgotten else self._sight(flight)
-
-    async def forget(self, scope: str, name: str) -> Sight | None:
-        """Let go of a flight: what was not sent is not sent, what was is finished and not kept."""
-        flight = self._register.of_id(name, scope)
-        if flight is None or flight.is_forgotten:
-            return None
-        flight.is_forgotten = True
-        seen = self._sight(flight)
-        if flight.has_landed:
-            self._retire(flight)
-        else:
-            flight.presence.leave()
-        return seen
-
-    def _sight(self, flight: Flight) -> Sight:
-        so_far, share = _so_far(flight), None if flight.body is None else flight.body.share()
-        result = flight.result
-        previews = so_far.result.partial_images_received if so_far is not None else None
-        return Sight(
-            id=flight.id,
-            state=flight.now,
-            endpoint=flight.job.facts.endpoint,
-            request_id=flight.job.request_id,
-            created=flight.job.time,
-            previews=previews,
-            eta_s=None,
-            result=None if result is None else replace(result, body=share),
-        )
 
     def _asking(self, job: Job) -> Asking:
         return Asking(job=job, table=self._hangar.table(), now=self._hangar.clock.monotonic())
@@ -392,7 +314,22 @@ class Flights:
         await self._hangar.settle(result.record)
         return result
 
+    # The file
 
-def _so_far(flight: Flight) -> Record | None:
-    glimpse = flight.presence.glimpse
-    return None if glimpse is None else glimpse()
+    def _chore(self, work: Coroutine[None, None, None]) -> None:
+        """Do what nobody waits for."""
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def _file_departure(self, flight: Flight) -> None:
+        await self._hangar.archive.depart(flight)
+        flight.is_filed = not flight.has_landed
+
+    async def _file_landing(self, flight: Flight, result: Result) -> None:
+        """File what nobody has, so that it outlives the process; its own body is of no use any more."""
+        share = None if flight.body is None else flight.body.share()
+        flight.is_filed = await self._hangar.archive.land(flight, result, share)
+        if flight.hash is None:
+            flight.hash = await hash_of(flight.job)
+        flight.job.body.close()

@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.airport import Airport, Ground, open_airport
 from gateway.billing import Billing
 from gateway.broadcast import Broadcast
 from gateway.clock import SystemClock
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded, trouble_rules
-from gateway.core.flights import FLIGHT, FlightId, window
 from gateway.core.held_back import held_back
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
@@ -26,7 +26,6 @@ from gateway.core.verification import Verification
 from gateway.custody import Custody
 from gateway.exchange import Wires
 from gateway.fetch import Fetch
-from gateway.flights import Flights, Hangar
 from gateway.gallery import Gallery, open_gallery
 from gateway.gates import Gates
 from gateway.inspection import Inspector
@@ -64,7 +63,6 @@ from gateway.web.api_usage import usage_addresses
 from gateway.web.app import build_app
 from gateway.web.assets import Exhibits
 from gateway.web.auth import Gatekeeper
-from gateway.web.delivery import WebPen
 from gateway.web.door import Door
 from gateway.web.health import State
 from gateway.web.services import Load, Services
@@ -94,7 +92,7 @@ class Gateway:
     is_local: bool  # it listens on a loopback address only
     replicas: Replicas
     gallery: Gallery
-    flights: Flights = field(init=False)
+    airport: Airport = field(init=False)
     interrupted: int  # requests of earlier runs that were open when those ended
 
     @property
@@ -136,7 +134,7 @@ class Gateway:
     async def stop(self) -> int:
         """Close everything, the ledger last but one and the log last; how many settlements stay unwritten."""
         self.load.draining = True
-        await self.flights.close()
+        await self.airport.flights.close()
         await self.upstream.close()
         await self.gallery.stop()
         self.sandbox.close()
@@ -295,10 +293,10 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         )
 
     relay = Relay(means)
-    gateway.flights = _flights(gateway, relay, billing, clock)
+    gateway.airport = _airport(gateway, relay, billing, clock)
     return Services(
-        relay=gateway.flights,
-        flights=gateway.flights,
+        relay=gateway.airport.flights,
+        flights=gateway.airport.lookout,
         exhibits=_exhibits(gateway.gallery),
         kept=KeptResponses(means, relay),
         inspector=Inspector(means),
@@ -324,19 +322,21 @@ def _exhibits(gallery: Gallery) -> Exhibits:
     return Exhibits(books=gallery.books, blobs=gallery.blobs, signer=gallery.keys.signer, clock=gallery.clock)
 
 
-def _flights(gateway: Gateway, relay: Relay, billing: Billing, clock: Clock) -> Flights:
-    server = gateway.loaded.settings.server
-    return Flights(
-        Hangar(
+def _airport(gateway: Gateway, relay: Relay, billing: Billing, clock: Clock) -> Airport:
+    return open_airport(
+        Ground(
+            settings=gateway.loaded.settings,
+            ledger=gateway.ledger,
+            blobs=gateway.gallery.blobs,
+            spool=gateway.spool,
             loop=relay,
             table=gateway.config.table,
             settle=billing.settle,
             clock=clock,
             events=gateway.events,
-            pen=WebPen(),
-            new_flight_id=lambda: FlightId(_new_id(FLIGHT, clock)),
-            window_s=window(server.client_window_s, is_local=gateway.is_local),
-            head_s=server.stream_head_s,
+            latency=lambda: gateway.sharing.shared.latency,
+            new_id=lambda prefix: _new_id(prefix, clock),
+            is_local=gateway.is_local,
         )
     )
 

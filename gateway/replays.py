@@ -143,10 +143,17 @@ class Asking:
         record = replace(record, request_id=self.job.request_id, result=replace(record.result, status=503, code=code))
         return Result(status=503, record=record, error=IN_PROGRESS, may_retry=True, flight_id=flight_id)
 
-    def accepted(self, flight: Sight, pen: Pen) -> Result:
+    def accepted(self, flight_id: FlightId, pen: Pen) -> Result:
         """Say that the request is taken, and where its end will be."""
-        body = Said(pen.sight(flight))
-        return Result(status=202, record=self.record(202, flight.id), body=body, flight_id=flight.id)
+        job = self.job
+        sight = Sight(
+            id=flight_id,
+            state=FlightState.HELD,
+            endpoint=job.facts.endpoint,
+            request_id=job.request_id,
+            created=job.time,
+        )
+        return Result(status=202, record=self.record(202, flight_id), body=Said(pen.sight(sight)), flight_id=flight_id)
 
     def again(self, flight_id: FlightId, first: Result, body: AnswerBody | None, pen: Pen) -> Result:
         """Give an answer that was made for another request; ``body`` is this client's share of it."""

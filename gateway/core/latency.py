@@ -55,3 +55,9 @@ def expected_s(known: Latencies, target: TargetId, size: str, now: float) -> flo
         return 0.0
     halvings: float = max(0.0, now - average.at) / HALF_LIFE_S
     return average.seconds * float(0.5**halvings)
+
+
+def remaining_s(known: Latencies, target: TargetId, facts: Facts, gone_s: float) -> float | None:
+    """Give the seconds that are left of a call that has taken ``gone_s``; ``None`` for what was never seen."""
+    average = known.get((target, size_class(facts)))
+    return None if average is None else round(max(0.0, average.seconds - gone_s), 1)

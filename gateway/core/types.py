@@ -199,6 +199,7 @@ class Directives:
     idempotency: str | None = None  # the SHA-256 of the caller's Idempotency-Key
     flight: str | None = None  # the flight that the caller says this request belongs to
     respond_async: bool = False
+    is_retry: bool = False  # an SDK says that it sends this again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ def read_directives(headers: Mapping[str, str]) -> Directives | Refusal:
         idempotency=None if key is None else hashlib.sha256(key.encode("ascii")).hexdigest(),
         flight=flight,
         respond_async="respond-async" in headers.get("prefer", "").lower() and _prefers_async(headers["prefer"]),
+        is_retry=headers.get("x-stainless-retry-count", "0") not in ("", "0"),
     )
 
 

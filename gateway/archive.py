@@ -1,0 +1,239 @@
+"""Flights on file: whose Idempotency-Key it is, what it ended with, and what became of those of other servers.
+
+Rules: a key is on file before its request is sent, and its answer before it is given, so that after a crash the same
+key buys nothing: it gets the answer, or the truth that there is none. Without the file a request with a key is not
+made; one without is, and what cannot be filed is kept in memory. A flight that is under way at another server is waited
+for, gently; a stream cannot be read across servers, and its caller is told to come back.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from gateway.aloft import Flight, hash_of
+from gateway.core.flights import ADOPTION_S, RETENTION_S, FlightId, FlightState, is_bought, landed, trait_of
+from gateway.core.record import Record, ResultRecord, timestamp
+from gateway.core.types import RequestId
+from gateway.outlet import Said
+from gateway.ports import AnswerBody, Clock, Events, Job, LedgerUnavailable, StoreUnavailable
+from gateway.ports.journal import Entry, Journal, Written
+from gateway.relay import Result
+from gateway.replays import ANSWER_GONE, ELSEWHERE, LOST, MISMATCH, UNREADABLE, Asking, Pen, Sight
+from gateway.spool import SpoolFull
+from gateway.vault import Vault
+
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """Keeps flights on file. One instance serves all requests of the process."""
+
+    journal: Journal
+    vault: Vault
+    pen: Pen
+    clock: Clock
+    events: Events
+
+    async def board(self, flight: Flight, asking: Callable[[], Asking]) -> Result | None:
+        """File a flight under its key before it is sent; what it ends with when another has that key."""
+        body_hash = flight.hash = await hash_of(flight.job)
+        pause_s = FIRST_PAUSE_S
+        try:
+            entry = await self.journal.open(self._entry(flight, body_hash, FlightState.HELD))
+            while entry.flight_id != flight.id:
+                if entry.body_hash != body_hash:
+                    return asking().refused(MISMATCH)
+                if flight.presence.gone:
+                    return asking().gone(entry.flight_id)
+                told = await self._told(entry, asking)
+                if told is not None:
+                    return told
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                entry = await self.journal.open(self._entry(flight, body_hash, FlightState.HELD))
+        except LedgerUnavailable:
+            return asking().refused(UNREADABLE)
+        return None
+
+    async def adopt(self, job: Job, asking: Callable[[], Asking], *, is_gone: Callable[[], bool]) -> Result | None:
+        """Give the end of a flight on file that no client has, for the same request; ``None``: there is none."""
+        try:
+            looks = looks_of(job, await hash_of(job))
+            for entry in await self.journal.lonely(looks, self.clock.now()):
+                told = None if entry.is_here else await self._take(entry, asking, is_gone)
+                if told is not None:
+                    return told
+        except LedgerUnavailable:
+            return None
+        return None
+
+    async def look(self, scope: str, name: str) -> Sight | None:
+        """Give a flight on file as it stands; nothing when the file cannot be had."""
+        try:
+            entry = await self.journal.find(scope, name, self.clock.now())
+            return None if entry is None else await self._sight(entry)
+        except (LedgerUnavailable, StoreUnavailable):
+            return None
+
+    async def _sight(self, entry: Entry) -> Sight:
+        answer, result = entry.answer, None
+        if answer is not None and await self.vault.has(answer.parts):
+            result = Result(
+                status=answer.status,
+                record=_bare(entry, answer.status),
+                body=self.vault.open(answer.parts),
+                content_type=answer.content_type,
+                head=_wire(answer.head),
+                is_written=entry.is_stream,
+            )
+        elif answer is not None or not entry.state.is_aloft or entry.is_here:
+            error = LOST if answer is None else ANSWER_GONE
+            result = Result(status=error.status, record=_bare(entry, error.status), error=error)
+        return Sight(
+            id=entry.flight_id,
+            state=entry.state if answer is not None or result is None else FlightState.LOST,
+            endpoint=entry.endpoint,
+            request_id=entry.request_id,
+            created=entry.created,
+            result=result,
+        )
+
+    async def depart(self, flight: Flight) -> None:
+        """File a flight under way that nobody waits for, so that other servers find it."""
+        flight.hash = flight.hash or await hash_of(flight.job)
+        await self._tried(self.journal.land(self._entry(flight, flight.hash, FlightState.SENT)), flight)
+
+    async def land(self, flight: Flight, result: Result, body: AnswerBody | None) -> bool:
+        """File the end of a flight, or that it came to nothing; whether it is on file. Closes ``body``."""
+        outcomes = [attempt.outcome for attempt in result.record.attempts]
+        if not is_bought(outcomes):
+            if body is not None:
+                body.close()
+            return await self._tried(self.journal.remove(flight.id), flight)
+        flight.hash = flight.hash or await hash_of(flight.job)
+        state = landed(outcomes, is_answered=body is not None, is_told=flight.is_told)
+        kept = Said(self.pen.error(result)) if body is None else body
+        try:
+            parts = await self.vault.keep(kept)
+        except (StoreUnavailable, SpoolFull) as full:
+            self._report(flight, str(full))
+            return False
+        finally:
+            kept.close()
+        head = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.pen.head(result))
+        written = Written(
+            status=result.status,
+            content_type="text/event-stream; charset=utf-8" if result.is_written else result.content_type,
+            head=head,
+            parts=parts,
+            pictures=len(result.record.result.images),
+        )
+        entry = replace(self._entry(flight, flight.hash, state), answer=written)
+        return await self._tried(self.journal.land(entry), flight)
+
+    async def deliver(self, flight: Flight) -> None:
+        """Note that a client has its answer: only its key finds it now."""
+        if flight.key is None:
+            await self._tried(self.journal.remove(flight.id), flight)
+
+    async def remove(self, flight_id: FlightId) -> None:
+        """Take a flight off the file. Raises ``LedgerUnavailable``."""
+        await self.journal.remove(flight_id)
+
+    async def _take(self, entry: Entry, asking: Callable[[], Asking], is_gone: Callable[[], bool]) -> Result | None:
+        """Take a flight of another server's, once it has landed; ``None``: somebody else has it, or it is nothing."""
+        pause_s = FIRST_PAUSE_S
+        found: Entry | None = entry
+        while found is not None and not is_gone():
+            told = await self._told(found, asking)
+            if told is not None:
+                return told if await self.journal.deliver(found.flight_id) else None
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            found = await self.journal.find(entry.scope, entry.flight_id, self.clock.now())
+        return None
+
+    async def _told(self, entry: Entry, asking: Callable[[], Asking]) -> Result | None:
+        """Say what a flight on file ended with; ``None``: it is under way at another server."""
+        answer = entry.answer
+        if answer is None and entry.state.is_aloft and not entry.is_here:
+            return asking().refused(ELSEWHERE) if entry.is_stream else None
+        if answer is None:
+            return asking().told(LOST, entry.flight_id)
+        try:
+            if not await self.vault.has(answer.parts):
+                return asking().told(ANSWER_GONE, entry.flight_id)
+        except StoreUnavailable:
+            return asking().refused(UNREADABLE)
+        made = asking().record(answer.status, entry.flight_id, replayed=True)
+        is_stream = answer.content_type.startswith("text/event-stream")
+        delivery = "stream" if is_stream else "b64_json" if answer.pictures else "none"
+        return Result(
+            status=answer.status,
+            record=replace(made, result=replace(made.result, delivery=delivery)),
+            body=self.vault.open(answer.parts),
+            content_type=answer.content_type,
+            flight_id=entry.flight_id,
+            head=_wire(answer.head),
+        )
+
+    def _entry(self, flight: Flight, body_hash: str, state: FlightState) -> Entry:
+        job, now = flight.job, self.clock.now()
+        return Entry(
+            flight_id=flight.id,
+            scope=job.principal.scope,
+            endpoint=job.facts.endpoint,
+            request_id=job.request_id,
+            key_hash=job.directives.idempotency,
+            body_hash=body_hash,
+            looks=looks_of(job, body_hash),
+            state=state,
+            created=job.time,
+            expires=now + timedelta(seconds=ADOPTION_S if flight.key is None else RETENTION_S),
+            is_stream=job.facts.stream,
+        )
+
+    async def _tried(self, writing: Awaitable[None], flight: Flight) -> bool:
+        try:
+            await writing
+        except LedgerUnavailable as lost:
+            self._report(flight, str(lost))
+            return False
+        return True
+
+    def _report(self, flight: Flight, reason: str) -> None:
+        self.events.emit(
+            {
+                "event": "flights.not_filed",
+                "time": timestamp(self.clock.now()),
+                "request_id": flight.job.request_id,
+                "flight_id": flight.id,
+                "reason": reason,
+            }
+        )
+
+
+def _wire(head: Sequence[tuple[str, str]]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in head)
+
+
+def _bare(entry: Entry, status: int) -> Record:
+    return Record(
+        time=entry.created,
+        request_id=RequestId(entry.request_id),
+        endpoint=entry.endpoint,
+        stream=entry.is_stream,
+        result=ResultRecord(status=status),
+        latency_ms=0.0,
+    )
+
+
+def looks_of(job: Job, body_hash: str) -> str:
+    """Hash all that makes two requests the same: who asks, what, where, and with which bytes."""
+    trait = trait_of(job.principal, job.facts, job.directives, job.query)
+    return hashlib.sha256(repr((*astuple(trait), body_hash)).encode("utf-8", "replace")).hexdigest()
