@@ -39,7 +39,12 @@ ListFile = Annotated[
 Address = Annotated[
     str | None, typer.Option("--from", help="Where the list is. \\[default: the channel's /api/pricing]", metavar="URL")
 ]
-Group = Annotated[str, typer.Option("--group", help="The account's price group.", metavar="GROUP")]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group", help="The account's price group. \\[default: the channel's, else default]", metavar="GROUP"
+    ),
+]
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Only this model; may be repeated.", metavar="MODEL")
 ]
@@ -53,7 +58,7 @@ def diff(
     *,
     file: ListFile = None,
     address: Address = None,
-    group: Group = "default",
+    group: Group = None,
     model: Models = None,
     config: Config = None,
     data_dir: DataDir = None,
@@ -78,7 +83,7 @@ def import_rows(
     *,
     file: ListFile = None,
     address: Address = None,
-    group: Group = "default",
+    group: Group = None,
     model: Models = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     config: Config = None,

@@ -22,6 +22,7 @@ from gateway.core.types import JsonObject, Surface
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 32_000_000
+DEFAULT_GROUP = "default"  # what such routers call it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Source:
 
     file: Path | None
     address: str | None
-    group: str
+    group: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ def read_desk(found: Setting, name: str, source: Source) -> Desk:
         document=document,
         now=now,
         before=_seen_last(_snapshot(found, name)),
-        group=source.group,
+        group=source.group or channel.group or DEFAULT_GROUP,
         known=contracts(priced.tables),
         priced=priced,
     )

@@ -39,7 +39,8 @@ def surfaces(served: Iterable[Surface]) -> str:
 
 def about(channel: Channel) -> str:
     """Say whose channel it is and of which kind; once when both are one word."""
-    return channel.owner if channel.owner == channel.kind else f"{channel.owner}, {channel.kind}"
+    who = channel.owner if channel.owner == channel.kind else f"{channel.owner}, {channel.kind}"
+    return who if channel.group is None else f"{who}, group {channel.group}"
 
 
 def reason(word: str, channel: Channel | None) -> str:

@@ -122,7 +122,7 @@ def _channel(name: str, block: ChannelBlock, absent: str | None, shipped: Shippe
     rows = {
         row: replace(
             _row(row, held, shipped.contracts, is_sandbox=is_sandbox),
-            price=shipped.prices.of_row(f"{name}/{row}", held.price),
+            price=shipped.prices.of_row(f"{name}/{row}", held.price, block.group),
         )
         for row, held in block.rows.items()
     }
@@ -138,6 +138,7 @@ def _channel(name: str, block: ChannelBlock, absent: str | None, shipped: Shippe
         unready=unready,
         billing=block.billing,
         output_rights=block.output_rights,
+        group=block.group,
         region=block.region,
         timeouts=Timeouts(
             connect_s=block.timeouts.connect, patience_s=block.timeouts.patience, idle_s=block.timeouts.idle

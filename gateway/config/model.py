@@ -218,7 +218,10 @@ class ChannelBlock(Strict):
     )
     billing: Text | None = Field(default=None, description="The bill its spending stands on; goes into the record.")
     output_rights: Text | None = Field(default=None, description="Terms its pictures are under; go into the record.")
-    group: None = Field(default=None, description="A catalog router's price group; not built in this version.")
+    group: Text | None = Field(
+        default=None,
+        description="The account's price group at a catalog router: which ratio of a price by group it pays.",
+    )
     region: Text | None = Field(default=None, description="Where the channel works; goes into the record.")
     timeouts: TimeoutsBlock = Field(
         default=TimeoutsBlock(), description="How long one attempt may take.", json_schema_extra=_EMPTY

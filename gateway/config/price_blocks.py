@@ -21,6 +21,7 @@ _AMOUNT = re.compile(r"([0-9]{1,7})(\.[0-9]{1,12})?")
 _SMALL = re.compile(r"[0-9](\.[0-9]+)?e-0?[0-9]{1,2}")  # how Python writes what was read as 0.00001
 _CURRENCY = re.compile(r"[A-Z][A-Z0-9]{2,9}")
 _SIZE = re.compile(r"1K|2K|4K|[1-9][0-9]{0,5}x[1-9][0-9]{0,5}")
+_GROUP = re.compile(r"[!-~]{1,64}")
 _QUALITY = re.compile(r"\*|[a-z][a-z0-9_-]{0,31}")
 
 
@@ -52,8 +53,21 @@ def _quality(value: str) -> str:
     return value
 
 
+def _group_ratio(value: object) -> Fraction | dict[str, Fraction]:
+    """Read a ratio, or one for each price group by its name."""
+    if not isinstance(value, dict):
+        return _amount(value)
+    if not value or not all(isinstance(name, str) and _GROUP.fullmatch(name) for name in value):
+        raise ValueError("must be an amount, or an amount for each price group by its name")
+    return {name: _amount(ratio) for name, ratio in value.items()}
+
+
 _AMOUNT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "number", "minimum": 0}, VARIABLE]}
 Amount: TypeAlias = Annotated[Fraction, *described(_amount, _AMOUNT_SCHEMA)]
+_GROUPS_SCHEMA: dict[str, Any] = {"type": "object", "additionalProperties": _AMOUNT_SCHEMA, "minProperties": 1}
+GroupRatio: TypeAlias = Annotated[
+    Fraction | dict[str, Fraction], *described(_group_ratio, {"anyOf": [*_AMOUNT_SCHEMA["anyOf"], _GROUPS_SCHEMA]})
+]
 Currency: TypeAlias = Annotated[str, AfterValidator(_currency)]
 SizeName: TypeAlias = Annotated[str, AfterValidator(_size)]
 QualityName: TypeAlias = Annotated[str, AfterValidator(_quality)]
@@ -113,7 +127,10 @@ class PriceBlock(Strict):
     completion_ratio: Amount | None = Field(default=None, description="Output, as a multiple of input.")
     cache_ratio: Amount | None = Field(default=None, description="Cached input, as a multiple of input; absent: 1.")
     image_ratio: Amount | None = Field(default=None, description="Pictures given, as a multiple of input; absent: 1.")
-    group_ratio: Amount | None = Field(default=None, description="What the account's group pays of it; absent: 1.")
+    group_ratio: GroupRatio | None = Field(
+        default=None,
+        description="What the account's group pays of it; absent: 1. By group: that of the channel's group counts.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -69,6 +69,12 @@ class _ListedBlock(PriceBlock):
     as_of: str = Field(pattern=_DAY, description="The day the figures were gathered.")
     source: str = Field(min_length=4, description="Where they are from.")
 
+    @model_validator(mode="after")
+    def _for_everybody(self) -> "_ListedBlock":
+        if isinstance(self.group_ratio, dict):
+            raise ValueError("is for everybody: what a group pays of it is an account's matter")  # noqa: TRY004
+        return self
+
 
 class _PricesFile(Strict):
     as_of: str = Field(pattern=_DAY, description="The day the data was gathered.")
@@ -84,18 +90,19 @@ class Prices:
     by_name: Mapping[str, Price]
     tables: Mapping[str, TokenTable]
 
-    def of_row(self, name: str, block: PriceBlock | None) -> Price | None:
-        """Give the price that a row means; ``name`` is ``channel/row``. Nothing when it has none."""
+    def of_row(self, name: str, block: PriceBlock | None, group: str | None = None) -> Price | None:
+        """Give the price that a row means to a price group; ``name`` is ``channel/row``. Nothing when it has none."""
         if block is None:
             return None
         if block.catalog is not None:
             return self.by_name[block.catalog]
-        return _price(f"row:{name}", block, self.tables)
+        return _price(f"row:{name}", block, self.tables, group)
 
     def check(self, root: Block) -> Iterator[Mistake]:
         """Find the rows that name a price or a token table which is not in the catalog."""
-        for path, node in _rows(root):
+        for path, node, group in _rows(root):
             if isinstance(node, Block):
+                yield from _of_no_group(node.get("group_ratio"), (*path, "group_ratio"), group)
                 yield from _absent(node.get("catalog"), (*path, "catalog"), "price", self.by_name)
                 yield from _absent(node.get("token_table"), (*path, "token_table"), "token table", self.tables)
             else:
@@ -122,7 +129,7 @@ def read_prices(data: bytes, name: str) -> Prices:
     return Prices(by_name=by_name, tables=tables)
 
 
-def _price(price_id: str, block: PriceBlock, tables: Mapping[str, TokenTable]) -> Price:
+def _price(price_id: str, block: PriceBlock, tables: Mapping[str, TokenTable], group: str | None = None) -> Price:
     currency, amount = block.currency, (block.amount or Fraction(0)) * MICRO
     table = tables[block.token_table] if block.token_table is not None else None
     match block.unit:
@@ -139,7 +146,7 @@ def _price(price_id: str, block: PriceBlock, tables: Mapping[str, TokenTable]) -
         case PriceUnit.UPSTREAM_REPORTED:
             return ReportedPrice(id=price_id, currency=currency)
         case PriceUnit.RATIO:
-            return ratio_price(price_id, currency, _ratios(block), table)
+            return ratio_price(price_id, currency, _ratios(block, group), table)
         case _:
             # An amount for a million tokens is as many micro-units for one.
             told = {Item(name): getattr(block, name) for name in RATES}
@@ -147,14 +154,15 @@ def _price(price_id: str, block: PriceBlock, tables: Mapping[str, TokenTable]) -
             return TokenPrice(id=price_id, currency=currency, rates=rates, table=table, exact_up_to=block.exact_up_to)
 
 
-def _ratios(block: PriceBlock) -> Ratios:
+def _ratios(block: PriceBlock, group: str | None) -> Ratios:
     one = Fraction(1)
+    share = block.group_ratio.get(group or "", one) if isinstance(block.group_ratio, dict) else block.group_ratio
     return Ratios(
         model=block.model_ratio or Fraction(0),
         completion=block.completion_ratio or Fraction(0),
         cache=one if block.cache_ratio is None else block.cache_ratio,
         image=one if block.image_ratio is None else block.image_ratio,
-        group=one if block.group_ratio is None else block.group_ratio,
+        group=one if share is None else share,
     )
 
 
@@ -173,16 +181,29 @@ def _pixels(size: str) -> Size:
     return (int(width), int(height))
 
 
-def _rows(root: Block) -> Iterator[tuple[KeyPath, Node]]:
-    """Give every row's price as it stands in the file."""
+def _rows(root: Block) -> Iterator[tuple[KeyPath, Node, str | None]]:
+    """Give every row's price as it stands in the file, with its channel's price group."""
     channels = block_at(root.get("channels"))
     for channel, entry in {} if channels is None else channels.entries.items():
         node = block_at(entry.node)
         rows = None if node is None else block_at(node.get("rows"))
+        group = None if node is None else word(node.get("group"))
         for row, held in {} if rows is None else rows.entries.items():
             price = held.node.get("price") if isinstance(held.node, Block) else None
             if price is not None:
-                yield ("channels", channel, "rows", row, "price"), price
+                yield ("channels", channel, "rows", row, "price"), price, group
+
+
+def _of_no_group(node: Node | None, path: KeyPath, group: str | None) -> Iterator[Mistake]:
+    """Find ratios by group that the channel has no group for."""
+    by_group = block_at(node)
+    if by_group is None:
+        return
+    if group is None:
+        yield mistake(by_group.mark, path, "names price groups, so the channel needs a 'group'")
+    elif group not in by_group.entries:
+        near = suggestion(group, by_group.entries)
+        yield mistake(by_group.mark, path, f"has no ratio for the channel's group {quoted(group)}{near}")
 
 
 def _absent(node: Node | None, path: KeyPath, what: str, known: Mapping[str, object]) -> Iterator[Mistake]:

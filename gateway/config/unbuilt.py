@@ -51,11 +51,6 @@ def _words(*words: str) -> frozenset[str]:
 
 UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(
-        path="channels.*.group",
-        sentence="'group' needs a catalog router's prices, which this version does not build",
-        empty_is_fine=True,
-    ),
-    Unbuilt(
         path="channels.*.api",
         sentence="this 'api' is not built in this version: it speaks openai and sandbox",
         only=_words("azure", "gemini", "chat_images", "openrouter", "xai"),

@@ -122,6 +122,7 @@ class Channel:
     unready: str | None = None
     billing: str | None = None
     output_rights: str | None = None
+    group: str | None = None  # the account's price group at a catalog router
     region: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     max_in_flight: int = 64

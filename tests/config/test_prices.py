@@ -202,3 +202,45 @@ def test_every_row_of_the_shipped_file_has_a_price(tmp_path: Path) -> None:
     assert all(row.price is not None for row in rows)
     sandbox = loaded.table.channels["sandbox"].rows.values()
     assert {row.price.amount for row in sandbox if isinstance(row.price, RequestPrice)} == {0}
+
+
+RATIO = "price: {unit: ratio, model_ratio: 2, completion_ratio: 4, group_ratio: %s}"
+
+
+@pytest.mark.parametrize(
+    ("group", "ratio", "micro"),
+    [("", "0.5", 2), ("group: vip", "{default: 1, vip: 0.25}", 1), ("group: default", "{default: 1, vip: 0.25}", 4)],
+)
+def test_a_channels_group_chooses_what_it_pays_of_a_price(tmp_path: Path, group: str, ratio: str, micro: int) -> None:
+    text = with_row(RATIO % ratio)
+    text = text.replace("    owner: openai\n", f"    owner: openai\n    {group}\n") if group else text
+    channel = good(tmp_path, text).table.channels["direct"]
+    price = channel.rows["gpt-image-2"].price
+    assert isinstance(price, TokenPrice)
+    assert price.rates[Item.TEXT_IN] == micro
+    assert channel.group == (group.removeprefix("group: ") or None)
+
+
+@pytest.mark.parametrize(
+    ("group", "ratio", "sentence"),
+    [
+        ("", "{vip: 0.8}", "price.group_ratio: names price groups, so the channel needs a 'group'"),
+        ("group: vpi", "{vip: 0.8}", "has no ratio for the channel's group 'vpi'; did you mean 'vip'?"),
+        ("group: vip", "{}", "price.group_ratio: must be an amount, or an amount for each price group by its name"),
+        ("group: vip", "{vip: -1}", "price.group_ratio: must be an amount of at least 0"),
+    ],
+)
+def test_ratios_by_group_that_nobody_pays_are_mistakes(tmp_path: Path, group: str, ratio: str, sentence: str) -> None:
+    text = with_row(RATIO % ratio)
+    text = text.replace("    owner: openai\n", f"    owner: openai\n    {group}\n") if group else text
+    found = lines(tmp_path, text)
+    assert any(sentence in line for line in found), found
+
+
+def test_a_price_of_the_catalog_is_for_every_group() -> None:
+    text = (
+        SAMPLE
+        + "  c/d: {unit: ratio, model_ratio: 1, completion_ratio: 1, group_ratio: {vip: 1}, as_of: 2026-11-20, source: a page}\n"
+    )
+    with pytest.raises(CatalogBroken, match="is for everybody"):
+        read_prices(text.encode(), "prices.yaml")
