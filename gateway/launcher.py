@@ -24,7 +24,7 @@ from gateway.core.table import Secret
 from gateway.main import Gateway, Operator, build
 from gateway.ports import LedgerUnavailable
 from gateway.reload import Read
-from gateway.stores.keys_sql import has_good_key
+from gateway.stores.keys_sql import KeyCount, count_keys
 from gateway.stores.refusals import LedgerRefused
 from gateway.web.server import Drain, build_server, new_event_loop
 
@@ -60,7 +60,7 @@ def serve(options: ServeOptions) -> int:
         for mistake in loaded:
             _say(str(mistake))
         return EXIT_REFUSED
-    if not is_loopback(options.host) and not _has_keys(loaded):
+    if not is_loopback(options.host) and not _keys(loaded).good:
         _say(
             f"waybill: will not bind {options.host}: an address that others can reach needs keys. "
             "Make one first: waybill keys create --name NAME"
@@ -76,12 +76,12 @@ def serve(options: ServeOptions) -> int:
         return _serve(loaded, operator, options, listener)
 
 
-def _has_keys(loaded: Loaded) -> bool:
-    """Whether a client can be let in; a ledger that is not there yet, or cannot be read, has no keys."""
+def _keys(loaded: Loaded) -> KeyCount:
+    """Count the keys; a ledger that is not there yet, or cannot be read, has none."""
     try:
-        return has_good_key(loaded.settings.database, SystemClock().now())
+        return count_keys(loaded.settings.database, SystemClock().now())
     except (LedgerRefused, LedgerUnavailable):
-        return False
+        return KeyCount(made=0, good=0)
 
 
 def _reader(options: ServeOptions) -> Read:
@@ -176,8 +176,11 @@ def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
     _say(f"  API       {url}/v1")
     _say(f"  config    {loaded.path} ({loaded.table.version})")
     _say(f"  data      {options.data_dir.absolute()}")
-    if options.admin_key is None:
+    if options.admin_key is None and is_loopback(options.host):
         _say("  operator  this machine, without a key: set WAYBILL_ADMIN_KEY when a proxy forwards to this address")
+    elif options.admin_key is None:
+        _say("  operator  nobody but keys with the scope admin: WAYBILL_ADMIN_KEY is not set")
+    _say(f"  keys      {_keys_line(_keys(loaded))}")
     for line in channel_lines(loaded):
         _say(f"  channel   {line}")
     for line in sleeping_routes(loaded):
@@ -188,6 +191,12 @@ def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
         _say(f"  warning   {warning}")
     if gateway.interrupted:
         _say(f"  ledger    {gateway.interrupted} request(s) of an earlier run were interrupted; see `waybill logs`")
+
+
+def _keys_line(found: KeyCount) -> str:
+    if not found.made:
+        return "none: open to this machine until `waybill keys create` makes the first"
+    return f"every call needs one; {found.good} of {found.made} are good"
 
 
 def channel_lines(loaded: Loaded) -> list[str]:

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from cachetools import LRUCache
-from sqlalchemy import Connection, Engine, func, or_, select, update
+from sqlalchemy import Connection, Engine, and_, case, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.core.keys import KeyFacts, KeyRow, NewKey
@@ -201,13 +201,22 @@ def open_key_desk(database_url: str) -> SqlKeyDesk:
     )
 
 
-def has_good_key(database_url: str, now: datetime) -> bool:
-    """Whether any key opens anything at this moment. Raises ``LedgerRefused`` and ``LedgerUnavailable``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCount:
+    """How many keys were ever made, and how many of them open anything at this moment."""
+
+    made: int
+    good: int
+
+
+def count_keys(database_url: str, now: datetime) -> KeyCount:
+    """Count the keys of a ledger. Raises ``LedgerRefused`` for a bad URL, and ``LedgerUnavailable``."""
     engine = open_engine(database_url, Access.READ, busy_ms=BUSY_MS)
-    live = or_(keys.c.expires_us.is_(None), keys.c.expires_us > epoch_us(now))
+    is_live = and_(keys.c.revoked_us.is_(None), or_(keys.c.expires_us.is_(None), keys.c.expires_us > epoch_us(now)))
+    counted = select(func.count(), func.coalesce(func.sum(case((is_live, 1), else_=0)), 0)).select_from(keys)
     with _transaction(engine, "the keys could not be read") as connection:
-        found = connection.execute(select(keys.c.key_id).where(keys.c.revoked_us.is_(None), live).limit(1))
-        return found.first() is not None
+        made, good = connection.execute(counted).one()
+        return KeyCount(made=made, good=int(good))
 
 
 @contextmanager
