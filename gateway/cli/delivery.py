@@ -16,8 +16,13 @@ from gateway.cli.commission import facts_of
 from gateway.core.sse import Splitter, read_block
 from gateway.core.types import ImageFacts, JsonObject, JsonValue
 
-_PREVIEWS = frozenset({"image_generation.partial_image", "image_edit.partial_image"})
-_TURN_PREVIEW = "response.image_generation_call.partial_image"
+_PREVIEWS = frozenset(
+    {
+        "image_generation.partial_image",
+        "image_edit.partial_image",
+        "response.image_generation_call.partial_image",
+    }
+)
 _DRAWN = frozenset({"image_generation.completed", "image_edit.completed"})
 _TURN_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -109,7 +114,7 @@ class Ear:
         if event is None:
             return
         self.events.append(event)
-        if event.get("type") in _PREVIEWS or event.get("type") == _TURN_PREVIEW:
+        if _kind(event) in _PREVIEWS:
             self.previews += 1
             self.on_preview(self.previews, _decoded(event.get("b64_json") or event.get("partial_image_b64")) or b"")
 
@@ -153,10 +158,14 @@ def text(value: JsonValue) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _kind(document: JsonObject) -> str:
+    return text(document.get("type")) or "unnamed"
+
+
 def _heard(answer: Answer, ear: Ear) -> Delivery:
     last = ear.events[-1] if ear.events else {}
-    whole = last.get("response") if last.get("type") in _TURN_ENDS else None
-    found = [_pictures(event) for event in ear.events if event.get("type") in _DRAWN]
+    whole = last.get("response") if _kind(last) in _TURN_ENDS else None
+    found = [_pictures(event) for event in ear.events if _kind(event) in _DRAWN]
     document: JsonObject = whole if isinstance(whole, Mapping) else last
     if isinstance(whole, Mapping):
         found = [_pictures(whole)]
@@ -169,7 +178,7 @@ def _heard(answer: Answer, ear: Ear) -> Delivery:
         pictures=pictures,
         links=tuple(one for _, links in found for one in links),
         previews=ear.previews,
-        events=tuple(str(event.get("type")) for event in ear.events),
+        events=tuple(_kind(event) for event in ear.events),
         usage=_usage(document) if isinstance(whole, Mapping) else _sum(ear.events),
         complaint=_broken(last, is_whole=bool(pictures) or isinstance(whole, Mapping)),
     )
@@ -177,7 +186,7 @@ def _heard(answer: Answer, ear: Ear) -> Delivery:
 
 def _broken(last: JsonObject, *, is_whole: bool) -> Complaint | None:
     """Give the error with which a stream ended."""
-    kind = last.get("type")
+    kind = _kind(last)
     if kind == "error":
         nested = last.get("error")
         return _complaint(nested if isinstance(nested, Mapping) else last, "the stream ended in an error")
@@ -188,7 +197,7 @@ def _broken(last: JsonObject, *, is_whole: bool) -> Complaint | None:
 
 def _pictures(document: JsonObject) -> tuple[tuple[Picture, ...], tuple[str, ...]]:
     """Give the pictures and the links of an answer, or of a stream's event."""
-    drawn = items(document.get("data")) or ((document,) if document.get("type") in _DRAWN else ())
+    drawn = items(document.get("data")) or ((document,) if _kind(document) in _DRAWN else ())
     words = [text(one.get("b64_json")) for one in drawn]
     words += [text(one.get("result")) for one in items(document.get("output"))]
     datas = [_decoded(word) for word in words if word]
@@ -205,7 +214,7 @@ def _usage(document: JsonObject) -> JsonObject | None:
 
 def _sum(events: Sequence[JsonObject]) -> JsonObject | None:
     """Add up the usages of an images stream: each picture's last event may have its own."""
-    found = [_usage(event) for event in events if event.get("type") in _DRAWN]
+    found = [_usage(event) for event in events if _kind(event) in _DRAWN]
     told = [one for one in found if one is not None]
     if len(told) < 2:
         return told[0] if told else None

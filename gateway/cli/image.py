@@ -228,7 +228,9 @@ def _lines(record: JsonObject, delivery: Delivery) -> list[Text]:
     again = f", after {tries} failed attempts" if isinstance(tries, int) and tries > 0 else ""
     seen = f", {delivery.previews} previews" if delivery.previews else ""
     lines = [words(f"{who}{said}, in {delivery.took_s:.1f} s{seen}{again}")]
-    lines.append(words(f"cost {cost_words(record.get('cost'))}"))
+    charged = record.get("credits")
+    key = f"; the key was charged {charged} credits" if isinstance(charged, int) else ""
+    lines.append(words(f"cost {cost_words(record.get('cost'))}{key}"))
     return [*lines, words(f"request {delivery.request_id}", DIM)]
 
 

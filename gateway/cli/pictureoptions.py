@@ -18,14 +18,17 @@ Background: TypeAlias = Annotated[
 Format: TypeAlias = Annotated[
     str | None, typer.Option("--format", "-f", help="png, jpeg, webp, gif or svg.", metavar="WORD")
 ]
-Count: TypeAlias = Annotated[int, typer.Option("--n", "-n", min=1, max=10, help="How many pictures.")]
+Count: TypeAlias = Annotated[int, typer.Option("--n", "-n", min=1, max=10, help="How many pictures.", metavar="N")]
 Mask: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--mask", help="A PNG as large as the first picture; what is transparent in it is redrawn."),
+    typer.Option(
+        "--mask", help="A PNG as large as the first picture; what is transparent in it is redrawn.", metavar="IMG"
+    ),
 ]
 Stream: TypeAlias = Annotated[bool, typer.Option("--stream", help="Ask for a stream of events.")]
 Partial: TypeAlias = Annotated[
-    int | None, typer.Option("--partial", min=0, max=3, help="Previews for each picture; implies --stream.")
+    int | None,
+    typer.Option("--partial", min=0, max=3, help="Previews for each picture; implies --stream.", metavar="N"),
 ]
 Prompt: TypeAlias = Annotated[str, typer.Argument(help="What to draw; '-' reads stdin.", show_default=False)]
 Out: TypeAlias = Annotated[

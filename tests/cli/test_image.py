@@ -70,6 +70,39 @@ async def test_a_picture_and_its_waybill(tmp_path: Path) -> None:
         assert files(work) == {"assets/hero.png", "assets/hero.png.waybill.json"}
 
 
+CREDITS = SANDBOX.replace(
+    "[images/generations, images/edits]}\n",
+    "[images/generations, images/edits], charge: {unit: credits, per_image: 3}}\n",
+)
+
+
+async def test_whose_record_it_is(tmp_path: Path) -> None:
+    """The gateway's own for an operator's key; for any other what the answer tells, and that says so."""
+    work = tmp_path / "work"
+    work.mkdir()
+    async with running_gateway(CREDITS, tmp_path / "gateway") as gateway:
+        opened = await run(work, gateway.url, "a fox", "-o", "open.png")
+        assert opened.out.splitlines()[2] == "cost 0.040000 USD, per request"
+        owner = Program(directory=tmp_path / "gateway")
+        keys = {}
+        for name, scopes in (("user", "use"), ("boss", "use,admin")):
+            wanted = ("keys", "create", "--name", name, "--scopes", scopes, "--credits", "10", "--json")
+            keys[name] = json.loads((await asyncio.to_thread(owner.run, *wanted)).out)["key"]
+        await asyncio.sleep(1.1)
+        shut = await run(work, gateway.url, "a fox", "-o", "shut.png")
+        assert (shut.code, "(invalid_api_key)" in shut.err) == (1, True)
+        user = await run(work, gateway.url, "a fox", "-o", "user.png", WAYBILL_API_KEY=keys["user"])
+        boss = await run(work, gateway.url, "a fox", "-o", "boss.png", WAYBILL_API_KEY=keys["boss"])
+        assert (user.code, boss.code) == (0, 0)
+        assert user.out.splitlines()[2] == "cost 0.040000 USD, per request; the key was charged 3 credits"
+        told, own = beside(work / "user.png"), beside(work / "boss.png")
+        sources = [beside(work / "open.png")["record_source"], told["record_source"], own["record_source"]]
+        assert sources == ["gateway", "headers", "gateway"]
+        assert (told["credits"], own["credits"]) == (3, 3)
+        assert told["result"]["images"][0]["asset_id"].startswith("ast_")
+        assert own["result"]["images"][0]["asset_id"].startswith("ast_")
+
+
 async def test_several_pictures_previews_and_the_prompt(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
@@ -187,6 +220,16 @@ async def test_told_to_come_back_it_comes_back(tmp_path: Path) -> None:
         ran = await run(tmp_path, pair.gateway.url, "a fox", "-m", "pic", "-o", "fox.png")
         assert (ran.code, pair.asked) == (0, (2, 1))
         assert "told to come back in" in ran.err
+
+
+async def test_a_picture_that_takes_longer_than_the_window_is_waited_for(tmp_path: Path) -> None:
+    windowed = f"{SANDBOX}server: {{client_window: 1s}}\n"
+    async with running_gateway(windowed, tmp_path / "gateway") as gateway:
+        ran = await run(tmp_path, gateway.url, "a fox [delay 3s]", "-o", "fox.png")
+        assert ran.code == 0, ran.err
+        assert "still being made" in ran.err
+        records = [event for event in gateway.events() if event["event"] == "request.finished"]
+        assert sum(len(record.get("attempts", [])) for record in records if record["result"]["status"] == 200) == 1
 
 
 @pytest.mark.parametrize(
