@@ -28,7 +28,7 @@ from gateway.config.contracts import contracts as shipped_contracts
 from gateway.config.model import RoutesFile
 from gateway.config.prices import prices
 from gateway.config.unbuilt import UNBUILT
-from gateway.core import agreement, contracts, jsonbody, jsontext, limits, policy, resting
+from gateway.core import agreement, ceiling, contracts, jsonbody, jsontext, limits, policy, resting
 from gateway.core import fields as request_fields
 from gateway.core.assets import Asset, AssetId, Parent, Verdict
 from gateway.core.errand import Reference
@@ -38,6 +38,7 @@ from gateway.core.money import Cost, CostState, Line
 from gateway.core.prices import Item
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
 from gateway.core.result_check import DIFFERENCES
+from gateway.core.translation import Change
 from gateway.core.types import (
     AttemptId,
     Cause,
@@ -384,6 +385,7 @@ ATTEMPT = AttemptRecord(
     upstream_request_id="req",
     usage={"input_tokens": 1},
     cost=COST,
+    changes=(Change(param="quality", text="low", is_downgrade=True),),
 )
 FULL = Record(
     time=datetime(2026, 1, 1, tzinfo=UTC),
@@ -440,7 +442,7 @@ def fields_in(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 # These hold the words of others, or the same fields as what stands beside them.
-OPEN = re.compile(r"(?:tags|usage|attempts\[\]\.usage|request_shape\.mask|request_shape\.markup)\..+")
+OPEN = re.compile(r"(?:tags|usage|attempts\[\]\.usage|attempts\[\]\.sent_options|request_shape\.mask|request_shape\.markup)\..+")
 
 
 def test_every_field_of_the_record_is_described_and_no_other() -> None:
@@ -470,6 +472,9 @@ def test_every_reason_of_exclusion_is_described() -> None:
         build.SANDBOX_ASLEEP,
         policy.BOUND_ELSEWHERE,
         policy.RULED_OUT,
+        policy.NOT_VERIFIED,
+        ceiling.MAX_COST,
+        ceiling.NO_PRICE,
         agreement.NO_PRICE,
         agreement.PRICE_MISSING,
         agreement.OTHER_CURRENCY,

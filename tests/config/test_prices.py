@@ -239,8 +239,8 @@ def test_ratios_by_group_that_nobody_pays_are_mistakes(tmp_path: Path, group: st
 
 def test_a_price_of_the_catalog_is_for_every_group() -> None:
     text = (
-        SAMPLE
-        + "  c/d: {unit: ratio, model_ratio: 1, completion_ratio: 1, group_ratio: {vip: 1}, as_of: 2026-11-20, source: a page}\n"
+        SAMPLE + "  c/d: {unit: ratio, model_ratio: 1, completion_ratio: 1, group_ratio: {vip: 1},"
+        " as_of: 2026-11-20, source: a page}\n"
     )
     with pytest.raises(CatalogBroken, match="is for everybody"):
         read_prices(text.encode(), "prices.yaml")
