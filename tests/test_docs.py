@@ -442,7 +442,7 @@ def fields_in(value: Any, prefix: str = "") -> Iterator[str]:
 
 
 # These hold the words of others, or the same fields as what stands beside them.
-OPEN = re.compile(r"(?:tags|usage|attempts\[\]\.usage|attempts\[\]\.sent_options|request_shape\.mask|request_shape\.markup)\..+")
+OPEN = re.compile(r"(?:tags|usage|attempts\[\]\.(?:usage|sent_options)|request_shape\.mask|request_shape\.markup)\..+")
 
 
 def test_every_field_of_the_record_is_described_and_no_other() -> None:
