@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway import __version__, allocator
@@ -20,17 +20,22 @@ from gateway.config import Loaded, find_routes, load
 from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
 from gateway.core.retirement import retiring
-from gateway.core.table import Secret
+from gateway.core.table import ObjectStore, Secret
 from gateway.main import Gateway, Operator, build
 from gateway.ports import LedgerUnavailable
 from gateway.reload import Read
 from gateway.stores.keys_sql import KeyCount, count_keys
 from gateway.stores.refusals import LedgerRefused
 from gateway.web.server import Drain, build_server, new_event_loop
+from gateway.workers import run_workers
 
 EXIT_UNAVAILABLE = 1
 GC_YOUNG_OBJECTS = 20_000
 EXIT_REFUSED = 2
+UNSHARED = (
+    "waybill: --workers above 1 needs stores that processes can share: storage.database postgresql://…, "
+    "storage.shared redis://… and storage.assets s3://…"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ class ServeOptions:
     admin_key: Secret | None
     lead_s: float
     grace_s: float
+    workers: int = 1
 
 
 def serve(options: ServeOptions) -> int:
@@ -59,6 +65,9 @@ def serve(options: ServeOptions) -> int:
     if isinstance(loaded, list):
         for mistake in loaded:
             _say(str(mistake))
+        return EXIT_REFUSED
+    if options.workers > 1 and not _is_shareable(loaded):
+        _say(UNSHARED)
         return EXIT_REFUSED
     if not is_loopback(options.host) and not _keys(loaded).good:
         _say(
@@ -73,7 +82,18 @@ def serve(options: ServeOptions) -> int:
         return EXIT_UNAVAILABLE
     with listener:
         operator = Operator(read=read, key=options.admin_key, is_local=is_loopback(options.host))
-        return _serve(loaded, operator, options, listener)
+        if options.workers == 1:
+            return _serve(loaded, operator, options, listener)
+        return run_workers(
+            options.workers, lambda number: _serve(loaded, replace(operator, worker=number), options, listener)
+        )
+
+
+def _is_shareable(loaded: Loaded) -> bool:
+    """Whether every store is one that several processes can share."""
+    settings = loaded.settings
+    is_server = not settings.database.startswith("sqlite:")
+    return is_server and bool(settings.shared) and isinstance(settings.assets.store, ObjectStore)
 
 
 def _keys(loaded: Loaded) -> KeyCount:
@@ -106,7 +126,8 @@ def _serve(loaded: Loaded, operator: Operator, options: ServeOptions, listener: 
         return EXIT_UNAVAILABLE
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop listens to it: it must not end the process
     url = _url(listener)
-    _banner(gateway, options, url)
+    if operator.worker <= 1:
+        _banner(gateway, options, url)
     _settle_memory()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_run(gateway, options, listener, url))
@@ -127,7 +148,13 @@ async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket,
             }
         )
 
-    drain = Drain(lead_s=options.lead_s, grace_s=options.grace_s, begin=gateway.leave, cut=gateway.cut)
+    drain = Drain(
+        lead_s=options.lead_s,
+        grace_s=options.grace_s,
+        begin=gateway.leave,
+        cut=gateway.cut,
+        aloft=lambda: gateway.airport.flights.aloft,
+    )
     server = build_server(gateway.app, on_ready=ready, drain=drain)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.config.nudge)
     watching = asyncio.ensure_future(gateway.config.watch())

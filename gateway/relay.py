@@ -15,6 +15,7 @@ from functools import partial
 from gateway.billing import Billing
 from gateway.core.agreement import agree, forbidden, shortage
 from gateway.core.plan import Plan
+from gateway.core.flights import FlightId
 from gateway.core.policy import plan
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import Record
@@ -86,7 +87,7 @@ class Result:
     may_retry: bool = False
     retry_after_s: float | None = None
     is_written: bool = False
-    flight_id: str | None = None
+    flight_id: FlightId | None = None
     head: tuple[tuple[bytes, bytes], ...] | None = None
     tape: Tape | None = None
     receipt: Callable[[bool], None] | None = None
@@ -341,7 +342,8 @@ class Relay:
         if error is not None:
             await outlet.fail(head, error, story.next_sequence)
         elif kept is not None:
-            await outlet.finish(head, kept.events)
+            events, kept.events = kept.events, []
+            await outlet.finish(head, events)
         if kept is not None:
             kept.close()
 

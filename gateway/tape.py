@@ -144,6 +144,12 @@ class Tape:
         self._keep([shared])
         return await self._origin.send(passed)
 
+    async def release(self) -> None:
+        """Let what is held go out now."""
+        self._committed = True
+        self._keep([])
+        await self._origin.release()
+
     def withdraw(self) -> list[AnswerBody]:
         """Say that the attempt is over: gives back what was held and nobody has seen."""
         self._head = None
@@ -194,9 +200,7 @@ class Tape:
         """Let what is held go out, and what comes: no other target may answer. ``False``: there is no attempt."""
         if self._head is None:
             return False
-        self._committed = True
-        self._keep([])
-        await self._origin.release()
+        await self.release()
         return True
 
     async def news(self) -> None:

@@ -22,7 +22,7 @@ from gateway.ports.journal import Entry, Kept, Written
 from gateway.stores.commands import Command, Note, epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.jsontext import encode
-from gateway.stores.place import Access, Place
+from gateway.stores.place import Access
 from gateway.stores.schema import RequestState, flights, requests, servers
 from gateway.stores.statement import Row, Statement, ignoring, replacing
 
@@ -204,6 +204,6 @@ def _kept(part: object) -> Kept:
     return Kept(sha256=str(found["sha256"]), bytes=int(str(found["bytes"])), encoded=bool(found["encoded"]))
 
 
-def open_journal(where: Place, write: Write, server_id: str) -> SqlJournal:
-    """Give the flights of a ledger that was opened, and upgraded before."""
-    return SqlJournal(open_engine(where, Access.READ, busy_ms=BUSY_MS), write, server_id)
+def open_journal(database_url: str, write: Write, server_id: str) -> SqlJournal:
+    """Give the flights of a ledger that was opened, and upgraded before. Raises ``LedgerRefused`` for a bad URL."""
+    return SqlJournal(open_engine(database_url, Access.READ, busy_ms=BUSY_MS), write, server_id)

@@ -34,6 +34,11 @@ def _nothing() -> None:
     """Nothing is to be done when the end begins."""
 
 
+def _nobody() -> int:
+    """Nothing goes on without a client."""
+    return 0
+
+
 async def _nothing_to_cut() -> None:
     """Nothing can be cut short."""
 
@@ -45,7 +50,8 @@ class Drain:
     ``begin`` is called at once; connections are taken for ``lead_s`` longer, so that whoever watches readiness can look
     away; then none is, and what has begun is finished within ``grace_s``. Told again, a second is all that is left.
     Whatever is still under way then is ``cut``: its upstream calls end, so that it is answered and settled as it is,
-    for which it has ``settle_s`` (the ledger is waited for five seconds). What is left then is cancelled.
+    for which it has ``settle_s`` (the ledger is waited for five seconds). What is left then is cancelled. ``aloft``: how
+    many requests go on although their clients have gone; they are waited for like the others.
     """
 
     lead_s: float = 0.0
@@ -53,6 +59,7 @@ class Drain:
     settle_s: float = 6.0
     begin: Callable[[], None] = _nothing
     cut: Callable[[], Awaitable[None]] = _nothing_to_cut
+    aloft: Callable[[], int] = _nobody
 
 
 DEFAULT_DRAIN = Drain()
@@ -124,7 +131,7 @@ class Server(uvicorn.Server):
 
     async def _finished(self) -> bool:
         """Wait until nothing is under way; ``False`` when the time to cut came first."""
-        while self.server_state.connections or self.server_state.tasks:
+        while self.server_state.connections or self.server_state.tasks or self._drain.aloft():
             if asyncio.get_running_loop().time() >= self._cut_at:
                 return False
             await asyncio.sleep(DRAIN_LOOK_S)
