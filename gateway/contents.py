@@ -69,8 +69,13 @@ class Contents:
         linked = [item.link is not None and at is None for item, at in zip(self.items, self.pictures, strict=True)]
         return replace(reading, pictures=tuple(one for one in facts if one is not None), url_count=sum(linked))
 
-    def give(self, answer: AnswerSpool, wanted: Form | None, links: Sequence[str | None]) -> Shape:
-        """Give the answer the wanted form, as far as it goes. ``links``: ours, of the reading's pictures."""
+    def give(self, answer: AnswerSpool, wanted: Form | None, links: Sequence[str | None]) -> Shape | None:
+        """Give the answer the wanted form, as far as it goes. ``links``: ours, of the reading's pictures.
+
+        ``None``: nothing in it could be told apart, so it goes out as it came.
+        """
+        if not self.items:
+            return None
         rest = iter(links)
         stocks = [self._stock(at, rest) for at in self.pictures]
         skeleton = answer.skeleton()
@@ -93,18 +98,25 @@ async def bring_in(
     items = read_items(answer.skeleton())
     if len(items) > MOST_ITEMS:
         return Contents(items=(), pictures=())
+    pictures = [_held(answer, item) for item in items]
+    elsewhere = {at: item.link for at, item in enumerate(items) if item.link is not None and not item.has_base64}
+    if fetcher is None or not elsewhere:
+        return Contents(items=items, pictures=pictures)
     places = asyncio.Semaphore(MOST_AT_ONCE)
 
-    async def picture_of(item: Item) -> int | None:
-        if item.payload is not None:
-            return item.payload if answer.facts(item.payload) is not None else None
-        if item.link is None or item.has_base64 or fetcher is None:
-            return None
+    async def bring(at: int, url: str) -> None:
         async with places:
-            wanted = Wanted(url=item.link, own=own, give_up_at=give_up_at, request_id=request_id)
+            wanted = Wanted(url=url, own=own, give_up_at=give_up_at, request_id=request_id)
             got = await fetcher.fetch(wanted)
-        return answer.attach(got.body, got.image) if isinstance(got, Fetched) else None
+        if isinstance(got, Fetched):
+            pictures[at] = answer.attach(got.body, got.image)
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(picture_of(item)) for item in items]
-    return Contents(items=items, pictures=tuple(task.result() for task in tasks))
+        for at, url in elsewhere.items():
+            group.create_task(bring(at, url))
+    return Contents(items=items, pictures=pictures)
+
+
+def _held(answer: AnswerSpool, item: Item) -> int | None:
+    """Give the index of the picture that an item holds, if it is one."""
+    return item.payload if item.payload is not None and answer.facts(item.payload) is not None else None

@@ -149,6 +149,7 @@ async def test_an_answer_of_very_many_is_left_as_it_came(spool: Spool) -> None:
     answer = answer_of(spool, *({"url": "https://a/"} for _ in range(MOST_ITEMS + 1)))
     contents = await looked_inside(answer, pictures)
     assert (contents.items, pictures.asked) == ((), [])
+    assert contents.give(answer, Form.B64_JSON, ()) is None
     answer.close()
 
 
