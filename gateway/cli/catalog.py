@@ -65,11 +65,11 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Compare the rows of a channel with its router's price list, and the list with the last one."""
-    desk = read_desk(
-        setting(config=config, data_dir=data_dir), channel, Source(file=file, address=address, group=group)
-    )
-    compared = compare(desk, model or [])
-    remember(desk)
+    source = Source(file=file, address=address, group=group)
+    with terminal.interruptible("nothing was written"):
+        desk = read_desk(setting(config=config, data_dir=data_dir), channel, source)
+        compared = compare(desk, model or [])
+        remember(desk)
     if as_json:
         terminal.print_json(compared.as_json())
     else:
@@ -91,19 +91,23 @@ def import_rows(
     as_json: Json = False,
 ) -> None:
     """Write rows for models of the list that the channel has none for, after showing them."""
-    desk = read_desk(
-        setting(config=config, data_dir=data_dir), channel, Source(file=file, address=address, group=group)
-    )
-    compared = compare(desk, model or [])
-    lines = [line for line in compared.lines if line.standing is Standing.NEW and (model or line.is_usable)]
-    unknown = sorted(set(model or []) - {line.model for line in compared.lines})
+    source = Source(file=file, address=address, group=group)
+    with terminal.interruptible("nothing was written"):
+        desk = read_desk(setting(config=config, data_dir=data_dir), channel, source)
+        _import(desk, model or [], is_agreed=yes, as_json=as_json)
+
+
+def _import(desk: Desk, wanted: Sequence[str], *, is_agreed: bool, as_json: bool) -> None:
+    compared = compare(desk, wanted)
+    lines = [line for line in compared.lines if line.standing is Standing.NEW and (wanted or line.is_usable)]
+    unknown = sorted(set(wanted) - {line.model for line in compared.lines})
     if unknown:
         terminal.stop(f"the list has no {', '.join(unknown)}", 1)
     rows = [_row(desk, line) for line in lines]
     if not as_json:
         show_rows(terminal.console(desk.found.env), compared, lines, rows)
     if rows:
-        text = _agreed(desk, rows, is_agreed=yes)
+        text = _agreed(desk, rows, is_agreed=is_agreed)
         _replace(desk, rows, text)
     remember(desk)
     if as_json:

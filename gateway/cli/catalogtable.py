@@ -43,7 +43,10 @@ _STANDINGS: Mapping[Standing, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A row of ours or a listed model, or both. ``price`` is our row's, ``listed`` the list's."""
+    """A row of ours or a listed model, or both. ``price`` is our row's, ``listed`` the list's.
+
+    ``claims``: the surfaces that the list claims; ``verified`` and ``failed``: how the last smoke run of the row ended.
+    """
 
     model: str
     row: str
@@ -53,6 +56,8 @@ class Line:
     claims: tuple[Surface, ...] = ()
     endpoints: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
+    verified: tuple[Surface, ...] = ()
+    failed: tuple[Surface, ...] = ()
 
     @property
     def is_usable(self) -> bool:
@@ -69,6 +74,8 @@ class Line:
             "listed": _listed_json(self.listed),
             "claims": [surface.value for surface in self.claims],
             "endpoint_types": list(self.endpoints),
+            "verified": [surface.value for surface in self.verified],
+            "failed": [surface.value for surface in self.failed],
             "flags": [flag.value for flag in self.flags],
         }
 
@@ -162,13 +169,13 @@ def _head(compared: Compared) -> list[Text]:
 
 
 def _table(lines: Sequence[Line], *, wide: bool) -> Table:
-    names = ("model", "standing", "our price", "listed", "claims", "odd")
+    names = ("model", "standing", "our price", "listed", "surfaces", "odd")
     shown = terminal.table(*(names if wide else ("model", "price", "odd")))
     for line in lines:
         said, style = _STANDINGS[line.standing]
         how, name = words(said, style), words(line.model, BOLD)
         odd = stacked(*(words(FLAGS[flag], WARN) for flag in line.flags))
-        claims = words(surfaces(line.claims) or ", ".join(line.endpoints) or "-", DIM)
+        claims = _surfaces(line)
         ours = words("-" if line.price is None else _price(line.price))
         listed = words("-" if line.listed is None else _listed(line.listed))
         if wide:
@@ -177,6 +184,15 @@ def _table(lines: Sequence[Line], *, wide: bool) -> Table:
             prices = stacked(words("ours ", DIM) + ours, words("list ", DIM) + listed)
             shown.add_row(stacked(name, how, claims), prices, odd)
     return shown
+
+
+def _surfaces(line: Line) -> Text:
+    claimed = surfaces(line.claims) or ", ".join(line.endpoints)
+    return stacked(
+        words(f"claims {claimed}" if claimed else "", DIM),
+        words(f"verified {surfaces(line.verified)}" if line.verified else "", GOOD),
+        words(f"failed {surfaces(line.failed)}" if line.failed else "", WARN),
+    )
 
 
 def _price(price: Price) -> str:

@@ -1,8 +1,8 @@
 """A catalog router's price list beside a channel: fetched, held against the rows, and kept until the next time."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from gateway.core.listed import Maker, Standing, flags, our_price, standing, van
 from gateway.core.pricelist import ListedModel, PriceList, read_price_list
 from gateway.core.table import Channel, ChannelKind
 from gateway.core.types import JsonObject, Surface
+from gateway.core.verification import Proof, proof_of
+from gateway.stores.refusals import LedgerRefused
+from gateway.stores.verified_sql import read_verifications
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 32_000_000
@@ -48,6 +51,7 @@ class Desk:
     group: str
     known: Contracts
     priced: Prices
+    tried: Mapping[Proof, bool]
 
 
 def read_desk(found: Setting, name: str, source: Source) -> Desk:
@@ -78,7 +82,16 @@ def read_desk(found: Setting, name: str, source: Source) -> Desk:
         group=source.group or channel.group or DEFAULT_GROUP,
         known=contracts(priced.tables),
         priced=priced,
+        tried=_tried(loaded.settings.database),
     )
+
+
+def _tried(database: str) -> Mapping[Proof, bool]:
+    """Give how the last smoke run of each row and surface ended; nothing where there is no ledger yet."""
+    try:
+        return {one.proof: one.passed for one in read_verifications(database)}
+    except LedgerRefused:
+        return {}
 
 
 def _fetched(channel: Channel, file: Path | None, address: str | None) -> tuple[str, bytes]:
@@ -160,9 +173,16 @@ def _of_row(desk: Desk, name: str, wanted: Sequence[str]) -> Line | None:
         return None
     model = desk.now.models.get(row.model)
     if model is None:
-        return Line(model=row.model, row=name, standing=Standing.VANISHED, price=row.price)
-    listed = our_price(model, desk.now, desk.group, makes_pictures=maker_of(desk, model).makes_pictures)
-    return _line(desk, model, standing(listed, row.price), name)
+        line = Line(model=row.model, row=name, standing=Standing.VANISHED, price=row.price)
+    else:
+        listed = our_price(model, desk.now, desk.group, makes_pictures=maker_of(desk, model).makes_pictures)
+        line = _line(desk, model, standing(listed, row.price), name)
+    tried = {surface: desk.tried.get(proof_of(desk.channel, row, surface)) for surface in Surface}
+    return replace(
+        line,
+        verified=tuple(surface for surface, passed in tried.items() if passed is True),
+        failed=tuple(surface for surface, passed in tried.items() if passed is False),
+    )
 
 
 def _line(desk: Desk, model: ListedModel, how: Standing, row: str) -> Line:

@@ -1,11 +1,17 @@
 """``catalog``: a router's price list over a real socket, against the rows of a real file, by the real program."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.config import load
+from gateway.core.types import Surface
+from gateway.core.verification import Verification, proof_of
+from gateway.stores.ledger_sql import upgrade_ledger
+from gateway.stores.verified_sql import record_verification
 from tests.cli.program import Program, Ran
 from tests.fakes.router import CatalogRouter, catalog_router, flat, listed
 
@@ -62,6 +68,8 @@ def test_rows_are_held_against_the_list(tmp_path: Path) -> None:
             "listed": {"unit": "per_image", "amount": 0.035},
             "claims": ["images/generations"],
             "endpoint_types": ["image-generation"],
+            "verified": [],
+            "failed": [],
             "flags": ["flat_on_tokens"],
         }
         assert (models["gpt-image-1.5"]["row"], models["gpt-image-1.5"]["standing"]) == ("aged", "vanished")
@@ -160,6 +168,40 @@ def test_import_adds_rows_and_nothing_else(tmp_path: Path) -> None:
         assert (again.code, again.err) == (0, "")
         assert "Every model of the list that makes pictures has a row." in again.out
         assert program.run("catalog", "diff", "router", "--json", "-m", "flux-pro-all").code == 0
+
+
+def test_what_smoke_runs_found_stands_beside_what_is_claimed(tmp_path: Path) -> None:
+    with catalog_router(flat("gpt-image-2", 0.03)) as router:
+        program = beside(router, tmp_path)
+        loaded = load(tmp_path / "routes.yaml", env={}, data_dir=tmp_path / "data", sandbox_allowed=True)
+        assert not isinstance(loaded, list)
+        channel = loaded.table.channels["router"]
+        upgrade_ledger(loaded.settings.database)
+        for surface, passed in ((Surface.GENERATIONS, True), (Surface.EDITS, False)):
+            proof = proof_of(channel, channel.rows["gpt-image-2"], surface)
+            verification = Verification(proof=proof, at=datetime.now(UTC), passed=passed)
+            record_verification(loaded.settings.database, verification)
+        ran = program.run("catalog", "diff", "router", "-m", "gpt-image-2", "--json")
+        model = told(ran)["gpt-image-2"]
+        assert (model["claims"], model["verified"], model["failed"]) == (
+            ["images/generations"],
+            ["images/generations"],
+            ["images/edits"],
+        )
+        shown = " ".join(program.run("catalog", "diff", "router", "-m", "gpt-image-2").out.split())
+        assert "verified generations" in shown
+        assert "failed edits" in shown
+
+
+def test_the_channel_says_which_group_it_is_in(tmp_path: Path) -> None:
+    with catalog_router(listed("gpt-image-2.6-flare", enable_groups=["vip"])) as router:
+        router.groups = {"default": 1, "vip": 0.8}
+        program = beside(router, tmp_path)
+        file = tmp_path / "routes.yaml"
+        file.write_text(file.read_text().replace("    owner: flatkey.ai\n", "    owner: flatkey.ai\n    group: vip\n"))
+        ran = program.run("catalog", "import", "router", "--yes", "--json")
+        [written] = json.loads(ran.out)["written"]
+        assert "group_ratio: 0.8" in written["text"]
 
 
 def test_import_into_braces_and_of_a_named_model(tmp_path: Path) -> None:

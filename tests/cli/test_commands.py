@@ -15,9 +15,9 @@ def test_version_and_help(bare: Program) -> None:
 
 
 def test_a_command_that_is_not_built_does_not_exist(bare: Program) -> None:
-    ran = bare.run("keys")
+    ran = bare.run("dashboard")
     assert (ran.code, ran.out) == (2, "")
-    assert "No such command 'keys'" in ran.err
+    assert "No such command 'dashboard'" in ran.err
 
 
 def test_wrong_usage_is_2(bare: Program) -> None:

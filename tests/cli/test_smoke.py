@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +180,36 @@ async def test_a_ledger_that_is_another_is_left_alone(tmp_path: Path) -> None:
         assert (ran.code, json.loads(ran.out)["verified"]) == (0, [])
         assert facet(ran, "our record")["verdict"] in {"noted", "same"}
         assert not (tmp_path / "data").exists()
+
+
+async def test_a_row_takes_traffic_once_it_has_passed(tmp_path: Path) -> None:
+    rows = {name: {"serves": ["images/generations"], "require": "verified"} for name in ("pic",)}
+    async with running_pair(tmp_path, B={"rows": {**rows, "chat": {"serves": ["responses"]}}}) as pair:
+        pair.a.play(script.reply(200, answers.image_answer()), script.reply(503, {"error": {"message": "down"}}))
+        pair.b.play(script.reply(200, answers.image_answer()), script.reply(200, answers.image_answer()))
+        ran = await tried(pair, "-e", "images/generations", "--json")
+        assert ran.code == 0, ran.out
+        assert {one["channel"] for one in json.loads(ran.out)["verified"]} == {"A", "B"}
+        await asyncio.sleep(1.2)
+        answer = await pair.generate()
+        assert (answer.status_code, answer.headers["x-route-channel"], pair.asked) == (200, "B", (2, 2))
+
+
+async def test_an_interrupt_is_130(tmp_path: Path) -> None:
+    program = Program(directory=tmp_path)
+    async with running_gateway(SANDBOX, tmp_path) as gateway:
+        argv = program.argv("smoke", "-m", "gpt-image-2", "--prompt", "a fox [delay 5s]", "--url", gateway.url)
+        process = await asyncio.create_subprocess_exec(
+            *argv, cwd=tmp_path, env=program.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        while b"sandbox: images/generations" not in await process.stderr.readline():
+            pass
+        await asyncio.sleep(0.3)
+        os.kill(process.pid, signal.SIGINT)
+        out, said = await process.communicate()
+        assert (process.returncode, out) == (130, b"")
+        assert said.startswith(b"waybill: interrupted; ")
 
 
 def test_words_that_mean_nothing(program: Program) -> None:
