@@ -2,8 +2,8 @@
 
 Each filter has an index of its own that holds the requests' ids in order, tags have a table, and one small index holds
 all that requests are filtered by. A page is found by a walk backwards from where it starts: along the index of one
-filter, looking at the others row by row, for ``STEP`` rows at most; or along the small index, looking at all of them,
-for ``STRIDE`` entries at most. It is asked first where each of these walks would end, and the one that gets furthest
+filter, looking at the others row by row, for ``Reach.rows`` at most; or along the small index, looking at all of them,
+for ``Reach.entries`` at most. It is asked first where each of these walks would end, and the one that gets furthest
 back is taken: of a rare filter that is its own, which is mostly walked to the very end. One filter alone is walked as
 far as it must be.
 
@@ -13,6 +13,7 @@ frequent each but hardly ever meet cost several short pages instead of one that 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import (
     Boolean,
@@ -20,8 +21,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    TextClause,
-    and_,
     case,
     exists,
     func,
@@ -30,24 +29,32 @@ from sqlalchemy import (
 )
 
 from gateway.ports.readings import RequestQuery, Standing
-from gateway.stores.schema import FAILED, OPEN, RequestState, request_tags, requests
+from gateway.stores.schema import FAILED, request_tags, requests
 from gateway.stores.usage import first_id
 
-STEP = 1_000
-STRIDE = 40_000
-
 _ONE: ColumnElement[int] = literal_column("1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far one page looks. Reading a row is dear: it stands on a page of its own, which may have to be fetched."""
+
+    rows: int = 1_000
+    entries: int = 30_000
+
+
+REACH: Final = Reach()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """One thing that is asked of a request. ``leading`` can be answered by an index, ``checked`` by none.
 
-    ``ids``: the column that holds the ids in the order of that index.
+    ``ids``: the column that holds the ids in the order of that index; without ``leading`` there is none.
     """
 
     ids: Column[str]
-    leading: ColumnElement[bool]
+    leading: ColumnElement[bool] | None
     checked: ColumnElement[bool]
 
 
@@ -59,10 +66,10 @@ class Walk:
     edge: str | None = None
 
 
-def find_ids(connection: Connection, query: RequestQuery) -> tuple[list[str], str | None]:
+def find_ids(connection: Connection, query: RequestQuery, reach: Reach = REACH) -> tuple[list[str], str | None]:
     """Give the ids of a page, newest first, and the id after which the next one starts. Raises SQLAlchemy's errors."""
     filters = filters_of(query)
-    walk = _choose(connection, query, filters)
+    walk = _choose(connection, query, filters, reach)
     found = [str(name) for name in connection.execute(page_of(query, filters, walk)).scalars()]
     if len(found) > query.limit:
         return found[: query.limit], found[query.limit - 1]
@@ -73,36 +80,37 @@ def page_of(query: RequestQuery, filters: Sequence[Filter], walk: Walk) -> Selec
     """Say which ids are on a page, and one more when there are more."""
     leader = walk.leader
     ids = requests.c.request_id if leader is None else leader.ids
-    statement = select(ids).where(*_bounds(query, ids)).order_by(ids.desc()).limit(query.limit + 1)
-    if walk.edge is not None:
-        statement = statement.where(ids >= walk.edge)
+    statement = select(ids).where(*_bounds(query, ids, walk.edge)).order_by(ids.desc()).limit(query.limit + 1)
     others = [one.checked for one in filters if one is not leader]
-    if leader is None:
-        return statement.where(*others)
     if others and ids is not requests.c.request_id:
         statement = statement.join_from(request_tags, requests, requests.c.request_id == ids)
-    return statement.where(leader.leading, *others)
+    return statement.where(*_leading(leader), *others)
 
 
-def edge_of(query: RequestQuery, leader: Filter | None) -> Select[str]:
+def edge_of(query: RequestQuery, leader: Filter | None, reach: Reach) -> Select[str]:
     """Say where a walk would end; nothing when there is less than that left to walk along."""
     ids = requests.c.request_id if leader is None else leader.ids
-    of_it = () if leader is None else (leader.leading,)
-    offset = STRIDE if leader is None else STEP
-    return select(ids).where(*of_it, *_bounds(query, ids)).order_by(ids.desc()).limit(1).offset(offset)
+    offset = reach.entries if leader is None else reach.rows
+    found = select(ids).where(*_leading(leader), *_bounds(query, ids))
+    return found.order_by(ids.desc()).limit(1).offset(offset)
 
 
-def _choose(connection: Connection, query: RequestQuery, filters: Sequence[Filter]) -> Walk:
-    if len(filters) < 2:
-        return Walk(leader=filters[0] if filters else None)
+def _choose(connection: Connection, query: RequestQuery, filters: Sequence[Filter], reach: Reach) -> Walk:
+    leaders = [one for one in filters if one.leading is not None]
+    if len(filters) == len(leaders) < 2:
+        return Walk(leader=leaders[0] if leaders else None)
     best = Walk()
-    for leader in (*filters, None):
-        edge = connection.execute(edge_of(query, leader)).scalar()
+    for leader in (*leaders, None):
+        edge = connection.execute(edge_of(query, leader, reach)).scalar()
         if edge is None:
             return Walk(leader=leader)
         if best.edge is None or str(edge) < best.edge:
             best = Walk(leader=leader, edge=str(edge))
     return best
+
+
+def _leading(leader: Filter | None) -> Sequence[ColumnElement[bool]]:
+    return () if leader is None or leader.leading is None else (leader.leading,)
 
 
 def filters_of(query: RequestQuery) -> list[Filter]:
@@ -134,29 +142,20 @@ def _named(column: Column[str], word: str) -> Filter:
 
 
 def _standing(standing: Standing) -> Filter:
-    """The words of partial indexes; who was interrupted is looked for among those that failed."""
-    if standing is Standing.OPEN:
-        return Filter(ids=requests.c.request_id, leading=_words(OPEN), checked=_is(OPEN))
     if standing is Standing.FAILED:
-        return Filter(ids=requests.c.request_id, leading=_words(FAILED), checked=_is(FAILED))
-    is_cut = func.coalesce(requests.c.state, "") == RequestState.INTERRUPTED.value
-    return Filter(ids=requests.c.request_id, leading=and_(_words(FAILED), is_cut), checked=is_cut)
+        is_it = case((literal_column(FAILED.text, Boolean), 1), else_=0) == 1
+    else:
+        is_it = func.coalesce(requests.c.state, "") == standing.value
+    return Filter(ids=requests.c.request_id, leading=None, checked=is_it)
 
 
-def _words(said: TextClause) -> ColumnElement[bool]:
-    return literal_column(said.text, Boolean)
-
-
-def _is(said: TextClause) -> ColumnElement[bool]:
-    return case((_words(said), 1), else_=0) == 1
-
-
-def _bounds(query: RequestQuery, ids: Column[str]) -> list[ColumnElement[bool]]:
+def _bounds(query: RequestQuery, ids: Column[str], edge: str | None = None) -> list[ColumnElement[bool]]:
+    """Say between which ids to walk: with one bound on each side, since an index is entered by one only."""
+    lowest = [one for one in (edge, None if query.since is None else first_id(query.since)) if one is not None]
+    highest = [one for one in (query.before, None if query.until is None else first_id(query.until)) if one is not None]
     found: list[ColumnElement[bool]] = []
-    if query.since is not None:
-        found.append(ids >= first_id(query.since))
-    if query.until is not None:
-        found.append(ids < first_id(query.until))
-    if query.before is not None:
-        found.append(ids < query.before)
+    if lowest:
+        found.append(ids >= max(lowest))
+    if highest:
+        found.append(ids < min(highest))
     return found
