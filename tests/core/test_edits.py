@@ -49,9 +49,9 @@ NAMES = ("size", "style", "quality", "response_format")
 
 
 @pytest.mark.parametrize("gap", ["", " ", "\n  "])
-@pytest.mark.parametrize("gone", [set(some) for count in range(5) for some in combinations(NAMES, count)], ids=str)
+@pytest.mark.parametrize("gone", [some for count in range(5) for some in combinations(NAMES, count)], ids=str)
 @pytest.mark.parametrize("prompt_at", [0, 2, 4])
-def test_any_fields_can_be_taken_out_together(gap: str, gone: set[str], prompt_at: int) -> None:
+def test_any_fields_can_be_taken_out_together(gap: str, gone: tuple[str, ...], prompt_at: int) -> None:
     members = [(name, f"{name}-é") for name in NAMES]
     members.insert(prompt_at, ("prompt", "ü"))
     inner = f"{gap},{gap}".join(f'"{name}"{gap}:{gap}"{value}"' for name, value in members)
