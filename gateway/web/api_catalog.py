@@ -90,7 +90,8 @@ def read_question(body: bytes) -> Question:
         raise bad(f"The endpoint must be one of {_SURFACES}.")
     if not isinstance(model, str | None):
         raise bad("The model must be a text.")
-    asked, headers = document.get("body"), document.get("headers") or {}
+    asked, headers = document.get("body"), document.get("headers")
+    headers = {} if headers is None else headers
     if not isinstance(asked, Mapping | None):
         raise bad("The body to explain must be a JSON object.")
     if not isinstance(headers, Mapping) or not headers.keys() <= HEADERS:
