@@ -78,8 +78,9 @@ def facets(baseline: Walked | None, target: Walked) -> list[Facet]:
 
 def _status(pair: _Pair) -> Facet:
     one, other = (_said(str(seen.status or "no answer") for seen in all_seen) for all_seen in pair.both)
-    good = all(seen.status == 200 and not seen.failure for seen in pair.other.seen)
-    return pair.facet("status", one, other, Verdict.SAME if good else Verdict.MATTERS, "" if good else "no success")
+    if all(seen.status == 200 and not seen.failure for seen in pair.other.seen):
+        return pair.facet("status", one, other)
+    return pair.facet("status", one, other, Verdict.MATTERS, "no success")
 
 
 def _failure(pair: _Pair) -> list[Facet]:

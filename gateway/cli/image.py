@@ -5,6 +5,7 @@ Exit 0 when the pictures are there, 1 when the gateway refused, could not be rea
 option or file that is wrong, 130 after an interrupt.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from gateway.cli import sidecar, terminal
 from gateway.cli.client import Unreached
 from gateway.cli.commission import Commission, Given, header_of, more_fields, read_given
 from gateway.cli.delivery import Complaint, Delivery, Picture, member, text
-from gateway.cli.obtaining import Desk, no_answer, sentences
+from gateway.cli.obtaining import IDEMPOTENCY_KEY, Desk, no_answer, sentences
 from gateway.cli.options import Json, Url
 from gateway.cli.outfiles import OutFiles, write
 from gateway.cli.setting import base_url, setting
@@ -302,7 +303,7 @@ def _more(given: Sequence[str]) -> Mapping[str, JsonValue]:
 
 
 def _headers(pin: str | None, tags: Sequence[str]) -> Mapping[str, str]:
-    headers = {} if pin is None else {"x-route-pin": pin}
+    headers = {IDEMPOTENCY_KEY: f"waybill-{secrets.token_hex(16)}", **({} if pin is None else {"x-route-pin": pin})}
     if tags:
         headers["x-request-tags"] = ",".join(tags)
     for name, value in headers.items():

@@ -1,12 +1,13 @@
 """Sending one commission to a gateway and waiting for what comes, as the SDKs do, but for the seconds they lack.
 
 A gateway that says ``x-should-retry: true`` is asked again with the same bytes after the time it names: as long as it
-takes when it is still making the picture, twice otherwise. Nothing else is ever sent twice.
+takes when it is still making the picture, twice otherwise. When the connection to it breaks the request is sent again
+only under the ``idempotency-key`` that it was sent with: then the gateway gives what it has made, and buys nothing.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.cli import client
 from gateway.cli.client import Unreached
@@ -15,6 +16,8 @@ from gateway.cli.delivery import Complaint, Delivery, Ear, deliver
 from gateway.core.table import Secret
 
 AGAIN = 2
+PAUSES_S = (0.5, 2.0, 5.0)  # before a request is sent again whose connection broke
+IDEMPOTENCY_KEY = "idempotency-key"
 STILL_MADE = "in_progress"
 
 
@@ -37,12 +40,19 @@ class Desk:
         letter = asked.letter(self.base, self.headers)
         end = time.monotonic() + self.timeout_s
         tries = 0
+        pauses = list(PAUSES_S) if IDEMPOTENCY_KEY in letter.headers else []
+        was_sent = False
         while True:
             ear = Ear(on_preview=on_preview)
             left = max(1.0, end - time.monotonic())
             answer = client.send(letter, timeout_s=left, api_key=self.key, listen=ear.listen)
             if isinstance(answer, Unreached):
-                return answer
+                was_sent = was_sent or answer.sent
+                if not (was_sent and pauses and time.monotonic() + pauses[0] < end):
+                    return replace(answer, sent=was_sent)
+                say(f"the connection broke: {answer.why}; asking for the same picture")
+                time.sleep(pauses.pop(0))
+                continue
             delivery = deliver(answer, ear)
             after = delivery.after_s()
             goes_on = delivery.complaint is not None and delivery.complaint.code == STILL_MADE

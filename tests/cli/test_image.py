@@ -232,6 +232,59 @@ async def test_a_picture_that_takes_longer_than_the_window_is_waited_for(tmp_pat
         assert sum(len(record.get("attempts", [])) for record in records if record["result"]["status"] == 200) == 1
 
 
+class CuttingProxy:
+    """A way to the gateway that breaks the first connection once ``cut`` is set, and no other."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.cut = asyncio.Event()
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        is_first = self.connections == 1
+        there, back = await asyncio.open_connection("127.0.0.1", self.port)
+        pumps = [asyncio.create_task(pump(reader, back)), asyncio.create_task(pump(there, writer))]
+        waits = [*pumps, *([asyncio.create_task(self.cut.wait())] if is_first else [])]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        for end in (writer, back):
+            end.close()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_picture_whose_connection_broke_is_not_bought_twice(tmp_path: Path, streams: bool) -> None:
+    async with running_pair(tmp_path / "gateway") as pair:
+        picture = answers.png(64, 48)
+        parts = [events.event(events.picture_event("partial_image", 0)), 1.5]
+        last = events.event(events.picture_event("completed", data=picture))
+        slow = script.reply(200, answers.image_answer(), delay_s=1.5)
+        pair.a.play(script.stream(*parts, last) if streams else slow)
+        proxy = CuttingProxy(int(pair.gateway.url.rpartition(":")[2]))
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        async with server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            asked = asyncio.ensure_future(
+                run(tmp_path, url, "a fox", "-m", "pic", "-o", "fox.png", *(("--partial", "1") if streams else ()))
+            )
+            await pair.a.counted(1)
+            await asyncio.sleep(0.5)
+            proxy.cut.set()
+            ran = await asked
+        assert ran.code == 0, ran.err
+        assert "the connection broke" in ran.err
+        assert (proxy.connections >= 2, pair.asked) == (True, (1, 0))
+        assert (tmp_path / "fox.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
