@@ -20,6 +20,7 @@ from gateway.core.weburl import Origin
 from gateway.spool import SpooledBody
 
 MOST_AT_ONCE: Final = 4  # downloads for one answer
+NOT_A_PICTURE: Final = "not_a_picture"
 MOST_ITEMS: Final = 64  # no answer has so many; one that has is left as it came
 
 
@@ -58,16 +59,25 @@ class Fetcher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The items of an answer, and for each the index of its picture in the answer's body, when it is there."""
+    """The items of an answer, and for each the index of its picture in the answer's body, when it is there.
+
+    ``not_pictures``: how many addresses led to something else.
+    """
 
     items: Sequence[Item]
     pictures: Sequence[int | None]
+    not_pictures: int = 0
 
     def read_again(self, answer: AnswerSpool, reading: Reading) -> Reading:
         """Say what the answer contains, with the pictures that were brought in."""
         facts = [None if at is None else answer.facts(at) for at in self.pictures]
         linked = [item.link is not None and at is None for item, at in zip(self.items, self.pictures, strict=True)]
-        return replace(reading, pictures=tuple(one for one in facts if one is not None), url_count=sum(linked))
+        return replace(
+            reading,
+            pictures=tuple(one for one in facts if one is not None),
+            url_count=sum(linked),
+            not_pictures=self.not_pictures,
+        )
 
     def give(self, answer: AnswerSpool, wanted: Form | None, links: Sequence[str | None]) -> Shape | None:
         """Give the answer the wanted form, as far as it goes. ``links``: ours, of the reading's pictures.
@@ -103,6 +113,7 @@ async def bring_in(
     if fetcher is None or not elsewhere:
         return Contents(items=items, pictures=pictures)
     places = asyncio.Semaphore(MOST_AT_ONCE)
+    reasons: list[str] = []
 
     async def bring(at: int, url: str) -> None:
         async with places:
@@ -110,11 +121,13 @@ async def bring_in(
             got = await fetcher.fetch(wanted)
         if isinstance(got, Fetched):
             pictures[at] = answer.attach(got.body, got.image)
+        else:
+            reasons.append(got.reason)
 
     async with asyncio.TaskGroup() as group:
         for at, url in elsewhere.items():
             group.create_task(bring(at, url))
-    return Contents(items=items, pictures=pictures)
+    return Contents(items=items, pictures=pictures, not_pictures=reasons.count(NOT_A_PICTURE))
 
 
 def _held(answer: AnswerSpool, item: Item) -> int | None:

@@ -27,7 +27,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from gateway import __version__
-from gateway.contents import Fetched, Unfetched, Wanted
+from gateway.contents import NOT_A_PICTURE, Fetched, Unfetched, Wanted
 from gateway.core.netguard import is_address, is_public
 from gateway.core.picture import PictureMeter
 from gateway.core.record import timestamp
@@ -199,7 +199,7 @@ class Fetch:
             return Unfetched(reason="compressed")
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _JUST_BYTES and not kind.startswith("image/"):
-            return Unfetched(reason="not_a_picture")
+            return Unfetched(reason=NOT_A_PICTURE)
         if (answer.content_length or 0) > self.bounds.most_bytes:
             return Unfetched(reason="too_large")
         return None
@@ -216,7 +216,7 @@ class Fetch:
                 meter.feed(piece)
             image = meter.facts()
             if image.format == "unknown":
-                return Unfetched(reason="not_a_picture")
+                return Unfetched(reason=NOT_A_PICTURE)
             body.seal()
             kept = True
             return Fetched(body=body, image=image)

@@ -83,6 +83,8 @@ def _of_pictures(sent: Sent, reading: Reading) -> Iterator[str]:
     facts, pictures = sent.facts, reading.pictures
     if facts.surface.is_images and len(pictures) + reading.url_count != facts.n:
         yield COUNT_MISMATCH
+    if reading.not_pictures:
+        yield NOT_AN_IMAGE
     asked = read_size(facts.size)
     form = facts.output_format or sent.contract.default_format
     for picture in pictures:

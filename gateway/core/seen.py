@@ -66,6 +66,7 @@ class Reading:
     item_error: ErrorBody | None = None
     pictures: tuple[ImageFacts, ...] = ()
     url_count: int = 0  # pictures that came as URLs
+    not_pictures: int = 0  # of these, those behind which something else was found
     usage: JsonObject | None = None
     output_tokens: int | None = None
     served_model: str | None = None

@@ -27,7 +27,7 @@ Then, for each request::
 
 What an upstream does: ``image``, ``response``, ``response text``, ``error CODE``, ``STATUS [JSON]``, ``closed``, or a
 fault by its name in tests/fakes/script.py. ``link`` answers with
-an address on its own server, where a picture is (``link 404``: where none is; ``link URL``: with another address).
+an address on its own server, where a picture is (``link 404``, ``link html``: where none is; ``link URL``: with another address).
 ``events WORD, WORD ...; OPTION`` is a stream (tests/fakes/events.py). Of a
 streamed answer::
 
@@ -130,8 +130,8 @@ def act(text: str) -> Script:
 
 def link(rest: str, upstream: FakeUpstream) -> Script:
     """Give an answer with an address."""
-    if not rest or rest.isdigit():
-        found = script.picture(answers.png()) if not rest else script.reply(int(rest))
+    if not rest or rest.isdigit() or rest == "html":
+        found = script.html() if rest == "html" else script.reply(int(rest)) if rest else script.picture(answers.png())
         rest = upstream.put("/pictures/1.png", found)
     return script.reply(200, answers.url_answer(rest))
 
