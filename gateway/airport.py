@@ -18,6 +18,7 @@ from gateway.flights import Flights
 from gateway.hangar import Hangar, Loop
 from gateway.lookout import Lookout
 from gateway.ports import Blobs, Clock, Events
+from gateway.rescue import Rescue
 from gateway.spool import Spool
 from gateway.stores.flights_sql import open_journal
 from gateway.stores.ledger_sql import SqlLedger
@@ -62,6 +63,7 @@ def open_airport(ground: Ground) -> Airport:
         pen=WebPen(),
         clock=ground.clock,
         events=ground.events,
+        rescue=Rescue(),
     )
     flights = Flights(
         Hangar(

@@ -177,6 +177,11 @@ class Register:
         return sum(not flight.has_landed for flight in self._by_id.values())
 
     @property
+    def unclaimed(self) -> int:
+        """Flights that no client waits for, and none has the answer of."""
+        return sum(map(len, self._lonely.values()))
+
+    @property
     def waits_for_nobody(self) -> bool:
         """Whether no flight waits for a client to come back."""
         return not self._lonely

@@ -22,6 +22,7 @@ from gateway.ports import AnswerBody, Clock, Events, Job, LedgerUnavailable, Sto
 from gateway.ports.journal import Entry, Journal, Written
 from gateway.relay import Result
 from gateway.replays import ANSWER_GONE, ELSEWHERE, LOST, MISMATCH, UNREADABLE, Asking, Pen, Sight
+from gateway.rescue import Rescue
 from gateway.spool import SpoolFull
 from gateway.vault import Vault
 
@@ -38,6 +39,7 @@ class Archive:
     pen: Pen
     clock: Clock
     events: Events
+    rescue: Rescue
 
     async def board(self, flight: Flight, asking: Callable[[], Asking]) -> Result | None:
         """File a flight under its key before it is sent; what it ends with when another has that key."""
@@ -164,12 +166,14 @@ class Archive:
         if answer is None and entry.state.is_aloft and not entry.is_here:
             return asking().refused(ELSEWHERE) if entry.is_stream else None
         if answer is None:
+            self.rescue.lost += 1
             return asking().told(LOST, entry.flight_id)
         try:
             if not await self.vault.has(answer.parts):
                 return asking().told(ANSWER_GONE, entry.flight_id)
         except StoreUnavailable:
             return asking().refused(UNREADABLE)
+        self.rescue.replayed += 1
         made = asking().record(answer.status, entry.flight_id, replayed=True)
         is_stream = answer.content_type.startswith("text/event-stream")
         delivery = "stream" if is_stream else "b64_json" if answer.pictures else "none"

@@ -32,7 +32,7 @@ from gateway.outlet import Outlet
 from gateway.ports import Job
 from gateway.relay import Refused, Result
 from gateway.replays import Asking
-from gateway.rescue import Rescue
+from gateway.rescue import Figures
 from gateway.story import CLIENT_CLOSED_REQUEST
 from gateway.tape import Tape
 
@@ -47,12 +47,26 @@ class Flights:
         self._chores: set[asyncio.Future[None]] = set()
         self.register = Register()
         self._finder = Finder(self.register, self._alone)
-        self.rescue = Rescue()
+        self.rescue = hangar.archive.rescue
 
     @property
     def aloft(self) -> int:
         """Flights whose end is still to come."""
         return self.register.aloft
+
+    @property
+    def figures(self) -> Figures:
+        """Give what there is to count."""
+        rescue = self.rescue
+        return Figures(
+            aloft=self.register.aloft,
+            unclaimed=self.register.unclaimed,
+            replayed=rescue.replayed,
+            lost=rescue.lost,
+            rescued=rescue.flights,
+            pictures=rescue.pictures,
+            money=rescue.money,
+        )
 
     async def refuse(self, refused: Refused) -> Record:
         """Settle a request that never became a job."""
@@ -265,6 +279,7 @@ class Flights:
         if first.status == CLIENT_CLOSED_REQUEST:
             self._receipt(flight, is_told=False)
             return None
+        self.rescue.replayed += 1
         share = None if flight.body is None else flight.body.share()
         given = asking.again(first.flight_id or flight.id, first, share, self._hangar.pen)
         return await self._settled(replace(given, receipt=partial(self._receipt, flight)))

@@ -158,6 +158,12 @@ class Operator:
     read: Read
     key: Secret | None = None
     is_local: bool = True  # it listens on a loopback address only
+    worker: int = 0  # which of several processes over one data directory; 0: the only one
+
+    @property
+    def spool(self) -> str:
+        """The name of the process's spool."""
+        return f"spool-{self.worker}" if self.worker else "spool"
 
 
 def build(
@@ -176,7 +182,7 @@ def build(
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     operator = operator or Operator(read=lambda: loaded)
     clock = SystemClock()
-    lock = ServerLock(data_dir / "spool")  # two ledgers may share a directory, two spools may not
+    lock = ServerLock(data_dir / operator.spool)  # two ledgers may share a directory, two spools may not
     ledger = open_ledger(loaded.settings.database, serve=True)
     interrupted = ledger.recover()
     events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
@@ -184,7 +190,7 @@ def build(
     config = Reloader(loaded, operator.read, events, clock)
     gates, replicas = Gates(), Replicas(ledger.fleet, lambda: config.table().version, events, clock)
     sharing = open_sharing(loaded.settings.shared, trouble_rules(), lambda: len(replicas.peers), events, clock)
-    spool = Spool(data_dir / "spool")
+    spool = Spool(data_dir / operator.spool)
     gateway = Gateway(
         app=_nothing_yet,
         config=config,
@@ -347,6 +353,7 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
         in_flight=lambda: gateway.load.in_flight,
         channel_in_flight=gates.inside,
         held_back=lambda: held_back(gateway.config.table(), gateway.roster.view()),
+        flights=lambda: gateway.airport.flights.figures,
         ledger_queue=lambda: ledger.queued,
         ledger_unwritten=lambda: ledger.unwritten,
         log_queue=lambda: events.queued,

@@ -19,9 +19,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.core.prices import MICRO
 from gateway.core.record import Record
 from gateway.core.table import RouteTable
 from gateway.reload import ConfigStatus
+from gateway.rescue import Figures
 
 # Pictures take from a second to ten minutes; the gateway's own share is milliseconds unless a client uploads slowly.
 UPSTREAM_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600)
@@ -53,6 +55,7 @@ class Gauges:
     spool_disk: Callable[[], int]
     assets: Callable[[], Mapping[str, int]]
     config: Callable[[], ConfigStatus]
+    flights: Callable[[], Figures] = Figures
 
 
 @dataclass(slots=True)
@@ -180,6 +183,27 @@ class _AtScrape(Collector):
         yield from self._pictures()
         yield from self._channels()
         yield from self._config()
+        yield from self._flights()
+
+    def _flights(self) -> Iterator[Metric]:
+        figures = self._gauges.flights()
+        yield _gauge("waybill_flights_aloft", "Requests under way, with a client or without.", figures.aloft)
+        yield _gauge(
+            "waybill_flights_unclaimed",
+            "Requests that no client waits for, and none has the answer of.",
+            figures.unclaimed,
+        )
+        for name, said, count in (
+            ("waybill_flights_replayed", "Answers that were given again.", figures.replayed),
+            ("waybill_flights_lost", "Requests whose caller was told that there is no answer.", figures.lost),
+            ("waybill_flights_rescued", "Requests given to a client after another had left.", figures.rescued),
+            ("waybill_pictures_rescued", "Their pictures.", figures.pictures),
+        ):
+            yield CounterMetricFamily(name, said, count)
+        money = CounterMetricFamily("waybill_money_rescued", "What they cost, in whole units.", labels=("currency",))
+        for currency, amount_micro in figures.money.items():
+            money.add_metric((currency,), amount_micro / MICRO)
+        yield money
 
     def _process(self) -> Iterator[Metric]:
         gauges = self._gauges

@@ -14,8 +14,8 @@ from functools import partial
 
 from gateway.billing import Billing
 from gateway.core.agreement import agree, forbidden, shortage
-from gateway.core.plan import Plan
 from gateway.core.flights import FlightId
+from gateway.core.plan import Plan
 from gateway.core.policy import plan
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import Record

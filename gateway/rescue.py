@@ -6,8 +6,26 @@ over two of them.
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gateway.core.record import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What is told of flights. ``aloft``: under way; ``unclaimed``: of all here, those that no client waits for.
+
+    ``replayed``: answers that were given again; ``lost``: whose caller was told that there is none; ``rescued``:
+    given to a client after another had left, with their ``pictures`` and the ``money`` they cost, by currency.
+    """
+
+    aloft: int = 0
+    unclaimed: int = 0
+    replayed: int = 0
+    lost: int = 0
+    rescued: int = 0
+    pictures: int = 0
+    money: Mapping[str, int] = field(default_factory=dict)
 
 
 class Rescue:
@@ -17,6 +35,7 @@ class Rescue:
         self.flights = 0
         self.pictures = 0
         self.lost = 0
+        self.replayed = 0
         self._money: defaultdict[str, int] = defaultdict(int)
 
     @property

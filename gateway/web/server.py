@@ -50,8 +50,8 @@ class Drain:
     ``begin`` is called at once; connections are taken for ``lead_s`` longer, so that whoever watches readiness can look
     away; then none is, and what has begun is finished within ``grace_s``. Told again, a second is all that is left.
     Whatever is still under way then is ``cut``: its upstream calls end, so that it is answered and settled as it is,
-    for which it has ``settle_s`` (the ledger is waited for five seconds). What is left then is cancelled. ``aloft``: how
-    many requests go on although their clients have gone; they are waited for like the others.
+    for which it has ``settle_s`` (the ledger is waited for five seconds). What is left then is cancelled. ``aloft``
+    counts requests that go on although their clients have gone; they are waited for like the others.
     """
 
     lead_s: float = 0.0

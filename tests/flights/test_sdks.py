@@ -67,7 +67,7 @@ async def test_python_comes_back_after_the_window(tmp_path: Path, surface: str) 
     async with airport(tmp_path, window="300ms") as all_:
         all_.upstream.play(slow(1.0))
         await python(all_, surface)
-        assert all_.gateway.gateway.flights.rescue.pictures == 1
+        assert all_.gateway.gateway.airport.flights.rescue.pictures == 1
 
 
 @pytest.mark.parametrize("surface", [GENERATIONS, EDITS])
