@@ -26,10 +26,9 @@ Then, for each request::
     == fetched A 1                          how many pictures were fetched from whose server
 
 What an upstream does: ``image``, ``response``, ``response text``, ``error CODE``, ``STATUS [JSON]``, ``closed``, or a
-fault by its name in tests/fakes/script.py. ``link`` answers with
-an address on its own server, where a picture is (``link 404``, ``link html``: where none is; ``link URL``: with another address).
-``events WORD, WORD ...; OPTION`` is a stream (tests/fakes/events.py). Of a
-streamed answer::
+fault by its name in tests/fakes/script.py. ``link`` answers with an address on its own server, where a picture is
+(``link 404``, ``link html``: where none is; ``link URL``: with another address). ``events WORD, WORD ...; OPTION`` is a
+stream (tests/fakes/events.py). Of a streamed answer::
 
     == events image_generation.partial_image, image_generation.completed     the events that came, in order
     == events.-1.error.code: upstream_unknown_outcome                        a field of one of them
