@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
+from moto.server import ThreadedMotoServer
 
 from tests.fakes.answers import image_answer, png, responses_answer
 from tests.fakes.events import told
@@ -31,9 +32,11 @@ class House:
     a: FakeUpstream
     client: httpx2.AsyncClient
 
-    def serve(self, storage: dict[str, Any] | None = None, **route: Any) -> Any:
+    def serve(
+        self, storage: dict[str, Any] | None = None, *, env: Mapping[str, str] | None = None, **route: Any
+    ) -> Any:
         routes = yaml.safe_load(routes_file({"route": "A", **route}, {"A": self.a}))
-        return running_gateway(yaml.safe_dump(routes | {"storage": storage or {}}), self.directory)
+        return running_gateway(yaml.safe_dump(routes | {"storage": storage or {}}), self.directory, env)
 
     async def draw(self, gateway: RunningGateway, body: bytes | None = None) -> httpx2.Response:
         self.a.play(reply(200, body or image_answer(noise=1)))
@@ -280,3 +283,31 @@ async def test_the_operator_lists_judges_and_deletes_pictures(house: House) -> N
         for odd in ("ast_1", "..", f"req_{'0' * 32}"):
             assert (await house.client.get(f"{api}/{odd}")).status_code == 404
         assert (await house.client.get(api, params={"verdict": "fine"})).status_code == 400
+
+
+async def test_a_gateway_over_an_object_store_keeps_serves_and_says_no_secret(house: House) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        await house.client.put(f"http://{host}:{port}/pictures")
+        storage = {"assets": f"s3://pictures/a?endpoint=http://{host}:{port}&region=us-east-1"}
+        env = {"AWS_ACCESS_KEY_ID": "planted-id", "AWS_SECRET_ACCESS_KEY": "planted-secret"}
+        async with house.serve(storage, env=env) as gateway:
+            image = await house.image(gateway, await house.draw(gateway))
+            assert image["storage_pointer"]["path"].startswith("s3://pictures/a/")
+            got = await house.client.get(image["storage_pointer"]["url"])
+            assert sha256(got.content) == image["sha256"]
+            part = await house.client.get(image["storage_pointer"]["url"], headers={"range": "bytes=3-8"})
+            assert (part.status_code, part.content) == (206, got.content[3:9])
+            config = await house.client.get(f"{gateway.url}/api/config")
+        text = gateway.log.read_text() + config.text
+        assert "planted" not in text
+        server.stop()
+        async with house.serve(storage, env=env) as gateway:
+            answer = await house.draw(gateway)
+            assert answer.status_code == 200
+            assert (await house.image(gateway, answer))["asset"] == "missing"
+            assert "planted" not in gateway.log.read_text()
+    finally:
+        server.stop()
