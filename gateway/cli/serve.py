@@ -35,11 +35,9 @@ def serve(
             "--grace", help="When told to end: finish what has begun within. \\[default: 600s]", metavar="TIME"
         ),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes. Only 1 until stores are shared.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes; above 1 with shared stores only.")] = 1,
 ) -> None:
     """Run the gateway."""
-    if workers > 1:
-        terminal.stop("--workers above 1 needs stores that processes can share, and those are not built yet.")
     wanted = setting(config=config, data_dir=data_dir, sandbox=sandbox)
     process = wanted.process
     code = launch(
@@ -53,6 +51,7 @@ def serve(
             admin_key=process.admin_key,
             lead_s=_stretch("--lead", lead, process.lead_s),
             grace_s=_stretch("--grace", grace, process.grace_s),
+            workers=workers,
         )
     )
     raise typer.Exit(code)
