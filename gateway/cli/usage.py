@@ -1,11 +1,11 @@
-"""``waybill usage``: what was spent, by owner, channel, model or day; from the ledger, beside a running server or not.
+"""``waybill usage``: what was spent, by group; from the ledger, beside a running server or not.
 
 Sums of two currencies, two units or two states stand below each other. ``about`` marks what is estimated, and
 ``may not be owed`` the part of it that belongs to calls whose outcome is unknown. Exit 0 also when nothing was asked
 yet, 2 when the ledger cannot be read or an option cannot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -29,7 +29,10 @@ def usage(
     data_dir: DataDir = None,
     as_json: Json = False,
     by: Annotated[
-        str, typer.Option("--by", "-b", help="owner, channel, model or day; several with commas.", metavar="WORDS")
+        str,
+        typer.Option(
+            "--by", "-b", help="owner, channel, model, key, team or day; several with commas.", metavar="WORDS"
+        ),
     ] = "owner",
     since: Annotated[str | None, typer.Option("--since", help="From this day on (UTC).", metavar="DAY")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Up to this day, without it.", metavar="DAY")] = None,
@@ -51,9 +54,19 @@ def usage(
     if not rows:
         screen.print(words("The ledger holds no requests of that time.", DIM))
         return
-    shown = terminal.table(*dimensions, ">requests", ">pictures", ">failed", "cost", "of it wasted", ">unknown")
+    extras = _extras(rows)
+    shown = terminal.table(
+        *dimensions,
+        ">requests",
+        ">pictures",
+        ">failed",
+        "cost",
+        "of it wasted",
+        ">unknown",
+        *(name for name, _ in extras),
+    )
     for row in rows:
-        shown.add_row(*_cells(row))
+        shown.add_row(*_cells(row), *(cell(row) for _, cell in extras))
     screen.print(shown)
 
 
@@ -85,6 +98,25 @@ def _cells(row: Usage) -> list[Text]:
         _waste(row),
         words(str(row.missing), WARN if row.missing else DIM),
     ]
+
+
+def _extras(rows: Sequence[Usage]) -> list[tuple[str, Callable[[Usage], Text]]]:
+    """Give the columns that say something of any row: of verdicts, and of credits."""
+    found: list[tuple[str, Callable[[Usage], Text]]] = []
+    if any(row.accepted or row.rejected for row in rows):
+        found += [
+            (">accepted", lambda row: words(str(row.accepted))),
+            (">rejected", lambda row: words(str(row.rejected), WARN if row.rejected else DIM)),
+            ("each accepted", _each_accepted),
+        ]
+    if any(row.credits for row in rows):
+        found.append((">credits", lambda row: words(str(row.credits))))
+    return found
+
+
+def _each_accepted(row: Usage) -> Text:
+    micro = row.per_accepted_micro
+    return words("-", DIM) if micro is None else words(f"{decimal(micro)} {row.currency}")
 
 
 def _sum(one: Sum) -> Text:

@@ -11,6 +11,7 @@ from gateway.core.money import Cost, billed, exposed, line
 from gateway.core.prices import Item
 from gateway.stores.ledger_sql import open_ledger
 from tests.cli.program import Program
+from tests.stores.conftest import beside
 from tests.stores.rows import attempt, request, result, settlement
 
 
@@ -46,6 +47,20 @@ async def test_usage(program: Program) -> None:
     assert [one["currency"] for one in answer["data"][0]["cost"]] == ["CNY", "USD", "USD"]
     assert answer["data"][0]["waste_micro"] == 70_000
     assert program.run("usage", "--until", "2026-11-21", "--by", "day").out.splitlines()[2].startswith("2026-11-20")
+
+
+async def test_verdicts_and_credits_stand_in_the_table_once_there_are_any(program: Program) -> None:
+    await filled(program.directory / "data")
+    assert "accepted" not in program.run("usage").out
+    with beside(f"sqlite:///{program.directory / 'data' / 'waybill.db'}") as connection:
+        connection.exec_driver_sql(
+            "UPDATE request_sums SET accepted = 2, rejected = 1, credits = 14 WHERE owner = 'cn'"
+        )
+    out = program.run("usage").out
+    for word in ("accepted", "rejected", "each accepted", "credits"):
+        assert word in out
+    line = next(line for line in out.splitlines() if line.startswith("cn"))
+    assert " ".join(line.split()).endswith("0.150000 CNY 14")
 
 
 def test_an_empty_directory_has_no_usage(program: Program) -> None:
