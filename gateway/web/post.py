@@ -72,7 +72,7 @@ async def _serve(services: Services, wanted: Wanted, scope: Scope, receive: Rece
         if isinstance(read, Job):
             read.body.close()
         await _turn_away(services, wanted, job, scope, receive, send)
-    elif wanted.is_check and services.inspector is not None:
+    elif wanted.is_check:
         checked = await services.inspector.check(job)
         visit.settled = True
         await respond_early(scope, receive, send, checked_answer(checked))

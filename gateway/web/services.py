@@ -89,6 +89,7 @@ class Services:
 
     relay: JobServer
     kept: KeptServer
+    inspector: Inspecting
     intake: JobReader
     table: Callable[[], RouteTable]
     settings: Settings
@@ -97,7 +98,6 @@ class Services:
     events: Events
     books: Books
     state: Callable[[], Awaitable[State]]
-    inspector: Inspecting | None = None
     flights: Tower | None = None
     exhibits: Exhibits | None = None  # kept pictures
     gate: Gatekeeper | None = None

@@ -37,6 +37,7 @@ from gateway.core.types import (
     Surface,
 )
 from gateway.exchange import Presence
+from gateway.inspection import Checked
 from gateway.intake.incoming import Incoming
 from gateway.outlet import Outlet
 from gateway.ports import Job
@@ -183,6 +184,11 @@ class Line:
         finally:
             job.body.close()
 
+    async def check(self, job: Job) -> Checked:
+        self.jobs.append(job)
+        job.body.close()
+        return Checked(document={"object": "images.check"}, record=record_of(job.request_id))
+
     async def refuse(self, refused: Refused) -> Record:
         self.refusals.append(refused)
         return record_of(refused.request_id, status=refused.refusal.status, code=refused.refusal.code)
@@ -262,6 +268,7 @@ class House:
             Services(
                 relay=self.line,
                 kept=self.line,
+                inspector=self.line,
                 intake=self.desk,
                 table=lambda: self.table,
                 settings=Settings(database="", server=ServerSettings(max_in_flight=self.max_in_flight)),

@@ -154,7 +154,6 @@ REFUSED = [
     ("GET", "/v1/chat/completions", 404, None, "unknown_url", "/v1/images/generations"),
     ("POST", "/v1/completions", 404, None, "unknown_url", "/v1/responses"),
     ("POST", "/v1/images/variations", 404, None, "unknown_url", "/v1/images/edits"),
-    ("POST", "/v1/images/check", 404, None, "unknown_url", "this version"),
     ("GET", "/v1/files", 404, None, "unknown_url", "this version"),
     ("POST", "/v1/responses/resp_1", 405, "GET, DELETE", "method_not_allowed", ""),
     ("DELETE", "/v1/responses/resp_1/cancel", 405, "POST", "method_not_allowed", ""),
