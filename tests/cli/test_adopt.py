@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.cli.program import Program, Ran
 from tests.cli.test_image import SANDBOX
 from tests.fakes import answers
 from tests.fakes.gateway import NO_TLS, running_gateway
+from tests.servers.postgres import Postgres
 
 WHO = ("--owner", "codex", "--billing", "Codex credits")
 
@@ -97,6 +99,33 @@ async def test_beside_a_running_server(tmp_path: Path) -> None:
         assert picture.content == (tmp_path / "hero.png").read_bytes()
         record = (await client.get(f"/api/requests/{asset['request_id']}")).json()
         assert record["endpoint"] == "adopt"
+
+
+def test_into_postgres_and_an_object_store(tmp_path: Path, postgres: Postgres) -> None:
+    moto: Any = import_module("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        httpx2.put(f"http://{host}:{port}/pictures", trust_env=False, verify=NO_TLS)
+        store = f"s3://pictures/a?endpoint=http://{host}:{port}&region=us-east-1"
+        storage = f"storage: {{database: '{postgres.new_database()}', assets: '{store}'}}\n"
+        keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+        program = Program(directory=tmp_path, env=keys)
+        (tmp_path / "routes.yaml").write_text(f"{SANDBOX}{storage}")
+        (tmp_path / "hero.png").write_bytes(answers.png(64, 48))
+        told = adopted(program, "hero.png", "--cost", "12 CREDITS")
+        assert told["asset"]["path"].startswith("s3://pictures/a/")
+        [row] = json.loads(program.run("usage", "--json").out)["data"]
+        assert (row["owner"], row["images"], row["cost"][0]["amount_micro"]) == ("codex", 1, 12_000_000)
+        server.stop()
+        down = program.run("adopt", "hero.png", "--again", *WHO)
+        assert (down.code, down.out) == (1, "")
+        assert down.err.startswith("waybill: it is not kept: ")
+        [row] = json.loads(program.run("usage", "--json").out)["data"]
+        assert row["requests"] == 1
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def test_a_picture_whose_connection_broke_is_not_bought_twice(tmp_path: Path, streams: bool) -> None:
     async with running_pair(tmp_path / "gateway") as pair:
         picture = answers.png(64, 48)
-        parts = [events.event(events.picture_event("partial_image", 0)), 1.5]
+        parts: list[bytes | float] = [events.event(events.picture_event("partial_image", 0)), 1.5]
         last = events.event(events.picture_event("completed", data=picture))
         slow = script.reply(200, answers.image_answer(), delay_s=1.5)
         pair.a.play(script.stream(*parts, last) if streams else slow)
