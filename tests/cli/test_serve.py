@@ -53,7 +53,7 @@ def test_an_empty_directory_serves_a_picture_and_logs_it(bare: Program) -> None:
 def test_several_workers_are_refused(bare: Program) -> None:
     ran = bare.run("serve", "--workers", "2")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("waybill: --workers above 1 needs stores that processes can share")
+    assert ran.err.startswith("waybill: --workers above 1 needs stores that processes can share: storage.database")
 
 
 def test_a_bad_file_is_2(bare: Program) -> None:
