@@ -36,7 +36,7 @@ from gateway.core.failures import CONSEQUENCES
 from gateway.core.health import Trouble
 from gateway.core.money import Cost, CostState, Line
 from gateway.core.prices import Item
-from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
+from gateway.core.record import AttemptRecord, Idempotency, Mapping3, Owner, Record, ResultRecord
 from gateway.core.result_check import DIFFERENCES
 from gateway.core.translation import Change
 from gateway.core.types import (
@@ -392,6 +392,8 @@ FULL = Record(
     request_id=RequestId("req_0"),
     endpoint="responses",
     stream=True,
+    idempotency=Idempotency(key_hash="00", replayed=True),
+    flight_id="fl_1",
     result=ResultRecord(
         status=200,
         delivery="url",

@@ -6,7 +6,6 @@ from gateway.config.unbuilt import UNBUILT
 from tests.config.files import lines, with_channel, with_route, with_top
 
 REFUSED = {
-    "server.client_window": with_top("server: {client_window: 90s}"),
     "channels.*.api": with_channel("api: azure"),
     "routes.*.on_failure.cut": with_route("on_failure: {cut: stop}"),
     "routes.*.on_failure.client_gone": with_route("on_failure: {client_gone: stop}"),
