@@ -114,3 +114,24 @@ async def test_the_log_says_why_a_picture_was_not_had(house: House) -> None:
         said = [event for event in gateway.events() if event["event"] == "picture.not_fetched"]
     assert [(one["reason"], one["request_id"]) for one in said] == [("bad_host", answer.headers["x-request-id"])]
     assert "secret" not in json.dumps(gateway.events())
+
+
+async def test_an_answer_that_is_given_again_has_the_same_address(house: House) -> None:
+    async with house.serve() as gateway:
+        house.a.play(reply(200, image_answer()))
+        headers = {"idempotency-key": "once"}
+        url = f"{gateway.url}/v1/images/generations"
+        first, again = [await house.client.post(url, json=ASKED, headers=headers) for _ in range(2)]
+        assert first.content == again.content
+        assert (await house.client.get(again.json()["data"][0]["url"])).status_code == 200
+    assert house.a.count == 1
+
+
+async def test_a_stream_that_came_as_a_whole_answer_is_left_as_it_came(house: House) -> None:
+    body = image_answer()
+    async with house.serve(deliver="url") as gateway:
+        house.a.play(reply(200, body))
+        asked = {**ASKED, "stream": True}
+        answer = await house.client.post(f"{gateway.url}/v1/images/generations", json=asked)
+    assert answer.content == body
+    assert "dropped:response_format" in answer.headers["x-route-warnings"]
