@@ -20,7 +20,6 @@ from gateway.core.record import Record
 from gateway.core.result_check import differences, sent_to
 from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.table import Channel, FailureCodes
-from gateway.core.terms import Contract
 from gateway.core.types import Action, Cause, Facts, Failure, FailureClass, Fault, Outcome, Phase, Splice
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
@@ -67,7 +66,7 @@ class Answered:
 
     What is open until it is given away or closed: ``answer``, the whole answer; or ``events``, those of a stream that
     have not gone out. ``stream`` is what followed the stream, when the answer was one. ``contents``: of a whole answer
-    of an images surface, which came under ``contract``.
+    of an images surface.
     """
 
     seen: Observation
@@ -81,7 +80,6 @@ class Answered:
     events: list[AnswerBody] = field(default_factory=list)
     differences: tuple[str, ...] = ()  # between what was asked and what came
     contents: Contents | None = None
-    contract: Contract | None = None
 
     def pictures(self) -> list[Picture]:
         """Give the pictures that came, in the order of the reading, each with its bytes; they outlive the answer."""
@@ -193,11 +191,11 @@ async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None
     ended = await take(wires, sent, started)
     if ended.seen.phase is Phase.DONE:
         ended.reading = codec.read(job, ended.seen)
-        await _look_inside(wires, call, step.target.contract, ended)
+        await _look_inside(wires, call, ended)
     return ended
 
 
-async def _look_inside(wires: Wires, call: Call, contract: Contract, ended: Answered) -> None:
+async def _look_inside(wires: Wires, call: Call, ended: Answered) -> None:
     """Find the pictures of a good answer, and bring in those that it only points to."""
     answer, reading, seen = ended.answer, ended.reading, ended.seen
     is_good = reading is not None and reading.shaped and reading.error is None and seen.status == 200
@@ -205,13 +203,12 @@ async def _look_inside(wires: Wires, call: Call, contract: Contract, ended: Answ
         return
     try:
         own = origin_of(call.channel.base_url)
-        contents = await bring_in(answer, wires.fetcher, own, call.give_up_at, call.job.request_id)
-        ended.contents, ended.contract = contents, contract
+        ended.contents = await bring_in(answer, wires.fetcher, own, call.give_up_at, call.job.request_id)
     finally:
         if ended.contents is None:
             answer.close()
-    if contents.items:
-        ended.reading = contents.read_again(answer, reading)
+    if ended.contents.items:
+        ended.reading = ended.contents.read_again(answer, reading)
 
 
 def translations(job: Job, target: Target) -> tuple[Splice, ...]:

@@ -233,9 +233,9 @@ class Story:
         ``links``: addresses of ours, by the order of its reading; ``None`` for one that there is no address of.
         """
         kept = self.kept
-        if kept is None or kept.answer is None or kept.contents is None or kept.contract is None:
+        if kept is None or kept.answer is None or kept.contents is None or kept.target is None:
             return
-        wanted = wanted_form(self.job.facts, kept.contract, self.plan.route.deliver, self.table.legacy)
+        wanted = wanted_form(self.job.facts, kept.target.contract, self.plan.route.deliver, self.table.legacy)
         self.shape = kept.contents.give(kept.answer, wanted, links)
 
     @property
