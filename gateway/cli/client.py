@@ -16,6 +16,7 @@ from gateway.core.types import JsonObject
 
 TIMEOUT_S = 5.0
 EVENT_STREAM = "text/event-stream"
+MOST_BYTES = 1_000_000_000
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 
@@ -73,12 +74,17 @@ def post(
 
 
 def send(
-    letter: Letter, *, timeout_s: float, api_key: Secret | None = None, listen: Callable[[bytes], None] | None = None
+    letter: Letter,
+    *,
+    timeout_s: float,
+    api_key: Secret | None = None,
+    listen: Callable[[bytes], None] | None = None,
+    most_bytes: int = MOST_BYTES,
 ) -> Answer | Unreached:
     """Send one request and take its whole answer. ``timeout_s`` bounds each silence, not the whole.
 
-    ``listen`` is given the pieces of a stream of events as they come; then the answer has no body. Redirects are not
-    followed.
+    ``listen`` is given the pieces of a stream of events as they come; then the answer has no body. An answer of more
+    than ``most_bytes`` is given up. Redirects are not followed.
     """
     begun = time.monotonic()
     headers = {**letter.headers, **({} if api_key is None else {"authorization": f"Bearer {api_key.reveal()}"})}
@@ -88,7 +94,7 @@ def send(
             letter.method, letter.url, content=letter.body, headers=headers, timeout=limit, trust_env=False
         ) as answer:
             is_stream = answer.headers.get("content-type", "").startswith(EVENT_STREAM)
-            body = _taken(answer, listen if is_stream else None)
+            body = _taken(answer, listen if is_stream else None, most_bytes)
             heads = {name.lower(): value for name, value in answer.headers.items()}
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
         return Unreached(why=_words(error))
@@ -96,15 +102,24 @@ def send(
         return Unreached(why=f"no answer within {timeout_s:g} s", sent=True)
     except httpx2.HTTPError as error:
         return Unreached(why=_words(error), sent=True)
+    if body is None:
+        return Unreached(why=f"the answer has more than {most_bytes:,} bytes", sent=True)
     return Answer(status=answer.status_code, headers=heads, body=body, took_s=time.monotonic() - begun)
 
 
-def _taken(answer: httpx2.Response, listen: Callable[[bytes], None] | None) -> bytes:
-    if listen is None:
-        return answer.read()
+def _taken(answer: httpx2.Response, listen: Callable[[bytes], None] | None, most_bytes: int) -> bytes | None:
+    """Take the body; nothing when it is too large."""
+    kept = bytearray()
+    count = 0
     for piece in answer.iter_bytes():
-        listen(piece)
-    return b""
+        count += len(piece)
+        if count > most_bytes:
+            return None
+        if listen is None:
+            kept += piece
+        else:
+            listen(piece)
+    return bytes(kept)
 
 
 def _words(error: Exception) -> str:

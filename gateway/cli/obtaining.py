@@ -5,18 +5,23 @@ takes when it is still making the picture, twice otherwise. When the connection 
 only under the ``idempotency-key`` that it was sent with: then the gateway gives what it has made, and buys nothing.
 """
 
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from gateway.cli import client
 from gateway.cli.client import Unreached
 from gateway.cli.commission import Commission
 from gateway.cli.delivery import Complaint, Delivery, Ear, deliver
+from gateway.core.netguard import is_public
 from gateway.core.table import Secret
 
 AGAIN = 2
 PAUSES_S = (0.5, 2.0, 5.0)  # before a request is sent again whose connection broke
+ASSETS = "/assets/"  # where a gateway serves pictures
+MOST_PICTURE_BYTES = 256_000_000
 IDEMPOTENCY_KEY = "idempotency-key"
 STILL_MADE = "in_progress"
 
@@ -63,20 +68,40 @@ class Desk:
             time.sleep(after)
 
     def picture_at(self, link: str) -> bytes | None:
-        """Fetch a picture that came as an address; the key goes to the gateway only."""
-        is_ours = link.startswith(f"{self.base}/")
-        if not link.startswith(("http://", "https://")):
+        """Fetch a picture that came as an address: of the gateway's own, or a public one. No key goes along."""
+        try:
+            there = urlsplit(link)
+            host, port = there.hostname or "", there.port
+        except ValueError:
             return None
-        letter = client.Letter(method="GET", url=link, headers={"accept": "image/*"})
-        answer = client.send(letter, timeout_s=self.timeout_s, api_key=self.key if is_ours else None)
+        if there.path.startswith(ASSETS):  # whatever name the gateway has for itself, here it is
+            own = self._fetched(f"{self.base}{there.path}")
+            if own is not None:
+                return own
+        is_web = there.scheme in {"http", "https"}
+        return self._fetched(link) if is_web and _is_public(host, port) else None
+
+    def _fetched(self, url: str) -> bytes | None:
+        letter = client.Letter(method="GET", url=url, headers={"accept": "image/*"})
+        answer = client.send(letter, timeout_s=self.timeout_s, most_bytes=MOST_PICTURE_BYTES)
         return answer.body if isinstance(answer, client.Answer) and answer.status == 200 else None
+
+
+def _is_public(host: str, port: int | None) -> bool:
+    """Whether a name leads to addresses of the internet only: an upstream must not send this machine around its net."""
+    try:
+        found = socket.getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(is_public(str(one[4][0])) for one in found)
 
 
 def sentences(delivery: Delivery, complaint: Complaint) -> list[str]:
     """Say what a gateway's error was, whose words they are, what was tried, and what to quote."""
     code = f" ({complaint.code})" if complaint.code else ""
-    status = f"the gateway answered {delivery.status}" if delivery.status >= 400 else "the stream broke"
-    lines = [f"waybill: {status}{code}: {complaint.message}"]
+    otherwise = "the stream broke" if delivery.events else "the answer is of no use"
+    what = f"the gateway answered {delivery.status}" if delivery.status >= 400 else otherwise
+    lines = [f"waybill: {what}{code}: {complaint.message}"]
     lines += [f"  tried {one}" for one in complaint.tried]
     return [*lines, f"  request {delivery.request_id}"] if delivery.request_id else lines
 

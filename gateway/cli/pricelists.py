@@ -104,11 +104,11 @@ def _fetched(channel: Channel, file: Path | None, address: str | None) -> tuple[
         return str(file), data
     url = address or f"{channel.base_url.removesuffix('/v1')}/api/pricing"
     letter = client.Letter(method="GET", url=url, headers={"accept": "application/json"})
-    answer = client.send(letter, timeout_s=TIMEOUT_S)
+    answer = client.send(letter, timeout_s=TIMEOUT_S, most_bytes=MOST_BYTES)
     if isinstance(answer, client.Unreached):
         terminal.stop(f"{url} cannot be reached: {answer.why}", 1)
-    if answer.status != 200 or len(answer.body) > MOST_BYTES:
-        terminal.stop(f"{url} answered {answer.status} with {len(answer.body)} bytes: no price list", 1)
+    if answer.status != 200:
+        terminal.stop(f"{url} answered {answer.status}: no price list", 1)
     return url, answer.body
 
 

@@ -144,15 +144,23 @@ async def test_an_edit_with_a_mask(tmp_path: Path) -> None:
         assert [one["width"] for one in note["request_shape"]["input_images"]] == [64, 64]
 
 
-async def test_links_are_followed(tmp_path: Path) -> None:
-    picture = answers.png(32, 32)
-    serving = script.reply(200, picture, headers={"content-type": "image/png"})
-    async with FakeUpstream(serving, key=None) as store, running_pair(tmp_path / "gateway") as pair:
-        pair.a.play(script.reply(200, answers.url_answer(f"{store.url}/one.png")))
+async def test_links_of_the_gateway_are_followed(tmp_path: Path) -> None:
+    linked = SANDBOX.replace("images/edits]}\n", "images/edits], deliver: url}\n")
+    for public in ("", "server: {public_url: 'https://pictures.invalid'}\n"):
+        async with running_gateway(f"{linked}{public}", tmp_path / "gateway") as gateway:
+            ran = await run(tmp_path, gateway.url, "a fox", "-o", "fox.png", "--force")
+            assert ran.code == 0, ran.err
+            assert "fetching 1 from the gateway's links" in ran.err
+            assert (tmp_path / "fox.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_links_into_this_network_are_not(tmp_path: Path) -> None:
+    async with FakeUpstream(key=None) as store, running_pair(tmp_path / "gateway") as pair:
+        pair.a.play(script.reply(200, answers.url_answer(f"{store.url}/one.png", "file:///etc/passwd", "http://[x")))
         ran = await run(tmp_path, pair.gateway.url, "a fox", "-m", "pic", "-o", "fox.png", "--pin", "A")
-        assert ran.code == 0, ran.err
-        assert (tmp_path / "fox.png").read_bytes() == picture
-        assert store.requests[0].header("authorization") is None
+        assert ran.code == 1
+        assert "a picture could not be fetched from its link" in ran.err
+        assert (store.count, store.connections) == (0, 0)
 
 
 @pytest.mark.parametrize(
