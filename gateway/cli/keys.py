@@ -76,23 +76,7 @@ def create(
         "scopes": scopes,
         "expires": expires,
     }
-    try:
-        terms = read_order(order, currencies(loaded.table))
-    except ValueError as wrong:
-        terminal.stop(str(wrong))
-    key_id, text = _id(KEY), key_text(secrets.token_bytes(KEY_BYTES))
-    try:
-        _desk(loaded).create(key_id, text, terms, datetime.now(UTC))
-    except LedgerUnavailable as lost:
-        _lost(lost)
-    unknown = [model for model in terms.models or () if model not in loaded.table.routes]
-    if unknown:
-        terminal.complain([f"waybill: the routes file has no route {model}" for model in unknown])
-    if as_json:
-        terminal.print_json({"id": key_id, "key": text}, pretty=False)
-        return
-    typer.echo(f"id   {key_id}\nkey  {text}")
-    terminal.complain(["The key is shown now and never again."])
+    _create(loaded, order, as_json=as_json)
 
 
 @keys.command("list")
@@ -149,6 +133,26 @@ def credit(
         terminal.print_json(row.as_json())
     else:
         typer.echo(f"{key_id} has {row.terms.credits} credits")
+
+
+def _create(loaded: Loaded, order: JsonObject, *, as_json: bool) -> None:
+    try:
+        terms = read_order(order, currencies(loaded.table))
+    except ValueError as wrong:
+        terminal.stop(str(wrong))
+    key_id, text = _id(KEY), key_text(secrets.token_bytes(KEY_BYTES))
+    try:
+        _desk(loaded).create(key_id, text, terms, datetime.now(UTC))
+    except LedgerUnavailable as lost:
+        _lost(lost)
+    unknown = [model for model in terms.models or () if model not in loaded.table.routes]
+    if unknown:
+        terminal.complain([f"waybill: the routes file has no route {model}" for model in unknown])
+    if as_json:
+        terminal.print_json({"id": key_id, "key": text}, pretty=False)
+        return
+    typer.echo(f"id   {key_id}\nkey  {text}")
+    terminal.complain(["The key is shown now and never again."])
 
 
 def _desk(loaded: Loaded) -> SqlKeyDesk:

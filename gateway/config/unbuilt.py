@@ -65,7 +65,7 @@ UNBUILT: tuple[Unbuilt, ...] = (
     ),
     Unbuilt(
         path="keys",
-        sentence="keys are made with `waybill keys create` and kept in the ledger: leave the list empty",
+        sentence="'keys' are made with `waybill keys create` and kept in the ledger: leave the list empty",
         empty_is_fine=True,
     ),
     Unbuilt(path="alerts", sentence="'alerts' are not built in this version"),
