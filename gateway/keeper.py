@@ -119,6 +119,21 @@ class Keeper:
             known=known,
         )
 
+    async def keep_new(self, job: Job, pictures: Sequence[Picture]) -> tuple[Kept, list[ImageFacts]]:
+        """Keep those that the caller has not, as ``keep`` does: what is asked for again is not another picture.
+
+        Gives what they have become, and which of them those are.
+        """
+        try:
+            known = await self._means.books.known(job.principal.scope, [one.image.sha256 for one in pictures])
+        except LedgerUnavailable:
+            known = {}
+        fresh = [one for one in pictures if one.image.sha256 not in known]
+        for one in pictures:
+            if one.image.sha256 in known and one.body is not None:
+                one.body.close()
+        return await self.keep(job, fresh), [one.image for one in fresh]
+
     def url(self, asset: Asset, origin: str = "") -> str | None:
         """Give the address at which a picture can be had until it expires; ``origin``: how we are reached."""
         base = self._means.public_url or origin

@@ -19,11 +19,13 @@ from gateway.core.table import Channel, RouteTable
 from gateway.core.types import Action, Cause, Failure, Outcome, Phase, Refusal
 from gateway.core.verdict import PublicError, error_from
 from gateway.exchange import Answered, Presence, take
-from gateway.ports import Broken, Call, Job
+from gateway.ports import Broken, Call, Job, Picture
 from gateway.relay import Means, Refused, Relay, Result, refused_result
 from gateway.story import CLIENT_CLOSED_REQUEST, as_ms, travelling
 
 PATIENCE_S: Final = 120.0  # from the first byte to the last
+
+UNKNOWN: Final = "unknown"  # no picture that we know the format of
 
 _MAY_HAVE_COST: Final = " The request may have been charged for."
 
@@ -86,7 +88,7 @@ class KeptResponses:
         error = None if ended.failure is None else _error(ended.failure, asked.keeper)
         if error is None:
             await self._note(asked, ended)
-        record = self._record(asked, ended, error)
+        record = await self._keep(asked, ended, self._record(asked, ended, error))
         await self._means.billing.settle(record)
         if error is not None:
             ended.close()
@@ -122,6 +124,23 @@ class KeptResponses:
         if ended.seen.phase is Phase.DONE:
             ended.reading = codec.read(job, ended.seen)
         return ended
+
+    async def _keep(self, asked: _Asked, ended: Answered, record: Record) -> Record:
+        """Keep the pictures of a turn that went on without its client, the first time that it is asked for."""
+        keeper, answer = self._means.keeper, ended.answer
+        is_told = asked.job.facts.errand is Errand.RETRIEVE and ended.failure is None
+        if keeper is None or answer is None or not is_told or not _keeps(asked):
+            return record
+        found = [(image, lease) for image, lease in answer.pictures() if image.format != UNKNOWN]
+        pictures = [Picture(image=image, body=lease()) for image, lease in found]
+        if not pictures:
+            return record
+        try:
+            kept, fresh = await keeper.keep_new(asked.job, pictures)
+        except asyncio.CancelledError:
+            await self._means.billing.settle(record)
+            raise
+        return kept.onto(replace(record, result=replace(record.result, images=tuple(fresh))))
 
     async def _note(self, asked: _Asked, ended: Answered) -> None:
         """Note what can be referred to from now on, or not any more."""
@@ -174,6 +193,12 @@ class KeptResponses:
                 status=status, code=error.code if error else None, response_id=None if failure else job.subject
             ),
         )
+
+
+def _keeps(asked: _Asked) -> bool:
+    """Whether pictures of this channel are kept: of which route a turn was, nobody knows any more."""
+    name, routes = asked.keeper.name, asked.table.routes.values()
+    return all(route.keep for route in routes if any(target.channel == name for target in route.targets))
 
 
 def _judge(ended: Answered, asked: _Asked) -> Failure | None:

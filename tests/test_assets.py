@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,20 @@ async def test_final_pictures_of_a_stream_are_kept_and_previews_are_not(house: H
     assert len(files) == len({path.name for path in files})
 
 
+async def test_a_picture_of_a_turn_in_the_background_is_kept_when_it_is_asked_for_once(house: House) -> None:
+    async with house.serve() as gateway:
+        house.a.play(reply(200, responses_answer()))
+        body = {"model": "chat", "input": "x", "tools": [{"type": "image_generation"}]}
+        made = await house.client.post(f"{gateway.url}/v1/responses", json=body)
+        kept = made.headers["x-asset-ids"]
+        await gateway.gateway.gallery.books.remove(kept, datetime.now(UTC))  # as if it had gone on without us
+        for expected in (1, 0):
+            house.a.play(reply(200, responses_answer()))
+            told = await house.client.get(f"{gateway.url}/v1/responses/{made.json()['id']}")
+            assert told.content == made.content
+            assert len(told.headers.get("x-asset-ids", "").split()) == expected
+
+
 async def test_only_a_good_token_opens_a_picture_and_all_others_are_told_the_same(house: House) -> None:
     async with house.serve() as gateway:
         url = (await house.image(gateway, await house.draw(gateway)))["storage_pointer"]["url"]
@@ -268,6 +283,10 @@ async def test_the_operator_lists_judges_and_deletes_pictures(house: House) -> N
 
         judged = await house.client.post(f"{api}/{ids[0]}/verdict", json={"verdict": "accepted"})
         assert judged.json()["verdict"] == "accepted"
+        record = await house.client.get(f"{gateway.url}/api/requests/{answers[0].headers['x-request-id']}")
+        assert record.json()["verdict"] == "accepted"
+        usage = (await house.client.get(f"{gateway.url}/api/usage", params={"by": "model"})).json()["data"]
+        assert [(row["images"], row["accepted"], row["rejected"]) for row in usage] == [(3, 1, 0)]
         accepted = await house.client.get(api, params={"verdict": "accepted"})
         assert [found["asset_id"] for found in accepted.json()["data"]] == [ids[0]]
         assert (await house.client.post(f"{api}/{ids[0]}/verdict", json={"verdict": "fine"})).status_code == 400

@@ -174,9 +174,14 @@ def _log_row(cell: RowMapping, tried: tuple[AttemptRow, ...]) -> LogRow:
         config_version=cell["config_version"],
         key_id=cell["key_id"],
         team=cell["team"],
-        record=None if cell["record"] is None else orjson.loads(cell["record"]),
+        record=None if cell["record"] is None else _judged(orjson.loads(cell["record"]), cell["verdict"]),
         attempts=tried,
     )
+
+
+def _judged(record: JsonObject, verdict: str | None) -> JsonObject:
+    """Put the verdict on a record, which was written before there could be one."""
+    return record if verdict is None else {**record, "verdict": verdict}
 
 
 def _attempt_row(cell: RowMapping) -> AttemptRow:
