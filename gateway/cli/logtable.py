@@ -9,11 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, words
+from gateway.core.forecast import CHECK
 from gateway.core.types import JsonObject, JsonValue, Surface
 from gateway.stores.reader import AttemptRow, LogRow
 from gateway.stores.schema import RequestState
 
-_SHORT = {Surface.GENERATIONS.value: "gen", Surface.EDITS.value: "edit", Surface.RESPONSES.value: "resp"}
+_SHORT = {
+    Surface.GENERATIONS.value: "gen",
+    Surface.EDITS.value: "edit",
+    Surface.RESPONSES.value: "resp",
+    CHECK: "check",
+}
 
 
 @dataclass(slots=True, kw_only=True)
