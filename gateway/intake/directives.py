@@ -17,6 +17,10 @@ from gateway.core.types import Directives, Refusal
 MAX_TAGS = 16
 FORWARDED = ("openai-beta", "x-client-request-id")
 
+PIN = "x-route-pin"
+FALLBACK = "x-route-fallback"
+TAGS = "x-request-tags"
+
 _CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TAG = re.compile(r"([A-Za-z0-9_.-]{1,64})=([A-Za-z0-9_.:/@+-]{1,64})")
 _JSON_KINDS = frozenset({"application/json", "application/*", "*/*"})
@@ -34,13 +38,13 @@ def read_directives(headers: Mapping[str, str]) -> Directives | Refusal:
         return bad_value("x-flight-id", "must be the id of a flight.")
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         return bad_value("content-encoding", "the body must be sent without compression.")
-    pin = headers.get("x-route-pin")
+    pin = headers.get(PIN)
     if pin is not None and not _CHANNEL.fullmatch(pin):
-        return bad_value("x-route-pin", "must be the name of one channel.")
-    fallback = headers.get("x-route-fallback")
+        return bad_value(PIN, "must be the name of one channel.")
+    fallback = headers.get(FALLBACK)
     if fallback not in (None, "off"):
-        return bad_value("x-route-fallback", "the only value is 'off'.")
-    tags = _tags(headers.get("x-request-tags", ""))
+        return bad_value(FALLBACK, "the only value is 'off'.")
+    tags = _tags(headers.get(TAGS, ""))
     if isinstance(tags, Refusal):
         return tags
     return Directives(

@@ -18,7 +18,7 @@ from gateway.core.types import Directives, Facts, JsonObject, JsonValue, Refusal
 from gateway.core.verification import Verification
 from gateway.core.view import View
 from gateway.intake import Incoming
-from gateway.intake.directives import read_directives
+from gateway.intake.directives import FALLBACK, PIN, TAGS, read_directives
 from gateway.web.admin import Addresses, Control, read_body
 from gateway.web.answer import Answer
 from gateway.web.api_query import bad, words_of
@@ -27,7 +27,7 @@ from gateway.web.services import JobReader
 
 MOST_BYTES = 4 * 1024 * 1024  # a body to explain may hold pictures
 KEYS = frozenset({"model", "endpoint", "body", "headers"})
-HEADERS = frozenset({"x-route-pin", "x-route-fallback", "x-request-tags"})
+HEADERS = frozenset({PIN, FALLBACK, TAGS})
 
 _SURFACES = ", ".join(surface.value for surface in Surface)
 

@@ -1,6 +1,7 @@
 """The calls of the API and of whoever watches, for ``/openapi.json``. A new address gets its entry here."""
 
 from gateway.core.types import JsonObject
+from gateway.intake.directives import FALLBACK, PIN, TAGS
 from gateway.web.openapi import EVENTS, JSON, Guard, Operation, Parameter, named
 
 TEXT: JsonObject = {"type": "string"}
@@ -8,9 +9,9 @@ IMAGE: JsonObject = {"type": "string", "format": "binary"}
 
 _DIRECTIVES = (
     Parameter(name="Idempotency-Key", place="header", says="The same key is the same purchase.", schema=TEXT),
-    Parameter(name="x-route-pin", place="header", says="Only this channel of the route.", schema=TEXT),
-    Parameter(name="x-route-fallback", place="header", says="One attempt.", schema={"type": "string", "enum": ["off"]}),
-    Parameter(name="x-request-tags", place="header", says="`a=b,c=d`: onto the record.", schema=TEXT),
+    Parameter(name=PIN, place="header", says="Only this channel of the route.", schema=TEXT),
+    Parameter(name=FALLBACK, place="header", says="One attempt.", schema={"type": "string", "enum": ["off"]}),
+    Parameter(name=TAGS, place="header", says="`a=b,c=d`: onto the record.", schema=TEXT),
     Parameter(name="prefer", place="header", says="`respond-async`: answer 202 at once, with a flight.", schema=TEXT),
 )
 _LATER = {202: "The call goes on: ask for its flight, which `location` names."}
