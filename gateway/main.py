@@ -358,6 +358,8 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
         ledger_unwritten=lambda: ledger.unwritten,
         log_queue=lambda: events.queued,
         log_dropped=lambda: events.dropped,
+        shared_up=lambda: gateway.sharing.is_up,
+        others=lambda: len(gateway.replicas.peers),
         spool_memory=lambda: MEMORY_TOTAL - spool.memory_left,
         spool_disk=lambda: DISK_CAP - spool.disk_left,
         assets=lambda: gateway.gallery.keeper.counts,

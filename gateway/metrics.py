@@ -51,6 +51,8 @@ class Gauges:
     ledger_unwritten: Callable[[], int]
     log_queue: Callable[[], int]
     log_dropped: Callable[[], int]
+    shared_up: Callable[[], bool]
+    others: Callable[[], int]
     spool_memory: Callable[[], int]
     spool_disk: Callable[[], int]
     assets: Callable[[], Mapping[str, int]]
@@ -219,6 +221,8 @@ class _AtScrape(Collector):
         yield _gauge(
             "waybill_ledger_unwritten", "Settlements that are not in the ledger yet.", gauges.ledger_unwritten()
         )
+        yield _gauge("waybill_shared_up", "Whether what replicas share can be reached.", int(gauges.shared_up()))
+        yield _gauge("waybill_replicas", "Servers of this ledger, this one included.", gauges.others() + 1)
         yield CounterMetricFamily(
             "waybill_log_dropped", "Log lines dropped because nobody took them.", gauges.log_dropped()
         )

@@ -94,6 +94,8 @@ class Bench:
                 ledger_unwritten=lambda: 1,
                 log_queue=lambda: 5,
                 log_dropped=lambda: 6,
+                shared_up=lambda: True,
+                others=lambda: 1,
                 spool_memory=lambda: 1000,
                 spool_disk=lambda: 2000,
                 assets=lambda: {"kept": 5, "missing": 1},
@@ -184,6 +186,7 @@ def test_what_is_looked_up_is_looked_up_at_the_scrape() -> None:
     assert of(found, "waybill_queue_depth", queue="log") == 5
     assert of(found, "waybill_ledger_unwritten") == 1
     assert of(found, "waybill_log_dropped_total") == 6
+    assert (of(found, "waybill_shared_up"), of(found, "waybill_replicas")) == (1, 2)
     assert of(found, "waybill_spool_bytes", place="disk") == 2000
     assert of(found, "waybill_channel_up", channel="openai", state="ready") == 1
     assert of(found, "waybill_channel_up", channel="azure", state="not_ready") == 0

@@ -7,6 +7,7 @@ until a ``beat`` is answered again. A Redis that refuses to write (read only, ou
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.stores.refusals import LedgerRefused
@@ -18,6 +19,7 @@ BOUND_S = 0.05
 BEAT_BOUND_S = 0.2  # of what nobody waits for
 PATIENCE = 3  # answers that did not come, one after the other
 CONNECTIONS = 16
+MODULES = ("asyncio", "asyncio.retry", "backoff", "exceptions")  # of an optional extra
 NO_CLIENT = (
     "storage.shared names a Redis server, and this installation has no client for one: "
     "install the extra, pip install 'waybill-gateway[redis]'"
@@ -100,23 +102,20 @@ class RedisLine:
 
 def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...]]":
     try:
-        from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - an optional extra
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-        from redis.exceptions import RedisError  # noqa: PLC0415
+        client, retry, backoff, errors = (import_module(f"redis.{name}") for name in MODULES)
     except ImportError:
         raise LedgerRefused(NO_CLIENT) from None
-    pool = BlockingConnectionPool.from_url(
+    pool = client.BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
         timeout=BOUND_S,
         decode_responses=True,
         socket_connect_timeout=BEAT_BOUND_S,
         socket_timeout=BEAT_BOUND_S,
-        retry=Retry(NoBackoff(), 0),
+        retry=retry.Retry(backoff.NoBackoff(), 0),
         client_name="waybill",
     )
-    return Redis(connection_pool=pool), (RedisError, OSError, TimeoutError)
+    return client.Redis(connection_pool=pool), (errors.RedisError, OSError, TimeoutError)
 
 
 def _forget(call: Awaitable[object]) -> None:

@@ -272,12 +272,14 @@ class SharedRedis:
         fault = self._line.fault
         if (fault is None) == (self._announced is None):
             return
-        event = "shared.lost" if fault is not None else "shared.recovered"
-        said = {"reason": fault, "share": f"1/{self._parts()}"} if fault is not None else {}
-        self._events.emit({"event": event, "time": timestamp(self._clock.now()), **said})
-        self._announced = fault
+        time_now = timestamp(self._clock.now())
         if fault is None:
+            self._events.emit({"event": "shared.recovered", "time": time_now})
             self._renewed_at = -math.inf  # it may have forgotten who holds what
+        else:
+            share = f"1/{self._parts()}"
+            self._events.emit({"event": "shared.lost", "time": time_now, "reason": fault, "share": share})
+        self._announced = fault
 
 
 def _part(rate: Rate, parts: int) -> Rate:

@@ -28,6 +28,11 @@ class Sharing:
             return IN_MEMORY
         return self._remote.fault or OK
 
+    @property
+    def is_up(self) -> bool:
+        """Whether all that is shared can be reached."""
+        return self._remote is None or self._remote.fault is None
+
     def start(self) -> None:
         """Talk with the other replicas from now on."""
         if self._remote is not None:

@@ -77,6 +77,8 @@ class House:
         """End a server as kill -9 does: it shows no life any more, and takes back nothing."""
         assert ledger.fleet is not None
         ledger.fleet._ended.set()
+        if ledger.fleet._thread is not None:
+            ledger.fleet._thread.join()
         self.ledgers.remove(ledger)
         ledger._writer.close(1)
         ledger.fleet._engine.dispose()
