@@ -136,18 +136,18 @@ def _within(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def _known(connection: Connection, scope: str, hashes: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
-    found: dict[str, list[AssetId]] = {}
-    for start in range(0, len(hashes), IDS_PER_QUERY):
+    """Look each hash up by itself: along the index of hashes, never along all that an owner has."""
+    found: dict[str, Sequence[AssetId]] = {}
+    for sha256 in dict.fromkeys(hashes):
         statement = (
-            select(assets.c.sha256, assets.c.asset_id)
-            .where(assets.c.sha256.in_(hashes[start : start + IDS_PER_QUERY]), assets.c.key_id == scope, HERE)
+            select(assets.c.asset_id)
+            .where(assets.c.sha256 == sha256, assets.c.key_id == scope, HERE)
             .order_by(assets.c.asset_id.desc())
-            .limit(IDS_PER_QUERY)
+            .limit(MOST_PARENTS)
         )
-        for sha256, asset_id in connection.execute(statement):
-            same = found.setdefault(sha256, [])
-            if len(same) < MOST_PARENTS:
-                same.append(AssetId(asset_id))
+        same = [AssetId(row.asset_id) for row in connection.execute(statement)]
+        if same:
+            found[sha256] = same
     return found
 
 

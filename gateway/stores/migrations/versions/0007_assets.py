@@ -61,7 +61,7 @@ def upgrade() -> None:
     op.create_index("ix_assets_key_id", "assets", ["key_id", "asset_id"])
     op.create_index("ix_assets_model", "assets", ["model", "asset_id"])
     op.create_index("ix_assets_verdict", "assets", ["verdict", "asset_id"])
-    op.create_index("ix_assets_sha256", "assets", ["sha256", "asset_id"])
+    op.create_index("ix_assets_sha256", "assets", ["sha256", "key_id", "asset_id"])
     op.create_index("ix_assets_expires_us", "assets", ["expires_us"], sqlite_where=HERE, postgresql_where=HERE)
     op.create_index("ix_assets_here", "assets", ["asset_id"], sqlite_where=HERE, postgresql_where=HERE)
     op.create_index("ix_asset_parents_parent_id", "asset_parents", ["parent_id", "asset_id"])
