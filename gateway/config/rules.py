@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from gateway.config.mistake import KeyPath, Mistake, mistake, quoted, suggestion
 from gateway.config.nodes import Block, Node, Scalar, block_at, find, items_at, plain, shown, word
 from gateway.core import when
-from gateway.core.table import Policy, RouteTable
+from gateway.core.prices import ReportedPrice
+from gateway.core.table import Policy, Route, RouteTable
 
 
 def check(name: str, route: Block) -> Iterator[Mistake]:
@@ -36,7 +37,21 @@ def doubts(root: Block, table: RouteTable) -> list[Mistake]:
         for at, why in when.doubts(route.when, served):
             path: KeyPath = ("routes", name, "when", at)
             found.append(mistake(find(root, path).node.mark, path, f"can never match: {why}"))
+        found += _unbounded(root, route, table)
     return found
+
+
+def _unbounded(root: Block, route: Route, table: RouteTable) -> Iterator[Mistake]:
+    """Give the targets that no request can go to, because nobody can say what it costs there."""
+    ceiling = route.max_cost
+    if ceiling is None:
+        return
+    said = f"can never be asked: the route has a max_cost in {ceiling.currency}, in which its cost is not known"
+    for at, target in enumerate(route.targets):
+        price = table.channels[target.channel].rows[target.row].price
+        if price is None or isinstance(price, ReportedPrice) or price.currency != ceiling.currency:
+            path: KeyPath = ("routes", route.name, "targets", at)
+            yield mistake(find(root, path).node.mark, path, said)
 
 
 def _weights(path: KeyPath, route: Block) -> Iterator[Mistake]:

@@ -191,3 +191,19 @@ def test_a_row_may_demand_to_be_verified(tmp_path: Path) -> None:
     (line,) = lines(tmp_path, with_row("require: probed"))
     assert "require" in line
     assert "verified" in line
+
+
+@pytest.mark.parametrize(
+    ("price", "is_warned"),
+    [
+        ("", True),
+        ("price: {unit: per_image, amount: 1, currency: CREDITS}", True),
+        ("price: {unit: upstream_reported}", True),
+        ("price: {unit: per_image, amount: 1}", False),
+    ],
+)
+def test_a_target_whose_cost_nobody_can_bound_is_warned_of(tmp_path: Path, price: str, *, is_warned: bool) -> None:
+    text = with_row(price) if price else GOOD
+    text = text.replace("targets: [direct, sandbox]", "targets: [direct]\n    max_cost: 1USD")
+    said = [str(one) for one in good(tmp_path, text).warnings]
+    assert any("can never be asked: the route has a max_cost in USD" in one for one in said) is is_warned
