@@ -4,15 +4,19 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
 from openapi_schema_validator import OAS31Validator
+from schemathesis import Case, GenerationMode
 
 from gateway.broadcast import DEPTH, LISTENERS
 from gateway.core.money import billed, exposed, line
@@ -338,3 +342,63 @@ async def test_an_interrupted_request_stands_in_the_list_with_its_attempts(tmp_p
     }  # fmt: skip
     assert [(one["n"], one["outcome"], one["exposure_micro"]) for one in record["attempts"]] == [(1, "unknown", 70)]
     assert (row["failed"], row["cost"][0]["exposure_micro"]) == (1, 70)
+
+
+def drive(url: str, examples: int) -> int:
+    """Send generated calls of every reading operation of the operator's; gives how many were sent."""
+    with httpx2.Client(trust_env=False, timeout=30, verify=NO_TLS) as client:
+        document = client.get(f"{url}/openapi.json").json()
+        sent = 0
+
+        def ask(case: Case[Any]) -> None:
+            nonlocal sent
+            given_words = [
+                (name, str(one))
+                for name, value in case.query.items()
+                for one in (value if isinstance(value, list) else [value])
+            ]
+            query = urlencode(given_words, errors="replace")
+            path = case.formatted_path
+            content = None if case.method == "GET" else json.dumps(case.body, default=str).encode("utf-8", "replace")
+            answer = client.request(case.method, f"{url}{path}?{query}", content=content)
+            said = f"{case.method} {path} {query}: {answer.status_code} {answer.text[:300]}"
+            assert answer.status_code < 500, said
+            kind = answer.headers["content-type"]
+            if answer.status_code >= 400:
+                assert kind == "application/problem+json", said
+                check("Problem", answer.json())
+            sent += 1
+
+        for path in ("/api/catalog", "/api/routes", "/api/requests/{request_id}"):
+            fuzz(document, path, "GET", ask, examples, (GenerationMode.POSITIVE,))
+        for path in ("/api/requests", "/api/usage", "/api/assets"):
+            fuzz(document, path, "GET", ask, examples)
+        fuzz(document, "/api/routes/explain", "POST", ask, examples)
+    return sent
+
+
+def fuzz(
+    document: dict[str, Any],
+    path: str,
+    method: str,
+    ask: Callable[[Case[Any]], None],
+    examples: int,
+    modes: Sequence[GenerationMode] = tuple(GenerationMode),
+) -> None:
+    for mode in modes:
+        operation = schemathesis.openapi.from_dict(document)[path][method]
+        run = given(case=operation.as_strategy(generation_mode=mode))(ask)
+        settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )(run)()
+
+
+async def test_generated_calls_get_sound_answers(client: httpx2.AsyncClient, running: RunningGateway) -> None:
+    await draw(client)
+    assert await asyncio.to_thread(drive, running.url, 15) > 60
+    assert not [event for event in running.events() if event["event"] == "gateway.bug"]
