@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from gateway.cli.commission import Commission
 from gateway.cli.legs import RECORD_UNREADABLE, Seen, Walked
-from gateway.cli.likeness import difference
+from gateway.cli.likeness import Pixels, difference
 from gateway.core.money import decimal
 from gateway.core.result_check import DIFFERENCES
 from gateway.core.types import ImageFacts, JsonObject
@@ -233,9 +233,12 @@ def _sides(image: ImageFacts) -> str:
 
 
 def _clearness(seen: Seen) -> str:
-    return _said(
-        f"{each.mode}, {100 * each.clear:.0f} % see-through" if each else "undecodable" for each in seen.pixels
-    )
+    pairs = zip(seen.pixels, seen.pictures, strict=True)
+    return _said(_clear(pixels, "not made of pixels" if of.format == "svg" else "undecodable") for pixels, of in pairs)
+
+
+def _clear(pixels: Pixels | None, otherwise: str) -> str:
+    return f"{pixels.mode}, {100 * pixels.clear:.0f} % see-through" if pixels is not None else otherwise
 
 
 def _output(usage: JsonObject | None) -> int:

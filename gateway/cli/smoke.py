@@ -148,7 +148,7 @@ def _agree(run: _Run, *, is_agreed: bool) -> None:
     if not lines:
         return
     count = run.runs * len(run.planned.legs)
-    terminal.complain([f"{count} requests, {', and '.join(lines)}."])
+    terminal.complain([f"{_requests(count)}, {', and '.join(lines)}."])
     if is_agreed:
         return
     if not sys.stdin.isatty():
@@ -164,7 +164,7 @@ def _walked(run: _Run) -> list[Walked]:
     count = len(legs) * run.runs
     if not legs:
         return []
-    with waiting(run.env, f"{count} requests at {run.desk.base}", count) as line:
+    with waiting(run.env, f"{_requests(count)} at {run.desk.base}", count) as line:
         for _ in range(run.runs):
             for place, leg in enumerate(legs):
                 line.say(f"{leg.channel}: {leg.name}")
@@ -207,6 +207,10 @@ def _verify(run: _Run, compared: Sequence[Compared], walked: Sequence[Walked]) -
                 return noted
             noted.append({"channel": one.target, "row": one.row, "surface": leg.asked.surface, "passed": passed})
     return noted
+
+
+def _requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"
 
 
 def _was_sent(walked: Walked) -> bool:

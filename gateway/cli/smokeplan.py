@@ -98,7 +98,8 @@ def bill(legs: Sequence[Priced], runs: int) -> list[str]:
             currency = one.cost.currency or "USD"
             sums[currency] = sums.get(currency, 0) + runs * one.cost.amount_micro
     lines = [f"about {decimal(amount)} {currency} at most" for currency, amount in sums.items()]
-    return [*lines, f"{unknown} requests at a price that is not known"] if unknown else lines
+    of = "one request" if unknown == 1 else f"{unknown} requests"
+    return [*lines, f"{of} at a price that is not known"] if unknown else lines
 
 
 def _legs(target: RouteTarget, wanted: Wanted, table: RouteTable) -> Iterator[Priced | str]:
