@@ -56,6 +56,7 @@ class Flight:
     is_detached: bool = False  # a client said that it will not wait
     is_forgotten: bool = False
     is_filed: bool = False
+    filing: asyncio.Lock = field(default_factory=asyncio.Lock)
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -202,11 +203,13 @@ class Register:
     def of_id(self, name: str, scope: str) -> Flight | None:
         """Give a flight of one caller."""
         flight = self._by_id.get(name)
-        return flight if flight is not None and flight.job.principal.scope == scope else None
+        is_his = flight is not None and flight.job.principal.scope == scope and not flight.is_forgotten
+        return flight if is_his else None
 
     def of_key(self, key: Key) -> Flight | None:
         """Give the flight that has an Idempotency-Key."""
-        return self._by_key.get(key)
+        flight = self._by_key.get(key)
+        return None if flight is None or flight.is_forgotten else flight
 
     def lonely(self, trait: Trait) -> tuple[Flight, ...]:
         """Give the flights of these looks that no client waits for, the oldest first."""

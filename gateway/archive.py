@@ -54,6 +54,7 @@ class Archive:
                     return asking().gone(entry.flight_id)
                 told = await self._told(entry, asking)
                 if told is not None:
+                    await self._given(entry)
                     return told
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -127,6 +128,7 @@ class Archive:
             return False
         finally:
             kept.close()
+        cost = result.record.cost
         head = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.pen.head(result))
         written = Written(
             status=result.status,
@@ -134,6 +136,8 @@ class Archive:
             head=head,
             parts=parts,
             pictures=len(result.record.result.images),
+            cost_micro=None if cost is None else cost.amount_micro,
+            currency=None if cost is None else cost.currency,
         )
         entry = replace(self._entry(flight, flight.hash, state), answer=written)
         return await self._tried(self.journal.land(entry), flight)
@@ -154,11 +158,19 @@ class Archive:
         while found is not None and not is_gone():
             told = await self._told(found, asking)
             if told is not None:
-                return told if await self.journal.deliver(found.flight_id) else None
+                return told if await self._given(found) else None
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             found = await self.journal.find(entry.scope, entry.flight_id, self.clock.now())
         return None
+
+    async def _given(self, entry: Entry) -> bool:
+        """Note that a client gets it; whether it is the first."""
+        if entry.state.is_aloft or not await self.journal.deliver(entry.flight_id):
+            return False
+        if entry.state is FlightState.LATE and entry.answer is not None:
+            self.rescue.count(entry.answer.pictures, entry.answer.cost_micro, entry.answer.currency)
+        return True
 
     async def _told(self, entry: Entry, asking: Callable[[], Asking]) -> Result | None:
         """Say what a flight on file ended with; ``None``: it is under way at another server."""

@@ -103,11 +103,12 @@ class Flights:
 
     async def _come_back(self, job: Job, presence: Presence) -> Result | None:
         """Give what a request gets of the flight that it belongs to; ``None``: there is none, or none any more."""
-        found = await self._finder.find(job)
-        if isinstance(found, Refusal):
-            return await self._settled(self._asking(job).refused(found))
-        if found is not None:
-            return await self._join(found, job, presence)
+        while (found := await self._finder.find(job)) is not None:
+            if isinstance(found, Refusal):
+                return await self._settled(self._asking(job).refused(found))
+            joined = await self._join(found, job, presence)
+            if joined is not None:
+                return joined
         if job.directives.is_retry and job.directives.idempotency is None:
             filed = await self._hangar.archive.adopt(job, partial(self._asking, job), is_gone=lambda: presence.gone)
             return None if filed is None else await self._settled(filed)
@@ -173,6 +174,8 @@ class Flights:
     def _land(self, flight: Flight, result: Result) -> None:
         """Give the end to who waits, or keep it for who comes back."""
         flight.result = result
+        if result.status == CLIENT_CLOSED_REQUEST:  # it came to nothing: who comes now makes his own
+            self.register.remove(flight)
         share = flight.take(result)
         if share is not None:
             share.close()
@@ -293,8 +296,8 @@ class Flights:
             flight.is_told = True
             if flight.was_left and flight.result is not None:
                 self.rescue.add(flight.result.record)
-            if flight.was_left and flight.is_filed:
-                self._chore(self._hangar.archive.deliver(flight))
+            if flight.was_left and flight.key is None:
+                self._chore(self._file_delivery(flight))
         if not flight.clients:
             self._alone(flight)
 
@@ -314,7 +317,8 @@ class Flights:
             self.register.offer(flight)
         if flight.key is None and not flight.is_told:
             self._chore(self._file_landing(flight, result))
-        stay_s = ADOPTION_S if flight.key is None else RETENTION_S
+        is_brief = not is_bought(outcomes) and not flight.is_detached
+        stay_s = RETURN_S if is_brief else ADOPTION_S if flight.key is None else RETENTION_S
         flight.timer = asyncio.get_running_loop().call_later(stay_s, self.retire, flight)
 
     def retire(self, flight: Flight) -> None:
@@ -338,13 +342,21 @@ class Flights:
         task.add_done_callback(self._chores.discard)
 
     async def _file_departure(self, flight: Flight) -> None:
-        await self._hangar.archive.depart(flight)
-        flight.is_filed = not flight.has_landed
+        async with flight.filing:
+            if not flight.has_landed:
+                flight.is_filed = True
+                await self._hangar.archive.depart(flight)
 
     async def _file_landing(self, flight: Flight, result: Result) -> None:
-        """File what nobody has, so that it outlives the process; its own body is of no use any more."""
+        """File what nobody has, so that it outlives the process; its request's body is of no use any more."""
         share = None if flight.body is None else flight.body.share()
-        flight.is_filed = await self._hangar.archive.land(flight, result, share)
+        async with flight.filing:
+            flight.is_filed = await self._hangar.archive.land(flight, result, share) or flight.is_filed
         if flight.hash is None:
             flight.hash = await hash_of(flight.job)
         flight.job.body.close()
+
+    async def _file_delivery(self, flight: Flight) -> None:
+        async with flight.filing:
+            if flight.is_filed:
+                await self._hangar.archive.deliver(flight)

@@ -33,13 +33,13 @@ class Lookout:
         """Give a flight of one caller's as it stands; its body is to be closed."""
         flight = self.register.of_id(name, scope)
         if flight is not None:
-            return None if flight.is_forgotten else self.sight(flight)
+            return self.sight(flight)
         return await self.archive.look(scope, name) if is_id(FLIGHT, name) else None
 
     async def forget(self, scope: str, name: str) -> Sight | None:
         """Let go of a flight; how it stood."""
-        seen = await self.look(scope, name)
         flight = self.register.of_id(name, scope)
+        seen = await self.look(scope, name)
         if flight is not None:
             flight.is_forgotten = True
             if flight.has_landed:

@@ -46,7 +46,16 @@ class Rescue:
     def add(self, record: Record) -> None:
         """Count a flight that was given to a client after another had left."""
         cost = record.cost
+        known = cost is not None and cost.amount_micro is not None
+        self.count(
+            len(record.result.images),
+            cost.amount_micro if cost is not None and known else None,
+            cost.currency if cost is not None and known else None,
+        )
+
+    def count(self, pictures: int, cost_micro: int | None, currency: str | None) -> None:
+        """Count a flight by what it brought."""
         self.flights += 1
-        self.pictures += len(record.result.images)
-        if cost is not None and cost.amount_micro is not None and cost.currency is not None:
-            self._money[cost.currency] += cost.amount_micro
+        self.pictures += pictures
+        if cost_micro is not None and currency is not None:
+            self._money[currency] += cost_micro

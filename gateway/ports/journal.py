@@ -19,13 +19,18 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """An answer on file: its head, and its body as texts and kept pieces, in order. ``pictures``: that it delivers."""
+    """An answer on file: its head, and its body as texts and kept pieces, in order.
+
+    ``pictures``: that it delivers; ``cost_micro`` and ``currency``: what it cost, where that is known.
+    """
 
     status: int
     content_type: str
     head: tuple[tuple[str, str], ...]
     parts: Sequence[str | Kept]
     pictures: int = 0
+    cost_micro: int | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

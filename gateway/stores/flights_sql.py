@@ -180,6 +180,8 @@ def _text(answer: Written) -> str:
             "head": [list(pair) for pair in answer.head],
             "parts": parts,
             "pictures": answer.pictures,
+            "cost_micro": answer.cost_micro,
+            "currency": answer.currency,
         }
     ).decode()
 
@@ -192,7 +194,13 @@ def _written(text: str) -> Written:
         head=tuple((str(pair[0]), str(pair[1])) for pair in _items(document["head"]) if isinstance(pair, list)),
         parts=[part if isinstance(part, str) else _kept(part) for part in _items(document["parts"])],
         pictures=int(str(document["pictures"])),
+        cost_micro=_whole(document["cost_micro"]),
+        currency=None if document["currency"] is None else str(document["currency"]),
     )
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _items(value: object) -> list[object]:

@@ -98,7 +98,7 @@ async def test_the_window_is_over_and_the_flight_goes_on(tmp_path: Path) -> None
 async def test_a_turn_that_draws_is_a_flight_too(tmp_path: Path) -> None:
     drawn = responses_answer()
     async with airport(tmp_path) as all_:
-        all_.upstream.play(slow(0.3, drawn if isinstance(drawn, bytes) else json.dumps(drawn).encode()))
+        all_.upstream.play(slow(0.3, drawn))
         await all_.leave_behind(DRAWING, "responses")
         answer = await all_.post("responses", DRAWING)
         assert answer.status_code == 200
