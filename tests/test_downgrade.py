@@ -1,5 +1,6 @@
 """Asked for less where a body is no line of a transcript: a form with pictures, a stream, and a check of a form."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ routes:
   gpt-image-2:
     targets: [a]
     downgrade: [{{on: timeout, set: {{quality: medium, size: 1024x1024}}}}]
+    default_for: [images/generations, images/edits]
 """
 MADE = script.reply(200, answers.image_answer_that_says({"usage": None}, width=1024, height=1024))
 
@@ -80,6 +82,28 @@ async def test_a_form_that_left_it_open_gets_the_parts(gateway: RunningGateway, 
         "prompt": "a hat",
         "quality": "medium",
         "size": "1024x1024",
+    }
+
+
+async def test_a_body_without_a_model_gets_it_beside_what_is_lowered(
+    gateway: RunningGateway, upstream: FakeUpstream
+) -> None:
+    upstream.play(script.hang())
+    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
+        answer = await client.post(f"{gateway.url}/v1/images/generations", json={"prompt": "a hat", "n": 1})
+    assert answer.status_code == 200
+    sent = json.loads(upstream.requests[1].body)
+    assert sent == {"model": "gpt-image-2", "quality": "medium", "size": "1024x1024", "prompt": "a hat", "n": 1}
+    upstream.play(script.hang())
+    files = [("image[]", ("a.png", answers.png(64, 48), "image/png"))]
+    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
+        again = await client.post(f"{gateway.url}/v1/images/edits", data={"prompt": "a hat"}, files=files)
+    assert again.status_code == 200
+    assert fields_of(upstream.requests[3]) == {
+        "model": "gpt-image-2",
+        "quality": "medium",
+        "size": "1024x1024",
+        "prompt": "a hat",
     }
 
 
