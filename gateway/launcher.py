@@ -21,9 +21,10 @@ from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
 from gateway.core.retirement import retiring
 from gateway.core.table import ObjectStore, Secret
-from gateway.main import Gateway, Operator, build
+from gateway.main import Operator, build
 from gateway.ports import LedgerUnavailable
 from gateway.reload import Read
+from gateway.running import Gateway
 from gateway.stores.keys_sql import KeyCount, count_keys
 from gateway.stores.refusals import LedgerRefused
 from gateway.web.server import Drain, build_server, new_event_loop

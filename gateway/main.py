@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +19,6 @@ from gateway.config import Loaded, trouble_rules
 from gateway.core.held_back import held_back
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
-from gateway.core.record import timestamp
 from gateway.core.table import Api, Secret
 from gateway.core.types import AttemptId, RequestId
 from gateway.core.verification import Verification
@@ -38,17 +37,18 @@ from gateway.relay import Means, Relay
 from gateway.reload import Read, Reloader
 from gateway.replicas import Replicas
 from gateway.roster import Roster, RosterMeans
+from gateway.running import Gateway
 from gateway.sandbox import Sandbox
 from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
 from gateway.stores.jsontext import encode
-from gateway.stores.keys_sql import SqlKeys, open_key_desk, open_keys
-from gateway.stores.ledger_sql import SqlLedger, open_ledger
+from gateway.stores.keys_sql import open_key_desk, open_keys
+from gateway.stores.ledger_sql import open_ledger
 from gateway.stores.lockfile import ServerLock
-from gateway.stores.readings import SqlReadings, open_readings
-from gateway.stores.sharing import Sharing, open_sharing
+from gateway.stores.readings import open_readings
+from gateway.stores.sharing import open_sharing
 from gateway.stores.verified_sql import SqlVerifications, open_verifications, read_verifications
 from gateway.tracing import Traced
 from gateway.turnstile import Turnstile
@@ -66,89 +66,6 @@ from gateway.web.auth import Gatekeeper
 from gateway.web.door import Door
 from gateway.web.health import State
 from gateway.web.services import Load, Services
-
-
-@dataclass(slots=True, kw_only=True)
-class Gateway:
-    """A wired gateway. ``start`` and ``stop`` run on the event loop that serves it."""
-
-    app: ASGIApp
-    config: Reloader
-    load: Load
-    ledger: SqlLedger
-    brakes: SqlBrakes
-    keys: SqlKeys
-    readings: SqlReadings
-    broadcast: Broadcast
-    verifications: SqlVerifications
-    roster: Roster
-    sharing: Sharing
-    events: JsonLines
-    upstream: Upstream
-    sandbox: Sandbox
-    spool: Spool
-    fetch: Fetch
-    lock: ServerLock
-    is_local: bool  # it listens on a loopback address only
-    replicas: Replicas
-    gallery: Gallery
-    airport: Airport = field(init=False)
-    interrupted: int  # requests of earlier runs that were open when those ended
-
-    @property
-    def loaded(self) -> Loaded:
-        """The routes file in force."""
-        return self.config.status.loaded
-
-    async def start(self) -> None:
-        """Open what needs a running loop; from here on requests are taken."""
-        await self.upstream.start()
-        self.gallery.start(self.events)
-        self.replicas.start()
-        self.sharing.start()
-
-    def leave(self) -> None:
-        """Say that no more requests should come: the process is on its way out."""
-        self.load.draining = True
-        self.broadcast.close()
-        self.events.emit(
-            {
-                "event": "server.draining",
-                "time": timestamp(SystemClock().now()),
-                "requests_in_flight": self.load.in_flight,
-            }
-        )
-
-    async def cut(self) -> None:
-        """Wait for no upstream any more: what is under way ends as interrupted, and is settled so."""
-        self.events.emit(
-            {
-                "event": "server.cut",
-                "time": timestamp(SystemClock().now()),
-                "requests_in_flight": self.load.in_flight,
-            }
-        )
-        self.fetch.cut()
-        await self.upstream.cut()
-
-    async def stop(self) -> int:
-        """Close everything, the ledger last but one and the log last; how many settlements stay unwritten."""
-        self.load.draining = True
-        await self.airport.flights.close()
-        await self.upstream.close()
-        await self.gallery.stop()
-        self.sandbox.close()
-        await self.sharing.stop()
-        self.brakes.close()
-        self.verifications.close()
-        self.readings.close()
-        self.keys.close()
-        unwritten = self.ledger.close()
-        self.spool.close()
-        self.lock.release()
-        self.events.emit({"event": "server.stopped", "unwritten_settlements": unwritten})
-        self.events.close()
-        return unwritten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,13 +97,12 @@ def build(
     for the operator when the ledger cannot be opened.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    operator = operator or Operator(read=lambda: loaded)
-    clock = SystemClock()
+    operator, clock = operator or Operator(read=lambda: loaded), SystemClock()
     lock = ServerLock(data_dir / operator.spool)  # two ledgers may share a directory, two spools may not
-    ledger = open_ledger(loaded.settings.database, serve=True)
+    database = loaded.settings.database
+    ledger = open_ledger(database, serve=True)
     interrupted = ledger.recover()
-    events, brakes = JsonLines(out), open_brakes(loaded.settings.database)
-    verifications = open_verifications(loaded.settings.database)
+    events, brakes, verifications = JsonLines(out), open_brakes(database), open_verifications(database)
     config = Reloader(loaded, operator.read, events, clock)
     gates, replicas = Gates(), Replicas(ledger.fleet, lambda: config.table().version, events, clock)
     sharing = open_sharing(loaded.settings.shared, trouble_rules(), lambda: len(replicas.peers), events, clock)
@@ -197,8 +113,9 @@ def build(
         load=Load(),
         ledger=ledger,
         brakes=brakes,
-        keys=open_keys(loaded.settings.database),
-        readings=open_readings(loaded.settings.database),
+        bindings=open_bindings(database, ledger.write),
+        keys=open_keys(database),
+        readings=open_readings(database),
         broadcast=Broadcast(events, encode),
         verifications=verifications,
         roster=_roster(config, gates, brakes, events, verifications, sharing.shared),
@@ -214,21 +131,26 @@ def build(
         replicas=replicas,
         interrupted=interrupted,
     )
-    metrics = Metrics(config.table, _gauges(gateway, gates))
-    billing = Billing(ledger, gateway.broadcast, metrics.count)
+    gateway.app = _application(gateway, operator, gates, data_dir)
+    return gateway
+
+
+def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: Path) -> ASGIApp:
+    clock = SystemClock()
+    metrics = Metrics(gateway.config.table, _gauges(gateway, gates))
+    billing = Billing(gateway.ledger, gateway.broadcast, metrics.count)
     services = _services(gateway, billing, clock, prompt_key(data_dir / "prompt.key"))
-    gateway.app = build_app(
+    return build_app(
         services,
         Control(
             door=Door(key=operator.key, is_local=operator.is_local, gate=_gate(gateway, clock)),
-            config=config,
+            config=gateway.config,
             brakes=gateway.roster,
             clock=clock,
             metrics=metrics.exposition,
             addresses=_addresses(gateway, services),
         ),
     )
-    return gateway
 
 
 async def _nothing_yet(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -268,36 +190,7 @@ def _desk(gateway: Gateway, clock: Clock) -> Desk:
 
 def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: bytes) -> Services:
     settings, events = gateway.loaded.settings, gateway.events
-    codec = OpenAICodec()
-    wires = Wires(
-        codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
-        senders={Api.OPENAI: Traced(gateway.upstream, _new_span_id), Api.SANDBOX: gateway.sandbox},
-        spool=gateway.spool,
-        clock=clock,
-        fetcher=gateway.fetch,
-    )
-    means = Means(
-        table=gateway.config.table,
-        wires=wires,
-        billing=billing,
-        custody=Custody(open_bindings(settings.database, gateway.ledger.write), clock, events),
-        clock=clock,
-        roster=gateway.roster,
-        new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
-        keeper=gateway.gallery.keeper,
-    )
-
-    async def state() -> State:
-        return State(
-            draining=gateway.load.draining,
-            ledger_fault=await gateway.ledger.fault(),
-            rejected=gateway.config.status.rejected,
-            channels=held_back(gateway.config.table(), gateway.roster.view()),
-            others=len(gateway.replicas.peers),
-            differing=gateway.replicas.differing,
-            shared=gateway.sharing.state,
-        )
-
+    means = _means(gateway, billing, clock)
     relay = Relay(means)
     gateway.airport = _airport(gateway, relay, billing, clock)
     return Services(
@@ -313,10 +206,43 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         new_request_id=lambda: RequestId(_new_id("req", clock)),
         events=events,
         books=billing,
-        state=state,
+        state=lambda: _state(gateway),
         gate=_gate(gateway, clock),
         turnstile=Turnstile(gateway.sharing.shared, clock),
         load=gateway.load,
+    )
+
+
+def _means(gateway: Gateway, billing: Billing, clock: Clock) -> Means:
+    codec = OpenAICodec()
+    wires = Wires(
+        codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
+        senders={Api.OPENAI: Traced(gateway.upstream, _new_span_id), Api.SANDBOX: gateway.sandbox},
+        spool=gateway.spool,
+        clock=clock,
+        fetcher=gateway.fetch,
+    )
+    return Means(
+        table=gateway.config.table,
+        wires=wires,
+        billing=billing,
+        custody=Custody(gateway.bindings, clock, gateway.events),
+        clock=clock,
+        roster=gateway.roster,
+        new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
+        keeper=gateway.gallery.keeper,
+    )
+
+
+async def _state(gateway: Gateway) -> State:
+    return State(
+        draining=gateway.load.draining,
+        ledger_fault=await gateway.ledger.fault(),
+        rejected=gateway.config.status.rejected,
+        channels=held_back(gateway.config.table(), gateway.roster.view()),
+        others=len(gateway.replicas.peers),
+        differing=gateway.replicas.differing,
+        shared=gateway.sharing.state,
     )
 
 

@@ -23,6 +23,7 @@ from gateway.stores.schema import bindings
 CACHED = 10_000  # ids; some 4 MB
 IDS_PER_QUERY = 500
 BUSY_MS = 2_000
+POOL = 4  # requests that look something up at the same time
 
 Write = Callable[[Command], Awaitable[object]]
 
@@ -61,6 +62,10 @@ class SqlBindings:
         await self._write(unbinds(key, name))
         self._known.pop((name, key), None)  # a request may have read it in between
 
+    def close(self) -> None:
+        """Close the connections that are kept; idempotent."""
+        self._engine.dispose()
+
     def _read(self, key: str | None, ids: Sequence[str]) -> dict[str, Binding]:
         statement = select(bindings.c.bound_id, bindings.c.channel, bindings.c.fingerprint)
         if key is not None:
@@ -81,4 +86,4 @@ def _is_one_of(ids: Sequence[str]) -> ColumnElement[bool]:
 
 def open_bindings(database_url: str, write: Write) -> SqlBindings:
     """Give the bindings of a ledger that was opened, and upgraded before. Raises ``LedgerRefused`` for a bad URL."""
-    return SqlBindings(open_engine(database_url, Access.READ, busy_ms=BUSY_MS), write)
+    return SqlBindings(open_engine(database_url, Access.READ, busy_ms=BUSY_MS, pool=POOL), write)

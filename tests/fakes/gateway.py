@@ -11,7 +11,8 @@ from typing import Any
 
 from gateway import config
 from gateway.launcher import bind
-from gateway.main import Gateway, build
+from gateway.main import build
+from gateway.running import Gateway
 from gateway.web.server import build_server
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for clients that need none: reading all authorities takes 30 ms

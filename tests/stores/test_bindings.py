@@ -1,6 +1,7 @@
 """Bindings: the first word stands, keys are apart, restarts change nothing, a database that is gone fails closed."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
@@ -20,8 +21,10 @@ B = Binding(channel="b", fingerprint="0b")
 
 
 @pytest.fixture
-def bindings(ledger: SqlLedger, url: str) -> SqlBindings:
-    return open_bindings(url, ledger.write)
+def bindings(ledger: SqlLedger, url: str) -> Iterator[SqlBindings]:
+    opened = open_bindings(url, ledger.write)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -43,7 +46,9 @@ async def test_an_id_belongs_to_who_gave_it_first(bindings: SqlBindings, url: st
     await bindings.bind("", ["resp_1", "ig_2"], B, NOON)
     expected = {"resp_1": A, "ig_1": A, "ig_2": B}
     assert await bindings.find("", ["resp_1", "ig_1", "ig_2", "ig_3"]) == expected
-    assert await open_bindings(url, ledger.write).find("", list(expected)) == expected
+    again = open_bindings(url, ledger.write)
+    assert await again.find("", list(expected)) == expected
+    again.close()
 
 
 async def test_keys_are_apart(bindings: SqlBindings, url: str) -> None:
@@ -78,7 +83,9 @@ async def test_bindings_survive_a_restart(url: str) -> None:
     await open_bindings(url, first.write).bind("", ["resp_1"], A, NOON)
     first.close()
     second = open_ledger(url, serve=True)
-    assert await open_bindings(url, second.write).find("", ["resp_1"]) == {"resp_1": A}
+    again = open_bindings(url, second.write)
+    assert await again.find("", ["resp_1"]) == {"resp_1": A}
+    again.close()
     second.close()
 
 
@@ -99,6 +106,7 @@ async def test_what_could_not_be_written_in_time_is_written_later(hasty: SqlLedg
     async with asyncio.timeout(5):
         while not await bindings.find("", ["resp_1"]):  # noqa: ASYNC110 - what is waited for happens in the writer
             await asyncio.sleep(0.02)
+    bindings.close()
 
 
 async def test_a_database_that_cannot_be_read_says_so(bindings: SqlBindings, url: str) -> None:
