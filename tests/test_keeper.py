@@ -24,7 +24,7 @@ from gateway.core.types import (
     Surface,
 )
 from gateway.keeper import Fate, Keeper, KeeperMeans
-from gateway.ports import AssetQuery, Job, LedgerUnavailable, NoRoom, Picture, Replayable, StoreUnavailable
+from gateway.ports import AssetPage, AssetQuery, Job, LedgerUnavailable, NoRoom, Picture, Replayable, StoreUnavailable
 from gateway.spool import Held, Spool, SpooledBody
 from gateway.stores.assets_file import FileBlobs
 
@@ -68,7 +68,7 @@ class Books:
     async def children(self, ids: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
         raise NotImplementedError
 
-    async def page(self, query: AssetQuery) -> Sequence[Asset]:
+    async def page(self, query: AssetQuery) -> AssetPage:
         raise NotImplementedError
 
     async def judge(self, asset_id: str, verdict: Verdict | None, at: datetime) -> bool:

@@ -20,6 +20,7 @@ from gateway.ports.moments import Clock, Events
 from gateway.ports.pictures import (
     AssetBooks,
     AssetEnds,
+    AssetPage,
     AssetQuery,
     Blob,
     Blobs,
@@ -49,6 +50,7 @@ __all__ = [
     "Ask",
     "AssetBooks",
     "AssetEnds",
+    "AssetPage",
     "AssetQuery",
     "AttemptIntent",
     "AttemptResult",

@@ -90,6 +90,17 @@ class AssetQuery:
     before: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetPage:
+    """A page of assets. ``next``: the id after which the next one starts; absent: there is none.
+
+    A page may be short although there is a next one: it has looked through as many as it may.
+    """
+
+    data: Sequence[Asset]
+    next: AssetId | None
+
+
 class AssetBooks(Protocol):
     """What is known of kept pictures. Every method raises ``LedgerUnavailable``."""
 
@@ -105,7 +116,7 @@ class AssetBooks(Protocol):
         """Give the assets that were made from each, newest first; one without any has no entry."""
         ...
 
-    async def page(self, query: AssetQuery) -> Sequence[Asset]:
+    async def page(self, query: AssetQuery) -> AssetPage:
         """Give a page of assets that are still there, with their parents."""
         ...
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.core.assets import MOST_PARENTS, Asset, AssetId, Parent, Verdict, verdict_of
 from gateway.core.types import InputRole
-from gateway.ports import AssetQuery, LedgerUnavailable
+from gateway.ports import AssetPage, AssetQuery, LedgerUnavailable
 from gateway.stores import tally
 from gateway.stores.asset_rows import asset_of, to_us
 from gateway.stores.engine import open_engine
@@ -26,9 +26,10 @@ from gateway.stores.statement import Statement
 BUSY_MS: Final = 5_000
 IDS_PER_QUERY: Final = 500
 MOST_CHILDREN: Final = 1_000
+REACH: Final = 2_000  # rows that one page of several filters looks at
 
 T = TypeVar("T")
-Page = Select[*tuple[object, ...]]
+Rows = Select[*tuple[object, ...]]
 
 _JUDGED: Final = Statement(
     update(assets).where(assets.c.asset_id == bindparam("the_id"), HERE).values(verdict=bindparam("new_verdict")),
@@ -76,9 +77,9 @@ class SqlAssets:
         """Give the assets that were made from each, newest first; one without any has no entry."""
         return await asyncio.to_thread(self.read, lambda connection: _children(connection, ids))
 
-    async def page(self, query: AssetQuery) -> Sequence[Asset]:
+    async def page(self, query: AssetQuery) -> AssetPage:
         """Give a page of assets that are still there, with their parents."""
-        return await asyncio.to_thread(self.pages, query)
+        return await asyncio.to_thread(self.read, lambda connection: _page(connection, query))
 
     async def judge(self, asset_id: str, verdict: Verdict | None, at: datetime) -> bool:  # noqa: ARG002 - not kept
         """Set the verdict on an asset; whether there is such a one."""
@@ -92,9 +93,9 @@ class SqlAssets:
         """Note that bytes have reached the store after all."""
         await asyncio.to_thread(self.write, lambda connection: _STORED.one(connection, (to_us(at), sha256)))
 
-    def pages(self, query: AssetQuery) -> list[Asset]:
-        """Give a page, as ``page`` does. Blocks."""
-        return self.read(lambda connection: _assets(connection, _page(query)))
+    def pages(self, query: AssetQuery) -> Sequence[Asset]:
+        """Give the assets of a page. Blocks."""
+        return self.read(lambda connection: _page(connection, query)).data
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Read in a transaction of its own. Blocks."""
@@ -155,7 +156,7 @@ def _find(connection: Connection, asset_id: str) -> Asset | None:
     return next(iter(_assets(connection, _rows().where(assets.c.asset_id == asset_id))), None)
 
 
-def _assets(connection: Connection, statement: Page) -> list[Asset]:
+def _assets(connection: Connection, statement: Rows) -> list[Asset]:
     rows = connection.execute(statement).mappings().all()
     parents: dict[str, list[Parent]] = {}
     ids = [row["asset_id"] for row in rows]
@@ -186,7 +187,7 @@ def _children(connection: Connection, ids: Sequence[str]) -> Mapping[str, Sequen
     return found
 
 
-def _rows() -> Page:
+def _rows() -> Rows:
     return (
         select(*assets.c, blobs.c.stored_us)
         .select_from(assets.outerjoin(blobs, blobs.c.sha256 == assets.c.sha256))
@@ -194,19 +195,28 @@ def _rows() -> Page:
     )
 
 
-def _page(query: AssetQuery) -> Page:
-    statement = _rows().order_by(assets.c.asset_id.desc()).limit(query.limit)
-    wanted = (
+def _page(connection: Connection, query: AssetQuery) -> AssetPage:
+    """Walk backwards along the index of one filter; where there are several, ``REACH`` rows of it at most."""
+    given = (
         (assets.c.request_id, query.request),
+        (assets.c.sha256, query.sha256),
+        (assets.c.verdict, None if query.verdict is None else query.verdict.value),
         (assets.c.key_id, query.scope),
         (assets.c.model, query.model),
-        (assets.c.verdict, None if query.verdict is None else query.verdict.value),
-        (assets.c.sha256, query.sha256),
-    )
-    for column, value in wanted:
-        if value is not None:
-            statement = statement.where(column == value)
-    return statement if query.before is None else statement.where(assets.c.asset_id < query.before)
+    )  # the rarest first
+    wanted = [column == value for column, value in given if value is not None]
+    before = [] if query.before is None else [assets.c.asset_id < query.before]
+    statement = _rows().where(*wanted, *before).order_by(assets.c.asset_id.desc()).limit(query.limit + 1)
+    last: str | None = None
+    if len(wanted) > 1:
+        walk = select(assets.c.asset_id).where(HERE, wanted[0], *before).order_by(assets.c.asset_id.desc()).limit(REACH)
+        ids = [row.asset_id for row in connection.execute(walk)]
+        last = ids[-1] if len(ids) == REACH else None
+        statement = statement if last is None else statement.where(assets.c.asset_id >= last)
+    found = _assets(connection, statement)
+    if len(found) > query.limit:
+        return AssetPage(data=found[: query.limit], next=found[query.limit - 1].asset_id)
+    return AssetPage(data=found, next=None if last is None else AssetId(last))
 
 
 def _judge(connection: Connection, asset_id: str, verdict: Verdict | None) -> bool:

@@ -46,12 +46,11 @@ def asset_addresses(shelves: Shelves) -> Addresses:
     async def listed(_control: Control, scope: Scope, _receive: Receive) -> Answer:
         query = query_of(words_of(scope, PARAMETERS))
         try:
-            page = await shelves.books.page(replace(query, limit=query.limit + 1))
-            shown = await _shown(shelves, page[: query.limit], scope)
+            page = await shelves.books.page(query)
+            shown = await _shown(shelves, page.data, scope)
         except LedgerUnavailable as lost:
             raise OperatorError(503, _UNREADABLE) from lost
-        is_more = len(page) > query.limit
-        following = cursor_of(page[query.limit - 1].asset_id, _asked(query)) if is_more else None
+        following = None if page.next is None else cursor_of(page.next, _asked(query))
         return _json({"data": shown, "next_cursor": following})
 
     async def shown(_control: Control, scope: Scope, _receive: Receive) -> Answer:

@@ -81,7 +81,7 @@ class House:
         return await Retention(means).round()
 
     async def there(self) -> list[AssetId]:
-        return [one.asset_id for one in await self.books.page(AssetQuery())][::-1]
+        return [one.asset_id for one in self.books.pages(AssetQuery())][::-1]
 
     def on_disk(self, sha256: str) -> bool:
         return Path(self.blobs.place(sha256)).exists()
@@ -186,3 +186,17 @@ async def test_a_verdict_is_on_its_request_and_outlives_the_picture(house: House
     ((whole, own, gone_us),) = rows
     assert (whole, own) == ("accepted", "accepted")
     assert gone_us is not None
+
+
+async def test_a_page_of_several_filters_says_where_to_go_on_when_it_looked_far_enough(house: House) -> None:
+    names = [await house.keep(sha(letter)) for letter in "abcd"]
+    await house.books.judge(names[0], Verdict.REJECTED, house.clock.at)
+    page = await house.books.page(AssetQuery(scope="", model="other", limit=2))
+    assert (list(page.data), page.next) == ([], None)
+    first = await house.books.page(AssetQuery(scope="", limit=3))
+    rest = await house.books.page(AssetQuery(scope="", limit=3, before=first.next))
+    assert [one.asset_id for one in (*first.data, *rest.data)] == names[::-1]
+    assert (len(first.data), first.next, rest.next) == (3, names[1], None)
+    assert [one.asset_id for one in (await house.books.page(AssetQuery(verdict=Verdict.REJECTED, scope=""))).data] == [
+        names[0]
+    ]
