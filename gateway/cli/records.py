@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.cli import client
+from gateway.cli.standing import ask_operator
 from gateway.core.table import Secret
 from gateway.core.types import JsonObject
 from gateway.stores.reader import open_reader
@@ -19,7 +20,7 @@ class Records:
 
     def find(self, request_id: str) -> JsonObject | None:
         """Give the record of a settled request, or nothing."""
-        reply = client.get(f"{self.base}/api/requests/{request_id}", self.key)
+        reply = ask_operator(f"{self.base}/api/requests/{request_id}", self.key)
         if isinstance(reply, client.Reply) and reply.status == 200:
             return reply.document
         return self.find_here(request_id)

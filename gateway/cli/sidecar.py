@@ -15,6 +15,7 @@ import orjson
 from gateway.cli import client
 from gateway.cli.commission import Commission, facts_of
 from gateway.cli.delivery import Delivery, Picture
+from gateway.cli.standing import ask_operator
 from gateway.core.record import image_json, present, timestamp
 from gateway.core.table import Secret
 from gateway.core.types import JsonObject, JsonValue
@@ -27,7 +28,7 @@ _TIMING = re.compile(r"(upstream|gateway);dur=([0-9.]+)")
 def record_of(delivery: Delivery, asked: Commission, begun: datetime, *, base: str, key: Secret | None) -> JsonObject:
     """Give the record of an answered request, with ``record_source``."""
     request_id = delivery.request_id or ""
-    reply = client.get(f"{base}/api/requests/{request_id}", key) if request_id else None
+    reply = ask_operator(f"{base}/api/requests/{request_id}", key) if request_id else None
     found = reply.document if isinstance(reply, client.Reply) and reply.status == 200 else None
     if found is not None and found.get("request_id") == request_id:
         return {**found, "record_source": "gateway"}

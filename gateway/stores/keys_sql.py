@@ -2,16 +2,20 @@
 
 The door asks with every request. What was found is kept in memory, and so is what was not, both up to a bound; a
 thread asks four times a second which keys have changed and forgets those, so that what any process did is known within
-a second. What is older than that is never believed: then the database is asked at once. Balances are not kept at all.
+a second. What is older than that is never believed: then the next reading is waited for, and when none comes in time
+nobody is let in. A database that does not answer holds up two threads of this room and no other. Balances are not kept
+at all.
 
 The desk writes short transactions beside a running server. ``changed`` numbers every change of what the door must
 know, in the order in which they are committed.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,9 +38,14 @@ from gateway.stores.statement import adding
 
 POLL_S: Final = 0.25
 FRESH_S: Final = 0.9
+WAIT_S: Final = 2.0  # for a reading, or for one key
+LOOK_AGAIN_S: Final = 0.02
+LOOKING: Final = 2  # threads that look up single keys
 CACHED: Final = 10_000
 BUSY_MS: Final = 2_000
 WRITE_BUSY_MS: Final = 10_000
+
+_UNREADABLE: Final = "the keys could not be read"
 
 CREATED = adding(
     keys,
@@ -67,6 +76,8 @@ class SqlKeys:
         self._found: LRUCache[str, KeyFacts] = LRUCache(CACHED)
         self._absent: LRUCache[str, bool] = LRUCache(CACHED)
         self._known: _Known | None = None
+        self._failed_at = -math.inf
+        self._looking = ThreadPoolExecutor(LOOKING, thread_name_prefix="key")
         self._thread = threading.Thread(target=self._watch, name="keys", daemon=True)
         self._thread.start()
 
@@ -85,28 +96,41 @@ class SqlKeys:
             if digest in self._absent:
                 return None
             known = self._found.get(digest)
-        return known or await asyncio.to_thread(self._look, digest)
+        if known is not None:
+            return known
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await asyncio.get_running_loop().run_in_executor(self._looking, self._look, digest)
+        except TimeoutError:
+            raise LedgerUnavailable(_UNREADABLE) from None
 
     def close(self) -> None:
         """End the thread; idempotent."""
         self._ended.set()
-        self._thread.join()
+        self._looking.shutdown(wait=False, cancel_futures=True)
+        self._thread.join(WAIT_S)
         self._engine.dispose()
 
     async def _standing(self) -> _Known:
-        known = self._known
-        if known is None or time.monotonic() - known.read_at > FRESH_S:
-            known = await asyncio.to_thread(self._reread)
-        return known
+        asked_at = time.monotonic()
+        while True:
+            known, now = self._known, time.monotonic()
+            if known is not None and now - known.read_at <= FRESH_S:
+                return known
+            if self._failed_at >= asked_at or now - asked_at > WAIT_S:
+                raise LedgerUnavailable(_UNREADABLE)
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     def _watch(self) -> None:
-        while not self._ended.wait(self._poll_s):
+        while True:
             try:
                 self._reread()
             except LedgerUnavailable:
-                continue  # who asks meanwhile reads for itself, and is told
+                self._failed_at = time.monotonic()  # who waits for a reading is told
+            if self._ended.wait(self._poll_s):
+                return
 
-    def _reread(self) -> _Known:
+    def _reread(self) -> None:
         """Forget the keys that have changed."""
         before = self._known
         seen = before.changed if before else 0
@@ -125,7 +149,6 @@ class SqlKeys:
                 self._absent.pop(digest, None)
             if self._known is None or self._known.read_at <= asked_at:
                 self._known = known
-        return known
 
     def _look(self, digest: str) -> KeyFacts | None:
         before = self._known
@@ -141,7 +164,7 @@ class SqlKeys:
         return found
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return _transaction(self._engine, "the keys could not be read")
+        return _transaction(self._engine, _UNREADABLE)
 
 
 class SqlKeyDesk:
@@ -190,7 +213,7 @@ class SqlKeyDesk:
 
 def open_keys(database_url: str) -> SqlKeys:
     """Give what the door asks, of a ledger that was opened before. Raises ``LedgerRefused`` for a bad URL."""
-    return SqlKeys(open_engine(database_url, Access.READ, busy_ms=BUSY_MS, pool=2))
+    return SqlKeys(open_engine(database_url, Access.READ, busy_ms=BUSY_MS, pool=LOOKING + 1))
 
 
 def open_key_desk(database_url: str) -> SqlKeyDesk:

@@ -11,13 +11,13 @@ from sqlalchemy import select
 
 from gateway.core.keys import BudgetTerms, NewKey, digest_of
 from gateway.core.principal import KeyScope
-from gateway.ports import Capture, Hold, Refused
+from gateway.ports import Capture, Hold, LedgerUnavailable, Refused
 from gateway.stores import holds
 from gateway.stores.commands import epoch_us
 from gateway.stores.keys_sql import SqlKeyDesk, SqlKeys, count_keys, open_key_desk, open_keys
 from gateway.stores.ledger_sql import SqlLedger
 from gateway.stores.schema import entries
-from tests.stores.conftest import beside
+from tests.stores.conftest import beside, spoil
 from tests.stores.rows import NOON, attempt, attempt_id, request, result, settlement
 
 APP = NewKey(name="app", credits=10)
@@ -74,6 +74,23 @@ async def test_the_door_learns_of_a_key_and_of_its_end_within_a_second(desk: Sql
         await asyncio.sleep(0.01)
     assert await known.exist()
     assert not await known.rule()
+
+
+async def test_keys_that_cannot_be_read_let_nobody_in(desk: SqlKeyDesk, known: SqlKeys, url: str) -> None:
+    desk.create("k", "wb-1", APP, NOON)
+    while not await known.exist():  # noqa: ASYNC110 - another thread reads
+        await asyncio.sleep(0.01)
+    spoil(url, "ALTER TABLE keys RENAME TO elsewhere")
+    await asyncio.sleep(1.0)
+    asked = time.monotonic()
+    with pytest.raises(LedgerUnavailable):
+        await known.exist()
+    with pytest.raises(LedgerUnavailable):
+        await known.find(digest_of("wb-1"))
+    assert time.monotonic() - asked < 2.0
+    spoil(url, "ALTER TABLE elsewhere RENAME TO keys")
+    await asyncio.sleep(0.6)
+    assert await known.find(digest_of("wb-1")) is not None
 
 
 async def test_what_was_not_found_is_kept_within_bounds(known: SqlKeys) -> None:
