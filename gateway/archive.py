@@ -250,6 +250,9 @@ def _bare(entry: Entry, status: int) -> Record:
 
 
 def looks_of(job: Job, body_hash: str) -> str:
-    """Hash all that makes two requests the same: who asks, what, where, and with which bytes."""
-    trait = trait_of(job.principal, job.facts, job.directives, job.query)
+    """Hash all that makes two requests the same: who asks, what, where, and with which bytes.
+
+    The prompt is among the bytes; its own hash may be keyed otherwise at another server.
+    """
+    trait = replace(trait_of(job.principal, job.facts, job.directives, job.query), prompt_hash=None)
     return hashlib.sha256(repr((*astuple(trait), body_hash)).encode("utf-8", "replace")).hexdigest()

@@ -120,7 +120,8 @@ class Asking:
 
     def refused(self, refusal: Refusal) -> Result:
         """Give a refusal, with its record."""
-        return refused_result(refusal, self.record(refusal.status, None, refusal.code))
+        result = refused_result(refusal, self.record(refusal.status, None, refusal.code))
+        return replace(result, may_retry=refusal.retry_after_s is not None)
 
     def told(self, error: PublicError, flight_id: FlightId) -> Result:
         """Give the truth about a flight that cannot be given."""
