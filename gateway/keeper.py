@@ -160,9 +160,13 @@ class Keeper:
                 continue
 
     async def close(self) -> None:
-        """Wait for what is being stored now."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=self._wait_s)
+        """Wait for what is being stored now; what is not stored in time goes to the shelf, for the next start."""
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way, timeout=self._wait_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def nudge(self) -> None:
         """Try again now."""
@@ -197,6 +201,9 @@ class Keeper:
             return self._told(Fate.NO_ROOM, image.sha256, "no_room")
         except StoreUnavailable as down:
             return await self._shelve(image, body, str(down))
+        except asyncio.CancelledError:  # the process ends before the store has answered
+            await self._shelve(image, body, "stopped")
+            raise
         finally:
             body.close()
         self.fates[Fate.KEPT] += 1

@@ -192,6 +192,15 @@ async def test_a_slow_store_is_waited_for_a_while_and_told_of_later(house: House
     assert keeper.counts["late"] == 1
 
 
+async def test_what_is_not_stored_when_the_process_ends_waits_for_the_next_one(house: House) -> None:
+    house.store.gate = asyncio.Event()
+    keeper = house.keeper(wait_s=0.05)
+    await keeper.keep(job(), [house.picture()])
+    await keeper.close()
+    assert await house.store.size(SHA) is None
+    assert await house.shelf.size(SHA) == len(DATA)
+
+
 async def test_what_the_store_refuses_waits_on_the_shelf_until_it_takes_it(house: House) -> None:
     house.store.trouble = StoreUnavailable("down")
     keeper = house.keeper()
