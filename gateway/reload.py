@@ -25,7 +25,7 @@ from gateway.config import Loaded, Mistake
 from gateway.config.source import MAX_BYTES
 from gateway.core.record import timestamp
 from gateway.core.redact import redact
-from gateway.core.table import RouteTable, Settings
+from gateway.core.table import ObjectStore, RouteTable, Settings
 from gateway.core.types import JsonObject
 from gateway.ports import Clock, Events
 
@@ -36,7 +36,14 @@ Read: TypeAlias = Callable[[], Loaded | list[Mistake]]
 Look: TypeAlias = tuple[int, int, int, int] | None
 
 _NAMES: Final = MappingProxyType(
-    {"database": "storage.database", "shared": "storage.shared", "prompts": "privacy.prompts"}
+    {
+        "database": "storage.database",
+        "shared": "storage.shared",
+        "prompts": "privacy.prompts",
+        "assets.store": "storage.assets",
+        "assets.ttl_s": "storage.asset_ttl",
+        "assets.most_bytes": "storage.asset_max",
+    }
 )
 
 
@@ -205,7 +212,7 @@ def differences(running: Settings, wanted: Settings) -> Iterator[str]:
 
 def _pairs(one: object, other: object, prefix: str = "") -> Iterator[tuple[str, object, object]]:
     """Give the values of two like dataclasses, side by side, under dotted names."""
-    if not is_dataclass(one):
+    if not is_dataclass(one) or isinstance(one, ObjectStore):
         yield prefix, one, other
         return
     for field in fields(one):

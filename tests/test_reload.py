@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Loaded, Mistake, load
-from gateway.core.table import BodyLimits, PromptPrivacy, ServerSettings, Settings
+from gateway.core.table import AssetSettings, BodyLimits, ObjectStore, PromptPrivacy, ServerSettings, Settings
 from gateway.core.types import JsonObject
 from gateway.reload import Reloader, Why, config_json, differences, look
 
@@ -263,3 +263,10 @@ async def test_a_nudge_reads_a_file_that_has_not_changed(bench: Bench) -> None:
 
 def test_what_cannot_be_seen_has_no_look(tmp_path: Path) -> None:
     assert look(tmp_path / "nothing") is None
+
+
+def test_another_place_for_pictures_needs_a_start() -> None:
+    here = Settings(database="d", assets=AssetSettings(store="/data/assets"))
+    there = Settings(database="d", assets=AssetSettings(store=ObjectStore(bucket="b"), ttl_s=1.0, most_bytes=1))
+    names = ["storage.assets", "storage.asset_ttl", "storage.asset_max"]
+    assert list(differences(here, there)) == list(differences(there, here)) == names
