@@ -60,6 +60,7 @@ class Billing:
                 config_version=config_version,
                 key_id=job.principal.key_id,
                 team=job.principal.team,
+                stream=job.facts.stream,
             )
         if hold is not None:
             self._holding.add(job.request_id)  # before it is committed: a commit nobody waits for is closed as well

@@ -38,6 +38,7 @@ class RequestIntent:
     config_version: str
     key_id: str | None = None
     team: str | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,6 +131,7 @@ def beginning(
             intent.key_id,
             intent.team,
             server_id,
+            int(intent.stream),
         )
     sent: Row = (
         attempt.request_id,

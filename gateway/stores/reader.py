@@ -77,6 +77,7 @@ class LogRow:
     config_version: str | None
     key_id: str | None
     team: str | None
+    stream: bool | None  # absent in the rows of older versions
     record: JsonObject | None
     attempts: tuple[AttemptRow, ...]
 
@@ -174,6 +175,7 @@ def _log_row(cell: RowMapping, tried: tuple[AttemptRow, ...]) -> LogRow:
         config_version=cell["config_version"],
         key_id=cell["key_id"],
         team=cell["team"],
+        stream=None if cell["stream"] is None else bool(cell["stream"]),
         record=None if cell["record"] is None else _judged(orjson.loads(cell["record"]), cell["verdict"]),
         attempts=tried,
     )

@@ -27,7 +27,20 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")  # oldest first
+REVISIONS = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+    "0012",
+)  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -78,6 +91,7 @@ requests = Table(
     Column("credits", BigInteger),
     Column("verdict", String(16)),
     Column("server_id", String(64)),
+    Column("stream", Integer),
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
 )
 

@@ -32,7 +32,7 @@ _NEW_COST: Mapping[str, BindParameter[object]] = {name.removeprefix("new_"): bin
 
 OPENED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
-    "key_id", "team", "server_id",
+    "key_id", "team", "server_id", "stream",
 )  # fmt: skip
 MOVED_ORDER = ("new_owner", "new_channel", "the_request")
 SENT_ORDER = (

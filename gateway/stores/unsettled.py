@@ -26,6 +26,7 @@ def record_of(row: LogRow) -> JsonObject:
             "key_id": row.key_id,
             "team": row.team,
             "endpoint": row.endpoint,
+            "stream": row.stream,
             "asked_model": row.asked_model,
             "route_owner": row.owner,
             "channel": row.channel,

@@ -191,6 +191,7 @@ DONE = LogRow(
     config_version=None,
     key_id=None,
     team=None,
+    stream=None,
     record=None,
     attempts=(),
 )

@@ -327,7 +327,7 @@ async def test_an_interrupted_request_stands_in_the_list_with_its_attempts(tmp_p
     (tmp_path / "data").mkdir()
     ledger = open_ledger(f"sqlite:///{tmp_path / 'data' / 'waybill.db'}", serve=True)
     quote = exposed(billed([line(Item.REQUEST, 1, Fraction(70), "USD", "p")], unit="per_request", exact=True))
-    await ledger.begin(request(1), replace(attempt(1), quote=quote))
+    await ledger.begin(replace(request(1), stream=True), replace(attempt(1), quote=quote))
     ledger.close()
     async with (
         running_gateway(ROUTES, tmp_path) as running,
@@ -337,6 +337,7 @@ async def test_an_interrupted_request_stands_in_the_list_with_its_attempts(tmp_p
         (row,) = (await read(client, f"{running.url}/api/usage?by=owner"))["data"]
     check("Record", record)
     assert (record["state"], record["result"]["status"], record["exposure_micro"]) == ("interrupted", 0, 70)
+    assert record["stream"] is True
     assert record["cost"] == {
         "amount_micro": 70, "currency": "USD", "unit": "per_request", "state": "estimated", "lines": []
     }  # fmt: skip
