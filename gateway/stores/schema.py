@@ -27,20 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = (
-    "0001",
-    "0002",
-    "0003",
-    "0004",
-    "0005",
-    "0006",
-    "0007",
-    "0008",
-    "0009",
-    "0010",
-    "0011",
-    "0012",
-)  # oldest first
+REVISIONS = tuple(f"{number:04}" for number in range(1, 13))  # oldest first
 HEAD = REVISIONS[-1]
 
 
