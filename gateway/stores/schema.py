@@ -176,9 +176,8 @@ bindings = Table(
     sqlite_with_rowid=False,
 )
 
-# What requests that are not open add up to, by day (days since 1970, UTC) and by all that usage is grouped by; nothing
-# is the empty string. ``shard`` keeps threads that write at the same time out of each other's rows: whoever reads adds
-# up all of them. Kept by ``stores/tally.py``, in the transaction that changes what is counted.
+# What requests that are over add up to, by day (since 1970, UTC) and all that usage is grouped by; "" is none. ``shard``
+# keeps threads that write at once out of each other's rows; who reads adds them up. Kept by ``stores/tally.py``.
 request_sums = Table(
     "request_sums",
     metadata,
