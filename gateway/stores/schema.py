@@ -176,7 +176,7 @@ bindings = Table(
     sqlite_with_rowid=False,
 )
 
-# What requests that are over add up to, by day (since 1970, UTC) and all that usage is grouped by; "" is none. ``shard``
+# What requests that are over add up to, by day (since 1970, UTC) and all that usage is grouped by; "": none. ``shard``
 # keeps threads that write at once out of each other's rows; who reads adds them up. Kept by ``stores/tally.py``.
 request_sums = Table(
     "request_sums",
