@@ -15,7 +15,7 @@ from typing import Final
 
 WAIT_S: Final = 2.0  # how long a request waits for a channel's rate or place, at most
 MINUTE_S: Final = 60.0
-_ROUNDING: Final = 1e-6  # of a piece
+_ROUNDING: Final = 1e-6  # of a piece, or of a second
 BURST_SHARE: Final = 10  # a tenth of a minute's allowance may come at once
 
 EARNED_PER_REQUEST: Final = 0.2
@@ -57,6 +57,8 @@ def reserve(rate: Rate, arrival: float, pieces: int, now: float) -> Reserved:
     at_once = max(rate.at_once, pieces)
     owed_until = max(arrival, now)
     wait_s = max(0.0, owed_until + pieces * interval_s - at_once * interval_s - now)
+    if wait_s < _ROUNDING:  # what clocks with large numbers leave over is no wait
+        wait_s = 0.0
     return Reserved(wait_s=wait_s, arrival=owed_until + pieces * interval_s)
 
 

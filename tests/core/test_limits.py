@@ -103,3 +103,14 @@ def test_a_pool_is_waited_for_when_it_moves_fast_enough(
 
 def test_busyness_is_a_share() -> None:
     assert (busyness(0, 4), busyness(3, 4), busyness(8, 4)) == (0.0, 0.75, 2.0)
+
+
+@pytest.mark.parametrize("now", [0.1, 16_414.831900547, 3_600_000.123456789])
+@pytest.mark.parametrize("per_minute", [7, 30, 90, 600])
+def test_no_clock_is_so_far_on_that_a_piece_is_lost(per_minute: int, now: float) -> None:
+    arrival, rate, passed = 0.0, Rate(per_minute=per_minute, bucket=True), 0
+    for _ in range(per_minute):
+        reserved = reserve(rate, arrival, 1, now)
+        passed += reserved.wait_s == 0.0
+        arrival = reserved.arrival
+    assert passed == per_minute

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from gateway.ports import LogQuery
+from gateway.stores.keys_sql import WAIT_S
 from gateway.stores.ledger_sql import COMMIT_TIMEOUT_S
 from gateway.stores.reader import LogRow, open_reader
 from gateway.stores.schema import RequestState
@@ -23,7 +24,7 @@ from tests.fakes.upstream import FakeUpstream
 from tests.servers.postgres import Postgres, postgres_server
 from tests.servers.slow_line import slow_line
 
-IN_TIME_S = COMMIT_TIMEOUT_S + 1.5
+IN_TIME_S = WAIT_S + COMMIT_TIMEOUT_S + 2.5  # the key is looked up, then the begin is committed
 
 
 @pytest.fixture
