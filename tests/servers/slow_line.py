@@ -35,9 +35,11 @@ class SlowLine:
         ready.set()
         self._loop.run_forever()
         server.close()
-        for task in asyncio.all_tasks(self._loop):
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
             task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.05))
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.run_until_complete(asyncio.sleep(0))  # transports close in the next turn of the loop
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,12 +48,15 @@ class SlowLine:
             await asyncio.gather(self._pass(reader, ahead), self._pass(behind, writer))
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
+        try:
             while piece := await source.read(PIECE):
                 await asyncio.sleep(self.delay_s)
                 sink.write(piece)
                 await sink.drain()
-        sink.close()
+        except ConnectionError:
+            pass  # one end has gone
+        finally:
+            sink.close()
 
 
 @contextmanager
