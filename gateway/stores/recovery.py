@@ -60,8 +60,8 @@ def _interrupt(connection: Connection, whose: ColumnElement[bool]) -> int:
             update(requests).where(requests.c.request_id.in_(page), _OPEN).values(state=RequestState.INTERRUPTED.value)
         )
         tally.put_in(connection, page)
-        for request_id in page:
-            close(connection, Closure(request_id=request_id, credits=0, micro=None, time_us=time.time_ns() // 1000))
+        now_us = time.time_ns() // 1000
+        close(connection, [Closure(request_id=name, credits=0, micro=None, time_us=now_us) for name in page])
     return len(opened)
 
 

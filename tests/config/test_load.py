@@ -91,6 +91,7 @@ def test_every_key_of_the_settings_reaches_them(tmp_path: Path) -> None:
             body=BodyLimits(json=1000, edits_json=1_048_576, multipart=2_000_000_000),
         ),
         prompts=PromptPrivacy.TEXT,
+        assets=AssetSettings(store=f"{tmp_path}/assets"),
     )
 
 

@@ -161,7 +161,6 @@ REFUSED = [
     ("GET", "/v1/responses/input_tokens", 405, "POST", "method_not_allowed", ""),
     ("GET", "/v1/responses/", 404, None, "unknown_url", "slash"),
     ("POST", "/v1/conversations", 404, None, "unknown_url", "this version"),
-    ("GET", "/openapi.json", 404, None, "unknown_url", ""),
     ("GET", "/ui/", 404, None, "unknown_url", ""),
 ]
 
