@@ -4,16 +4,16 @@ Part of the composition, for the server and for the command line; it decides not
 """
 
 import asyncio
-import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from gateway.core.assets import PREFIX, AssetId
-from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.table import Settings
+from gateway.dice import Dice
 from gateway.keeper import Keeper, KeeperMeans
+from gateway.mint import Mint
 from gateway.ports import Clock, Events
 from gateway.retention import Retention, RetentionMeans
 from gateway.stores.asset_ends_sql import SqlAssetEnds
@@ -79,6 +79,7 @@ def open_gallery(settings: Settings, data_dir: Path, clock: Clock, events: Event
     blobs, shelf = open_blobs(settings.assets), FileBlobs(data_dir / LATE)
     books, keys = open_assets(settings.database), open_signing_keys(settings.database)
     keys.reread()
+    mint = Mint(clock, Dice())
     keeper = Keeper(
         KeeperMeans(
             blobs=blobs,
@@ -87,13 +88,9 @@ def open_gallery(settings: Settings, data_dir: Path, clock: Clock, events: Event
             signer=keys.signer,
             clock=clock,
             events=events,
-            new_asset_id=lambda: _new_asset_id(clock),
+            new_asset_id=lambda: AssetId(mint.new(PREFIX)),
             ttl=timedelta(seconds=settings.assets.ttl_s),
             public_url=settings.server.public_url,
         )
     )
     return Gallery(settings=settings, blobs=blobs, shelf=shelf, books=books, keys=keys, keeper=keeper, clock=clock)
-
-
-def _new_asset_id(clock: Clock) -> AssetId:
-    return AssetId(new_id(PREFIX, int(clock.now().timestamp() * 1000), secrets.token_bytes(RANDOM_BYTES)))

@@ -1,7 +1,6 @@
 """The composition root: settings and a table in, a wired gateway out. The only place that sees every adapter."""
 
 import asyncio
-import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from gateway.clock import SystemClock
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded, trouble_rules
 from gateway.core.held_back import held_back
-from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
 from gateway.core.table import Api, Secret
 from gateway.core.types import AttemptId, RequestId
 from gateway.core.verification import Verification
 from gateway.custody import Custody
+from gateway.dice import Dice
 from gateway.exchange import Wires
 from gateway.fetch import Fetch
 from gateway.gallery import Gallery, open_gallery
@@ -31,6 +30,7 @@ from gateway.inspection import Inspector
 from gateway.intake import Intake
 from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
+from gateway.mint import Mint
 from gateway.ports import Clock, Shared
 from gateway.prompt_key import prompt_key
 from gateway.relay import Means, Relay
@@ -127,6 +127,7 @@ def build(
         fetch=Fetch(spool=spool, events=events, clock=clock),
         lock=lock,
         gallery=open_gallery(loaded.settings, data_dir, clock, events),
+        mint=Mint(clock, Dice()),
         is_local=operator.is_local,
         replicas=replicas,
         interrupted=interrupted,
@@ -182,8 +183,8 @@ def _desk(gateway: Gateway, clock: Clock) -> Desk:
         office=open_key_desk(gateway.loaded.settings.database),
         table=gateway.config.table,
         clock=clock,
-        new_key_id=lambda: _new_id(KEY, clock),
-        new_grant_id=lambda: _new_id(GRANT, clock),
+        new_key_id=lambda: gateway.mint.new(KEY),
+        new_grant_id=lambda: gateway.mint.new(GRANT),
         new_text=lambda: key_text(secrets.token_bytes(KEY_BYTES)),
     )
 
@@ -203,7 +204,7 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         table=gateway.config.table,
         settings=settings,
         clock=clock,
-        new_request_id=lambda: RequestId(_new_id("req", clock)),
+        new_request_id=lambda: RequestId(gateway.mint.new("req")),
         events=events,
         books=billing,
         state=lambda: _state(gateway),
@@ -217,7 +218,7 @@ def _means(gateway: Gateway, billing: Billing, clock: Clock) -> Means:
     codec = OpenAICodec()
     wires = Wires(
         codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
-        senders={Api.OPENAI: Traced(gateway.upstream, _new_span_id), Api.SANDBOX: gateway.sandbox},
+        senders={Api.OPENAI: Traced(gateway.upstream, gateway.mint.span_id), Api.SANDBOX: gateway.sandbox},
         spool=gateway.spool,
         clock=clock,
         fetcher=gateway.fetch,
@@ -229,7 +230,7 @@ def _means(gateway: Gateway, billing: Billing, clock: Clock) -> Means:
         custody=Custody(gateway.bindings, clock, gateway.events),
         clock=clock,
         roster=gateway.roster,
-        new_attempt_id=lambda: AttemptId(_new_id("att", clock)),
+        new_attempt_id=lambda: AttemptId(gateway.mint.new("att")),
         keeper=gateway.gallery.keeper,
     )
 
@@ -267,7 +268,7 @@ def _airport(gateway: Gateway, relay: Relay, billing: Billing, clock: Clock) -> 
             clock=clock,
             events=gateway.events,
             latency=lambda: gateway.sharing.shared.latency,
-            new_id=lambda prefix: _new_id(prefix, clock),
+            new_id=gateway.mint.new,
             is_local=gateway.is_local,
         )
     )
@@ -305,7 +306,7 @@ def _roster(
         RosterMeans(
             table=config.table,
             clock=SystemClock(),
-            roll=random.SystemRandom().random,
+            roll=Dice().roll,
             shared=shared,
             gates=gates,
             brakes=brakes,
@@ -313,12 +314,3 @@ def _roster(
             verified=verifications.current,
         )
     )
-
-
-def _new_id(prefix: str, clock: Clock) -> str:
-    return new_id(prefix, int(clock.now().timestamp() * 1000), secrets.token_bytes(RANDOM_BYTES))
-
-
-def _new_span_id() -> str:
-    """Give the id of a span: 64 random bits, not all of them zero."""
-    return f"{secrets.randbits(64) or 1:016x}"

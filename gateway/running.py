@@ -11,6 +11,7 @@ from gateway.config import Loaded
 from gateway.core.record import timestamp
 from gateway.fetch import Fetch
 from gateway.gallery import Gallery
+from gateway.mint import Mint
 from gateway.reload import Reloader
 from gateway.replicas import Replicas
 from gateway.roster import Roster
@@ -51,6 +52,7 @@ class Gateway:
     spool: Spool
     fetch: Fetch
     lock: ServerLock
+    mint: Mint
     is_local: bool  # it listens on a loopback address only
     replicas: Replicas
     gallery: Gallery
