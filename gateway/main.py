@@ -38,7 +38,6 @@ from gateway.reload import Read, Reloader
 from gateway.replicas import Replicas
 from gateway.roster import Roster, RosterMeans
 from gateway.running import Gateway
-from gateway.sandbox import Sandbox
 from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
@@ -65,7 +64,7 @@ from gateway.web.assets import Exhibits
 from gateway.web.auth import Gatekeeper
 from gateway.web.door import Door
 from gateway.web.health import State
-from gateway.web.services import Load, Services
+from gateway.web.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +109,6 @@ def build(
     gateway = Gateway(
         app=_nothing_yet,
         config=config,
-        load=Load(),
         ledger=ledger,
         brakes=brakes,
         bindings=open_bindings(database, ledger.write),
@@ -122,7 +120,6 @@ def build(
         sharing=sharing,
         events=events,
         upstream=upstream or Upstream(),
-        sandbox=Sandbox(),
         spool=spool,
         fetch=Fetch(spool=spool, events=events, clock=clock),
         lock=lock,

@@ -36,7 +36,7 @@ class Gateway:
 
     app: ASGIApp
     config: Reloader
-    load: Load
+    load: Load = field(default_factory=Load)
     ledger: SqlLedger
     brakes: SqlBrakes
     bindings: SqlBindings
@@ -48,7 +48,7 @@ class Gateway:
     sharing: Sharing
     events: JsonLines
     upstream: Upstream
-    sandbox: Sandbox
+    sandbox: Sandbox = field(default_factory=Sandbox)
     spool: Spool
     fetch: Fetch
     lock: ServerLock
