@@ -10,14 +10,16 @@ from typing import BinaryIO
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.airport import Airport, Ground, open_airport
+from gateway.alarms import AlarmMeans, Alarms
 from gateway.billing import Billing
 from gateway.broadcast import Broadcast
 from gateway.clock import SystemClock
 from gateway.codecs.openai import OpenAICodec
 from gateway.config import Loaded, trouble_rules
+from gateway.core.alert_signs import spending
 from gateway.core.held_back import held_back
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
-from gateway.core.table import Api, Secret
+from gateway.core.table import Api, Secret, Settings
 from gateway.core.types import AttemptId, RequestId
 from gateway.core.verification import Verification
 from gateway.custody import Custody
@@ -39,6 +41,7 @@ from gateway.replicas import Replicas
 from gateway.roster import Roster, RosterMeans
 from gateway.running import Gateway
 from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
+from gateway.stores.assets_file import RESERVE_BYTES
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
 from gateway.stores.events import JsonLines
@@ -46,6 +49,7 @@ from gateway.stores.jsontext import encode
 from gateway.stores.keys_sql import open_key_desk, open_keys
 from gateway.stores.ledger_sql import open_ledger
 from gateway.stores.lockfile import ServerLock
+from gateway.stores.place import place
 from gateway.stores.readings import open_readings
 from gateway.stores.sharing import open_sharing
 from gateway.stores.verified_sql import SqlVerifications, open_verifications, read_verifications
@@ -100,12 +104,12 @@ def build(
     lock = ServerLock(data_dir / operator.spool)  # two ledgers may share a directory, two spools may not
     database = loaded.settings.database
     ledger = open_ledger(database, serve=True)
-    interrupted = ledger.recover()
-    events, brakes, verifications = JsonLines(out), open_brakes(database), open_verifications(database)
-    config = Reloader(loaded, operator.read, events, clock)
-    gates, replicas = Gates(), Replicas(ledger.fleet, lambda: config.table().version, events, clock)
+    interrupted, spool = ledger.recover(), Spool(data_dir / operator.spool)
+    alarms, brakes = _alarms(loaded.settings, data_dir, clock), open_brakes(database)
+    events, verifications = JsonLines(out, heard=alarms.hear), open_verifications(database)
+    config, gates = Reloader(loaded, operator.read, events, clock), Gates()
+    replicas = Replicas(ledger.fleet, lambda: config.table().version, events, clock)
     sharing = open_sharing(loaded.settings.shared, trouble_rules(), lambda: len(replicas.peers), events, clock)
-    spool = Spool(data_dir / operator.spool)
     gateway = Gateway(
         app=_nothing_yet,
         config=config,
@@ -119,6 +123,7 @@ def build(
         roster=_roster(config, gates, brakes, events, verifications, sharing.shared),
         sharing=sharing,
         events=events,
+        alarms=alarms,
         upstream=upstream or Upstream(),
         spool=spool,
         fetch=Fetch(spool=spool, events=events, clock=clock),
@@ -148,6 +153,23 @@ def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: P
             metrics=metrics.exposition,
             addresses=_addresses(gateway, services),
         ),
+    )
+
+
+def _alarms(settings: Settings, data_dir: Path, clock: Clock) -> Alarms:
+    desk, store, ledger = open_key_desk(settings.database), settings.assets.store, place(settings.database).file
+    disks = {"data": data_dir}
+    disks |= {} if ledger is None else {"ledger": ledger.parent}
+    disks |= {"assets": Path(store)} if isinstance(store, str) else {}
+    return Alarms(
+        AlarmMeans(
+            settings=settings.alerts,
+            clock=clock,
+            spending=lambda: [spent for row in desk.listed(clock.now()) if (spent := spending(row)) is not None],
+            disks=disks,
+            reserve=RESERVE_BYTES,
+            encode=encode,
+        )
     )
 
 
@@ -288,6 +310,8 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
         spool_disk=lambda: DISK_CAP - spool.disk_left,
         assets=lambda: gateway.gallery.keeper.counts,
         config=lambda: gateway.config.status,
+        alerts=lambda: gateway.alarms.told,
+        alerts_unsent=lambda: gateway.alarms.unsent,
     )
 
 

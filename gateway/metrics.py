@@ -58,6 +58,8 @@ class Gauges:
     assets: Callable[[], Mapping[str, int]]
     config: Callable[[], ConfigStatus]
     flights: Callable[[], Figures] = Figures
+    alerts: Callable[[], Mapping[Labels, int]] = dict
+    alerts_unsent: Callable[[], int] = int
 
 
 @dataclass(slots=True)
@@ -186,6 +188,13 @@ class _AtScrape(Collector):
         yield from self._channels()
         yield from self._config()
         yield from self._flights()
+        yield from self._alerts()
+
+    def _alerts(self) -> Iterator[Metric]:
+        gauges = self._gauges
+        yield _counter("waybill_alerts", "Alerts that were told.", ("kind", "state"), gauges.alerts())
+        unsent = gauges.alerts_unsent()
+        yield CounterMetricFamily("waybill_alerts_unsent", "Alerts that the webhook did not take.", unsent)
 
     def _flights(self) -> Iterator[Metric]:
         figures = self._gauges.flights()

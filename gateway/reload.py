@@ -40,6 +40,7 @@ _NAMES: Final = MappingProxyType(
         "database": "storage.database",
         "shared": "storage.shared",
         "prompts": "privacy.prompts",
+        "alerts.repeat_s": "alerts.repeat",
         "assets.store": "storage.assets",
         "assets.ttl_s": "storage.asset_ttl",
         "assets.most_bytes": "storage.asset_max",

@@ -1,10 +1,12 @@
 """A wired gateway: its parts, and the order in which they begin and end."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp
 
 from gateway.airport import Airport
+from gateway.alarms import Alarms
 from gateway.broadcast import Broadcast
 from gateway.clock import SystemClock
 from gateway.config import Loaded
@@ -47,6 +49,7 @@ class Gateway:
     roster: Roster
     sharing: Sharing
     events: JsonLines
+    alarms: Alarms
     upstream: Upstream
     sandbox: Sandbox = field(default_factory=Sandbox)
     spool: Spool
@@ -67,6 +70,7 @@ class Gateway:
     async def start(self) -> None:
         """Open what needs a running loop; from here on requests are taken."""
         await self.upstream.start()
+        self.alarms.start(self.events)
         self.gallery.start(self.events)
         self.replicas.start()
         self.sharing.start()
@@ -111,6 +115,7 @@ class Gateway:
         unwritten = self.ledger.close()
         self.spool.close()
         self.lock.release()
+        await asyncio.to_thread(self.alarms.close)
         self.events.emit({"event": "server.stopped", "unwritten_settlements": unwritten})
         self.events.close()
         return unwritten

@@ -71,6 +71,7 @@ def settings(file: RoutesFile, data_dir: Path, assets: AssetSettings) -> Setting
         ),
         prompts=file.privacy.prompts,
         assets=assets,
+        alerts=file.alerts.frozen(),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config import databases, stores, units
+from gateway.config.alert_blocks import AlertsBlock
 from gateway.config.charge_blocks import ChargeBlock
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
 from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
@@ -323,6 +324,9 @@ class RoutesFile(Strict):
     )
     state: StateBlock = Field(
         default=StateBlock(), description="What upstreams keep between requests.", json_schema_extra=_EMPTY
+    )
+    alerts: AlertsBlock = Field(
+        default=AlertsBlock(), description="Whom to tell of what is wrong.", json_schema_extra=_EMPTY
     )
     channels: dict[ChannelName, ChannelBlock] = Field(min_length=1, description="The upstream accounts, by name.")
     routes: dict[ModelName, RouteBlock] = Field(min_length=1, description="The models clients may ask for, by name.")

@@ -68,7 +68,6 @@ UNBUILT: tuple[Unbuilt, ...] = (
         sentence="'keys' are made with `waybill keys create` and kept in the ledger: leave the list empty",
         empty_is_fine=True,
     ),
-    Unbuilt(path="alerts", sentence="'alerts' are not built in this version"),
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.core.alerts import AlertSettings
 from gateway.core.ceiling import Ceiling
 from gateway.core.delivery import Deliver
 from gateway.core.legacy import Legacy
@@ -297,3 +298,4 @@ class Settings:
     server: ServerSettings = field(default_factory=ServerSettings)
     prompts: PromptPrivacy = PromptPrivacy.HASH
     assets: AssetSettings = AssetSettings(store="")
+    alerts: AlertSettings = field(default_factory=AlertSettings)

@@ -9,6 +9,7 @@ import io
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
 from gateway.core.types import JsonObject
@@ -20,15 +21,26 @@ FULL_SINK_PAUSE_S = 0.05
 CLOSE_GRACE_S = 2.0
 
 
+def _unheard(_event: JsonObject) -> None:
+    """Nobody listens."""
+
+
 class JsonLines:
     """Implements ``ports.Events`` on a binary stream (usually stdout's), which it does not close.
 
     A buffered stream is flushed once and then bypassed: a thread stuck inside its lock could not be left behind when
-    the interpreter ends.
+    the interpreter ends. ``heard`` is given every event, also one that is dropped; it must neither wait nor raise.
     """
 
-    def __init__(self, stream: BinaryIO | io.RawIOBase, *, queue_limit: int = QUEUE_LIMIT) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO | io.RawIOBase,
+        *,
+        queue_limit: int = QUEUE_LIMIT,
+        heard: Callable[[JsonObject], None] = _unheard,
+    ) -> None:
         self._sink = stream
+        self._heard = heard
         if isinstance(stream, io.BufferedWriter):
             stream.flush()
             self._sink = stream.raw
@@ -57,6 +69,7 @@ class JsonLines:
             self._drop(1)
         else:
             self._queue.put(event)
+        self._heard(event)
 
     def close(self, grace_s: float = CLOSE_GRACE_S) -> bool:
         """Write what is queued for at most ``grace_s``; whether all of it got out. Idempotent."""
