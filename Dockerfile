@@ -4,8 +4,8 @@ FROM python:3.13-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/waybill
-COPY requirements/run.lock requirements/run.lock
-RUN /opt/waybill/bin/pip install --require-hashes --requirement requirements/run.lock
+COPY requirements/image.lock requirements/image.lock
+RUN /opt/waybill/bin/pip install --require-hashes --requirement requirements/image.lock
 COPY pyproject.toml README.md LICENSE routes.yaml ./
 COPY gateway gateway
 RUN /opt/waybill/bin/pip install --no-deps --no-build-isolation . \
