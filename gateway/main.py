@@ -310,7 +310,7 @@ def _gauges(gateway: Gateway, gates: Gates) -> Gauges:
         spool_disk=lambda: DISK_CAP - spool.disk_left,
         assets=lambda: gateway.gallery.keeper.counts,
         config=lambda: gateway.config.status,
-        alerts=lambda: gateway.alarms.told,
+        alerts=lambda: {(kind, state): count for (kind, state), count in gateway.alarms.told.copy().items()},
         alerts_unsent=lambda: gateway.alarms.unsent,
     )
 
