@@ -35,7 +35,7 @@ def _webhook(value: object) -> str:
         parts = urlsplit(value) if isinstance(value, str) and _URL.fullmatch(value) else None
         is_good = parts is not None and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_good = False
+        parts, is_good = None, False
     if not is_good or parts is None:
         raise ValueError("must be an http:// or https:// URL with a host")
     if "@" in parts.netloc or parts.fragment:

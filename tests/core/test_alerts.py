@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from gateway.core.alert_signs import Filling, Spending, signs_in, signs_of_filling, signs_of_spending
 from gateway.core.alerts import MOST_STANDING, AlertKind, AlertState, Signal, Standing, judge
+from gateway.core.types import JsonObject
 
 SIGNALS = st.builds(
     Signal,
@@ -45,7 +46,7 @@ def test_the_number_of_subjects_is_bounded() -> None:
 
 
 def test_events_that_need_a_person_are_signs() -> None:
-    barred = {"event": "target.barred", "channel": "a", "reason": "quota_exhausted", "for_s": 600.0}
+    barred: JsonObject = {"event": "target.barred", "channel": "a", "reason": "quota_exhausted", "for_s": 600.0}
     [sign] = signs_in(barred)
     assert (sign.kind, sign.subject, sign.is_over) == (AlertKind.QUOTA_EXHAUSTED, "a", False)
     [sign] = signs_in({**barred, "event": "target.restored", "row": "r"})
@@ -54,14 +55,20 @@ def test_events_that_need_a_person_are_signs() -> None:
     assert not signs_in({"event": "server.ready", "interrupted_requests": 0})
     [sign] = signs_in({"event": "server.ready", "interrupted_requests": 2})
     assert sign.kind is AlertKind.EXPOSURE
-    picture = {"event": "asset.not_stored", "fate": "no_room", "sha256": "f"}
+    picture: JsonObject = {"event": "asset.not_stored", "fate": "no_room", "sha256": "f"}
     assert [sign.kind for sign in signs_in(picture)] == [AlertKind.NOT_KEPT, AlertKind.DISK]
     assert [sign.kind for sign in signs_in({"event": "ledger.settle_failed"})] == [AlertKind.EXPOSURE]
 
 
 def test_an_attempt_of_unknown_outcome_is_an_exposure_and_brings_no_words_along() -> None:
-    attempt = {"attempt_id": "att_1", "channel": "a", "row": "r", "outcome": "unknown", "failure": {"message": "words"}}
-    event = {"event": "request.finished", "request_id": "req_1", "prompt": "words", "attempts": [attempt]}
+    attempt: JsonObject = {
+        "attempt_id": "att_1",
+        "channel": "a",
+        "row": "r",
+        "outcome": "unknown",
+        "failure": {"message": "words"},
+    }
+    event: JsonObject = {"event": "request.finished", "request_id": "req_1", "prompt": "words", "attempts": [attempt]}
     [sign] = signs_in(event)
     assert (sign.kind, sign.subject) == (AlertKind.EXPOSURE, "a")
     assert "words" not in str(sign)
