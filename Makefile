@@ -1,9 +1,10 @@
 # make run    a server on the embedded default, in one command
-# make test   everything: checks, then the whole suite
+# make test   everything: checks, then the whole suite, in JOBS processes
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+JOBS   ?= 2
 
 .PHONY: run test check lock bench clean
 
@@ -11,7 +12,7 @@ run: $(VENV)/.run
 	@$(BIN)/waybill serve $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.program import REPOSITORY, Program
 from tests.cli.test_serve import serving
+from tests.sdk.install import install
 
 NODE = REPOSITORY / "tests" / "sdk" / "node"
 WRITTEN_URL = "http://127.0.0.1:8484"
@@ -86,8 +87,7 @@ def test_the_python_example_runs(desk: Desk) -> None:
 def test_the_node_example_runs(desk: Desk) -> None:
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
-    if not (NODE / "node_modules").is_dir():
-        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE, check=True)
+    install(NODE)
     (block,) = examples("README.md", "js")
     desk.write("example.mjs", block)
     (desk.directory / "node_modules").symlink_to(NODE / "node_modules")

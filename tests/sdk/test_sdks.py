@@ -20,6 +20,7 @@ from tests.fakes.answers import OPENAI_ERRORS, image_answer, png, responses_answ
 from tests.fakes.gateway import RunningGateway, running_gateway
 from tests.fakes.script import drop_before_status, reply
 from tests.fakes.upstream import FakeUpstream
+from tests.sdk.install import install
 from tests.transcripts.play import routes_file
 
 NODE = Path(__file__).parent / "node"
@@ -70,10 +71,7 @@ async def node(directory: Path, house: House, *words: str) -> dict[str, Any]:
 
 async def node_run(directory: Path, script: str, gateway: RunningGateway, *words: str) -> dict[str, Any]:
     """Run a script of the Node tests against the gateway; gives the one line it prints."""
-    if not (directory / "node_modules").is_dir():
-        words_of_npm = ("npm", "ci", "--silent", "--no-audit", "--no-fund")
-        installing = await asyncio.create_subprocess_exec(*words_of_npm, cwd=directory)
-        assert await installing.wait() == 0
+    await asyncio.to_thread(install, directory)
     running = await asyncio.create_subprocess_exec(
         "node", script, f"{gateway.url}/v1", *words, cwd=directory, stdout=asyncio.subprocess.PIPE
     )
