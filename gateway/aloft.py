@@ -70,6 +70,11 @@ class Flight:
         return trait_of(self.job.principal, self.job.facts, self.job.directives, self.job.query)
 
     @property
+    def is_picture(self) -> bool:
+        """Whether a picture may be bought with it."""
+        return self.job.facts.surface.is_images or self.job.facts.tool is not None
+
+    @property
     def now(self) -> FlightState:
         """How far it is."""
         if self.state is FlightState.HELD and self.presence.glimpse is not None:

@@ -65,15 +65,41 @@ class Archive:
 
     async def adopt(self, job: Job, asking: Callable[[], Asking], *, is_gone: Callable[[], bool]) -> Result | None:
         """Give the end of a flight on file that no client has, for the same request; ``None``: there is none."""
+        body_hash = await hash_of(job)
+        looks = looks_of(job, body_hash)
         try:
-            looks = looks_of(job, await hash_of(job))
-            for entry in await self.journal.lonely(looks, self.clock.now()):
-                told = None if entry.is_here else await self._take(entry, asking, is_gone)
-                if told is not None:
-                    return told
+            told = await self._left(looks, asking, is_gone)
+            return told or await self._lost(job, body_hash, asking, is_gone)
         except LedgerUnavailable:
             return None
+
+    async def _left(self, looks: str, asking: Callable[[], Asking], is_gone: Callable[[], bool]) -> Result | None:
+        for entry in await self.journal.lonely(looks, self.clock.now()):
+            told = None if entry.is_here else await self._take(entry, asking, is_gone)
+            if told is not None:
+                return told
         return None
+
+    async def _lost(
+        self, job: Job, body_hash: str, asking: Callable[[], Asking], is_gone: Callable[[], bool]
+    ) -> Result | None:
+        """Say of a request whose server ended before it that it is lost; of one whose server may have, once it has."""
+        scope, endpoint = job.principal.scope, job.facts.endpoint
+        pause_s = FIRST_PAUSE_S
+        found = await self.journal.cut(scope, endpoint, body_hash, self.clock.now())
+        seen = {entry.request_id for entry in found}
+        if not seen:
+            return None
+        while seen and not is_gone():
+            for entry in found:
+                if entry.state is FlightState.LOST and await self.journal.claim(entry, self.clock.now()):
+                    self.rescue.lost += 1
+                    return asking().told(LOST, entry.flight_id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            found = await self.journal.cut(scope, endpoint, body_hash, self.clock.now())
+            seen.intersection_update(entry.request_id for entry in found)  # what comes meanwhile is not waited for
+        return await self._left(looks_of(job, body_hash), asking, is_gone)
 
     async def look(self, scope: str, name: str) -> Sight | None:
         """Give a flight on file as it stands; nothing when the file cannot be had."""

@@ -61,6 +61,7 @@ class Billing:
                 key_id=job.principal.key_id,
                 team=job.principal.team,
                 stream=job.facts.stream,
+                body_hash=job.body_hash,
             )
         if hold is not None:
             self._holding.add(job.request_id)  # before it is committed: a commit nobody waits for is closed as well

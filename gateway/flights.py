@@ -150,6 +150,9 @@ class Flights:
         if result is not None:
             self._land(flight, await self._settled(result))
             return
+        if flight.key is None and flight.is_picture:
+            flight.hash = await hash_of(flight.job)
+            flight.job = replace(flight.job, body_hash=flight.hash)
         result = await self._hangar.loop.run(flight.job, flight.presence, flight.tape)
         if flight.key is not None and not flight.is_forgotten:
             flight.is_filed = await archive.land(flight, result, flight.take(result))

@@ -39,6 +39,7 @@ class RequestIntent:
     key_id: str | None = None
     team: str | None = None
     stream: bool = False
+    body_hash: str | None = None  # of one that may buy a picture: who sends it again is to be known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

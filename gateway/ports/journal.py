@@ -74,6 +74,17 @@ class Journal(Protocol):
         """Give the flights of these looks that no client has the answer of, the oldest first."""
         ...
 
+    async def cut(self, scope: str, endpoint: str, body_hash: str, now: datetime) -> Sequence[Entry]:
+        """Give the requests of one caller with this body that their servers have not ended, the oldest first.
+
+        Such a one is ``lost`` when its server has gone, and else ``sent``. None is on file as a flight.
+        """
+        ...
+
+    async def claim(self, entry: Entry, now: datetime) -> bool:
+        """File one that is lost, because a client is told so; ``False``: another was told before."""
+        ...
+
     async def deliver(self, name: FlightId) -> bool:
         """Note that a client gets it; ``False``: another has it."""
         ...

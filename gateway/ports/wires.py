@@ -64,6 +64,7 @@ class Job:
     origin: str = ""  # scheme and host that the caller reached us by, for links; empty: not known
     subject: str | None = None  # the id of the stored Response that the errand is about
     flight_id: str | None = None
+    body_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

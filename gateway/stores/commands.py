@@ -132,6 +132,7 @@ def beginning(
             intent.team,
             server_id,
             int(intent.stream),
+            intent.body_hash,
         )
     sent: Row = (
         attempt.request_id,

@@ -9,13 +9,13 @@ and is taken off when somebody asks for it.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
-from sqlalchemy import ColumnElement, Engine, RowMapping, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Engine, RowMapping, bindparam, delete, exists, not_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.core.flights import FlightId, FlightState
+from gateway.core.flights import ADOPTION_S, FLIGHT, FlightId, FlightState
 from gateway.core.types import JsonValue
 from gateway.ports import LedgerUnavailable, Refused
 from gateway.ports.journal import Entry, Kept, Written
@@ -23,7 +23,7 @@ from gateway.stores.commands import Command, Note, epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.jsontext import encode
 from gateway.stores.place import Access
-from gateway.stores.schema import RequestState, flights, requests, servers
+from gateway.stores.schema import CUT, OPEN, RequestState, flights, requests, servers
 from gateway.stores.statement import Row, Statement, ignoring, replacing
 
 BUSY_MS = 2_000
@@ -81,6 +81,42 @@ class SqlJournal:
         found = await self._look(flights.c.looks == looks, now)
         return [one for one in found if one.state is not FlightState.DELIVERED]
 
+    async def cut(self, scope: str, endpoint: str, body_hash: str, now: datetime) -> Sequence[Entry]:
+        """Give what was sent with this body and never ended, the oldest first. Raises ``LedgerUnavailable``."""
+        since_us = epoch_us(now - timedelta(seconds=ADOPTION_S))
+        which = (
+            (requests.c.body_hash == body_hash)
+            & (requests.c.endpoint == endpoint)
+            & (requests.c.key_id == scope if scope else requests.c.key_id.is_(None))
+            & (requests.c.time_us >= since_us)
+        )
+        return await asyncio.to_thread(self._read_cut, which, scope)
+
+    async def claim(self, entry: Entry, now: datetime) -> bool:
+        """File one of them, to be told of it; ``False``: somebody was told. Raises ``LedgerUnavailable``."""
+        until = now + timedelta(seconds=ADOPTION_S)
+        told = replace(entry, state=FlightState.DELIVERED, expires=until)
+        return await self._write(Note(steps=((OPENED, self._row(told)),), must_change=True)) is None
+
+    def _read_cut(self, which: ColumnElement[bool], scope: str) -> list[Entry]:
+        is_filed = exists(select(flights.c.flight_id).where(flights.c.request_id == requests.c.request_id))
+        found: list[Entry] = []
+        try:
+            with self._engine.begin() as connection:
+                for state in (CUT, OPEN):  # one index serves each
+                    statement = (
+                        select(requests)
+                        .where(state, which, not_(is_filed))
+                        .order_by(requests.c.request_id)
+                        .limit(MOST_LONELY)
+                    )
+                    rows = connection.execute(statement).mappings().all()
+                    own = (None, self._server_id)  # ``None``: the ledger has one server
+                    found += [_cut(row, scope) for row in rows if state is CUT or row["server_id"] not in own]
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable("the requests could not be read") from error
+        return found
+
     async def deliver(self, name: FlightId) -> bool:
         """Note that a client gets it; ``False``: another has it. Raises ``LedgerUnavailable``."""
         delivered = FlightState.DELIVERED.value
@@ -131,6 +167,25 @@ class SqlJournal:
 
     def _entries(self, rows: Sequence[RowMapping]) -> list[Entry]:
         return [_entry(row, self._server_id) for row in rows]
+
+
+def _cut(row: RowMapping, scope: str) -> Entry:
+    """Give a request that its server has not ended as the flight that it is."""
+    created = from_epoch_us(row["time_us"])
+    return Entry(
+        flight_id=FlightId(f"{FLIGHT}_{row['request_id'].partition('_')[2]}"),
+        scope=scope,
+        endpoint=row["endpoint"],
+        request_id=row["request_id"],
+        key_hash=None,
+        body_hash=row["body_hash"],
+        looks="",
+        state=FlightState.LOST if row["state"] == RequestState.INTERRUPTED.value else FlightState.SENT,
+        created=created,
+        expires=created + timedelta(seconds=ADOPTION_S),
+        is_stream=bool(row["stream"]),
+        is_here=False,
+    )
 
 
 def _same_key(entry: Entry) -> ColumnElement[bool]:

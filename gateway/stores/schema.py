@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from gateway.stores.refusals import SchemaTooNew
 
-REVISIONS = tuple(f"{number:04}" for number in range(1, 13))  # oldest first
+REVISIONS = tuple(f"{number:04}" for number in range(1, 14))  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -79,6 +79,7 @@ requests = Table(
     Column("verdict", String(16)),
     Column("server_id", String(64)),
     Column("stream", Integer),
+    Column("body_hash", String(64)),  # of one that may have bought a picture, until it is settled
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
 )
 
@@ -340,6 +341,7 @@ verifications = Table(
 FAILED = text("(failure IS NOT NULL OR status >= 400 OR state = 'interrupted')")
 CLASSED = text("failure IS NOT NULL")
 OPEN = text("state = 'open'")
+CUT = text("state = 'interrupted'")
 SENT = text("state = 'sent'")
 HERE = text("gone_us IS NULL")
 DOOMED = text("doomed_us IS NOT NULL")
@@ -364,15 +366,10 @@ Index(
     requests.c.failure,
     requests.c.state,
 )
-Index(
-    "ix_requests_failure",
-    requests.c.failure,
-    requests.c.request_id,
-    sqlite_where=CLASSED,
-    postgresql_where=CLASSED,
-)
+Index("ix_requests_failure", requests.c.failure, requests.c.request_id, sqlite_where=CLASSED, postgresql_where=CLASSED)
 Index("ix_requests_failed", requests.c.request_id, sqlite_where=FAILED, postgresql_where=FAILED)
 Index("ix_requests_open", requests.c.request_id, sqlite_where=OPEN, postgresql_where=OPEN)
+Index("ix_requests_cut", requests.c.body_hash, sqlite_where=CUT, postgresql_where=CUT)
 Index("ix_attempts_sent", attempts.c.request_id, sqlite_where=SENT, postgresql_where=SENT)
 
 Index("ix_assets_request_id", assets.c.request_id)

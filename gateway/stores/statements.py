@@ -17,6 +17,7 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    null,
     table,
     update,
 )
@@ -32,7 +33,7 @@ _NEW_COST: Mapping[str, BindParameter[object]] = {name.removeprefix("new_"): bin
 
 OPENED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "state", "config_version",
-    "key_id", "team", "server_id", "stream",
+    "key_id", "team", "server_id", "stream", "body_hash",
 )  # fmt: skip
 MOVED_ORDER = ("new_owner", "new_channel", "the_request")
 SENT_ORDER = (
@@ -56,11 +57,12 @@ def _settled(inserting: Inserting) -> ClauseElement:
     row = inserting(requests).values({name: bindparam(name) for name in SETTLED_ORDER})
     kept = {"request_id", "time_us", "endpoint", "asked_model"}  # what the intent said first
     told = {"key_id", "team"}  # at the beginning, or only now
-    changed: dict[str, ColumnElement[object]] = {
+    changed: dict[str, ColumnElement[object] | ColumnElement[None]] = {
         name: func.coalesce(row.excluded[name], requests.c[name]) if name in told else row.excluded[name]
         for name in SETTLED_ORDER
         if name not in kept
     }
+    changed["body_hash"] = null()  # nobody looks for it any more
     return row.on_conflict_do_update(
         index_elements=[requests.c.request_id], set_=changed, where=requests.c.state != row.excluded.state
     )
