@@ -34,6 +34,4 @@ class Verification:
 
 def proof_of(channel: Channel, row: Row, surface: Surface) -> Proof:
     """Give what a smoke run of a row proves when it passes."""
-    return Proof(
-        channel=channel.name, row=row.name, surface=surface, fingerprint=fingerprint(channel), model=row.model
-    )
+    return Proof(channel=channel.name, row=row.name, surface=surface, fingerprint=fingerprint(channel), model=row.model)

@@ -113,7 +113,6 @@ class Shared(Protocol):
         """Take a place in the flow of every rate; the seconds to wait. Over ``longest_s`` nothing was taken."""
         ...
 
-
     async def draw(self, asks: Sequence[Ask], now: float) -> Drawn:
         """Take the pieces of every rate now, or nothing of any; how each rate stands then."""
         ...

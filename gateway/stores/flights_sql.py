@@ -218,7 +218,7 @@ def _entry(row: RowMapping, here: str) -> Entry:
 def _truth(row: RowMapping) -> FlightState:
     """Say how a flight of another server stands that has not filed its end."""
     began = row["request_state"]
-    if row["alive"] is not None and began in (None, RequestState.OPEN.value):
+    if row["alive"] is not None and began != RequestState.INTERRUPTED.value:  # a settled one is about to be filed
         return FlightState.HELD if began is None else FlightState.SENT
     return FlightState.REFUSED if began is None else FlightState.LOST
 
