@@ -154,14 +154,15 @@ def beginning(
 
 def _holding(hold: Hold, attempt: AttemptIntent) -> Holding:
     """Say what a hold writes; of money also nothing is held, so that what is spent can be counted."""
-    credits, micro = hold.credits or 0, hold.micro or 0
+    whole, micro = hold.credits or 0, hold.micro or 0
     window_no, started_us = hold.window_no, epoch_us(attempt.started)
     parts = [(CREDITS, hold.credits), (hold.currency or "", hold.micro)]
     held = [(unit, amount) for unit, amount in parts if amount or (amount == 0 and unit not in {CREDITS, ""})]
     return Holding(
         key_id=hold.key_id,
-        credits=credits,
-        taken=(credits, credits, window_no, window_no, micro, hold.key_id, credits, window_no, micro),
+        credits=whole,
+        window_no=window_no,
+        taken=(whole, whole, window_no, window_no, micro, hold.key_id, whole, window_no, micro),
         held=tuple(
             (attempt.request_id, attempt.n, unit, hold.key_id, amount, window_no, epoch_us(hold.expires))
             for unit, amount in held
@@ -296,20 +297,23 @@ def _lock(connection: Connection, commands: Sequence[Command]) -> None:
 def _take(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:
     """Take what begins hold, key by key in one order, so that two transactions do not wait for each other."""
     wanted = [
-        (command.holding.key_id, at, command.holding)
+        (at, command.holding)
         for at, command in enumerate(commands)
         if isinstance(command, Begin) and command.holding is not None
     ]
-    short = ((at, holds.take(connection, holding)) for _, at, holding in sorted(wanted, key=lambda one: one[:2]))
-    return {at: Refused(code=_SHORT[why]) for at, why in short if why is not None}
+    if not wanted:
+        return {}
+    short = holds.take(connection, [holding for _, holding in wanted])
+    return {at: Refused(code=_SHORT[why]) for (at, _), why in zip(wanted, short, strict=True) if why is not None}
 
 
 def _close(connection: Connection, commands: Sequence[Command]) -> None:
     """End the holds of what is over."""
+    over = [command.closure for command in commands if isinstance(command, Settle) and command.closure is not None]
+    if over:
+        holds.close(connection, over)
     for command in commands:
-        if isinstance(command, Settle) and command.closure is not None:
-            holds.close(connection, command.closure)
-        elif isinstance(command, Void):
+        if isinstance(command, Void):
             holds.release(connection, command.attempt_id)
         elif isinstance(command, Sweep):
             holds.expire(connection, command.now_us)

@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.core.ledger import CREDITS, Kind, Shortage, closing, closing_money
+from gateway.core.ledger import CREDITS, Closing, Kind, Shortage, closing, closing_money
 from gateway.stores.schema import attempts, entries, holds, keys
 from gateway.stores.statement import Row, Statement, adding, ignoring
 
@@ -34,6 +34,7 @@ _USED = _IN_WINDOW + keys.c.held_micro
 TAKEN_ORDER = (
     "credits_1", "credits_2", "new_window", "the_window", "micro_1", "the_key", "credits_3", "the_window", "micro_2",
 )  # fmt: skip
+_AMOUNTS = frozenset({"credits_1", "credits_2", "credits_3", "micro_1", "micro_2"})
 CLOSED_ORDER = ("credits_back", "credits_freed", "the_window", "spent", "micro_freed", "the_key", "credits_least")
 
 # The worst case of one request, if its key can pay for it.
@@ -69,6 +70,9 @@ CLOSED = Statement(
     CLOSED_ORDER,
 )
 
+_NOTHING = Closing(captured=0, voided=0)
+IDS_PER_QUERY = 500
+
 HELD = adding(holds, ("request_id", "attempt", "unit", "key_id", "amount", "window_no", "expires_us"))
 ENTERED = ignoring(entries, ("request_id", "kind", "attempt", "unit", "key_id", "amount", "time_us"))
 
@@ -79,6 +83,7 @@ class Holding:
 
     key_id: str
     credits: int
+    window_no: int
     taken: Row
     held: tuple[Row, ...]
     entered: tuple[Row, ...]
@@ -106,28 +111,53 @@ class _Open:
     currency: str | None
 
 
-def take(connection: Connection, holding: Holding) -> Shortage | None:
-    """Reserve; ``None``: it is reserved."""
-    if not TAKEN.one(connection, holding.taken):
-        return _shortage(connection, holding)
-    HELD.many(connection, holding.held)
-    ENTERED.many(connection, holding.entered)
-    return None
+def take(connection: Connection, holdings: Sequence[Holding]) -> Sequence[Shortage | None]:
+    """Reserve for several requests; for each, in their order, ``None`` when it is reserved.
+
+    Those of one key are taken together where it can pay for all of them, else one after the other.
+    """
+    short: dict[int, Shortage] = {}
+    for same in _by_key(holdings):
+        if len(same) > 1 and TAKEN.one(connection, _together([holdings[at].taken for at in same])):
+            continue
+        for at in same:
+            if not TAKEN.one(connection, holdings[at].taken):
+                short[at] = _shortage(connection, holdings[at])
+    taken = [holding for at, holding in enumerate(holdings) if at not in short]
+    HELD.many(connection, [row for holding in taken for row in holding.held])
+    ENTERED.many(connection, [row for holding in taken for row in holding.entered])
+    return [short.get(at) for at in range(len(holdings))]
 
 
-def close(connection: Connection, closure: Closure) -> None:
-    """Capture what was delivered and give the rest back; nothing when the holds were closed before."""
-    found = connection.execute(delete(holds).where(holds.c.request_id == closure.request_id).returning(holds))
-    rows = found.mappings().all()
-    if rows:
-        _close(connection, closure, _open(rows))
+def close(connection: Connection, closures: Sequence[Closure]) -> None:
+    """Capture what was delivered and give the rest back; nothing for a request whose holds were closed before."""
+    wanted = {closure.request_id: closure for closure in closures}
+    found: dict[str, list[RowMapping]] = {}
+    ids = list(wanted)
+    for start in range(0, len(ids), IDS_PER_QUERY):
+        ended = delete(holds).where(holds.c.request_id.in_(ids[start : start + IDS_PER_QUERY])).returning(holds)
+        for row in connection.execute(ended).mappings():
+            found.setdefault(row["request_id"], []).append(row)
+    sums: dict[tuple[str, int], list[int]] = {}
+    entered: list[Row] = []
+    for request_id in sorted(found, key=lambda one: (found[one][0]["key_id"], one)):
+        closure, held = wanted[request_id], _open(found[request_id])
+        paid = _dearer(connection, closure, held) or closing(held.credits, closure.credits, 0)
+        money = closing_money(held.micro, closure.micro) if held.currency is not None else _NOTHING
+        ended_sums = sums.setdefault((held.key_id, held.window_no), [0, 0, 0, 0])
+        changes = (paid.voided, held.credits, money.captured, held.micro)
+        sums[held.key_id, held.window_no] = [sum_ + change for sum_, change in zip(ended_sums, changes, strict=True)]
+        entered += _entries(closure, held, paid, money)
+    for (key_id, window_no), (back, freed, spent, freed_micro) in sums.items():
+        CLOSED.one(connection, (back, freed, window_no, spent, freed_micro, key_id, 0))
+    ENTERED.many(connection, entered)
 
 
 def release(connection: Connection, attempt_id: str) -> None:
     """Give back what was held for an attempt that was not made."""
     request = select(attempts.c.request_id).where(attempts.c.attempt_id == attempt_id)
     for request_id, time_us in connection.execute(request.add_columns(attempts.c.started_us)).all():
-        close(connection, Closure(request_id=request_id, credits=0, micro=0, time_us=time_us))
+        close(connection, [Closure(request_id=request_id, credits=0, micro=0, time_us=time_us)])
 
 
 def expire(connection: Connection, now_us: int, *, only_overdue: bool = True) -> int:
@@ -136,8 +166,7 @@ def expire(connection: Connection, now_us: int, *, only_overdue: bool = True) ->
     if only_overdue:
         overdue = overdue.where(holds.c.expires_us < now_us)
     ids = connection.execute(overdue).scalars().all()
-    for request_id in ids:
-        close(connection, Closure(request_id=request_id, credits=0, micro=None, time_us=now_us))
+    close(connection, [Closure(request_id=name, credits=0, micro=None, time_us=now_us) for name in ids])
     return len(ids)
 
 
@@ -153,18 +182,36 @@ def _open(rows: Sequence[RowMapping]) -> _Open:
     )
 
 
-def _close(connection: Connection, closure: Closure, held: _Open) -> None:
-    available = 0
-    if closure.credits > held.credits:  # it came dearer than was foreseen
-        available = connection.execute(select(keys.c.credits).where(keys.c.key_id == held.key_id)).scalar() or 0
+def _by_key(holdings: Sequence[Holding]) -> Sequence[Sequence[int]]:
+    """Give the places of the holdings of each key and window, keys in one order for all transactions."""
+    places: dict[tuple[str, int], list[int]] = {}
+    for at, holding in enumerate(holdings):
+        places.setdefault((holding.key_id, holding.window_no), []).append(at)
+    return [places[one] for one in sorted(places)]
+
+
+def _together(rows: Sequence[Row]) -> Row:
+    """Add up the parameters of updates of one key: amounts are summed, its name and window stand."""
+    return tuple(
+        sum(value for value in values if isinstance(value, int)) if name in _AMOUNTS else values[0]
+        for name, values in zip(TAKEN_ORDER, zip(*rows, strict=True), strict=True)
+    )
+
+
+def _dearer(connection: Connection, closure: Closure, held: _Open) -> Closing | None:
+    """Hold what came dearer than was foreseen, as far as the balance goes; ``None``: nothing did, or nothing is left.
+
+    What is held besides is taken from the balance here and now; the rest of the closing is as for any other.
+    """
+    if closure.credits <= held.credits:
+        return None
+    available = connection.execute(select(keys.c.credits).where(keys.c.key_id == held.key_id)).scalar() or 0
     paid = closing(held.credits, closure.credits, available)
-    money = closing_money(held.micro, closure.micro)
-    spent = money.captured if held.currency is not None else 0
-    window_no = held.window_no
-    row: Row = (paid.voided - paid.more, held.credits, window_no, spent, held.micro, held.key_id, paid.more)
-    if not CLOSED.one(connection, row):  # the rest of the balance went to somebody else just now: do without it
-        paid = closing(held.credits, closure.credits, 0)
-        CLOSED.one(connection, (paid.voided, held.credits, window_no, spent, held.micro, held.key_id, 0))
+    row: Row = (-paid.more, 0, held.window_no, 0, 0, held.key_id, paid.more)
+    return paid if CLOSED.one(connection, row) else None  # it went to somebody else just now
+
+
+def _entries(closure: Closure, held: _Open, paid: Closing, money: Closing) -> Sequence[Row]:
     written = [
         (Kind.HOLD, held.attempt + 1, CREDITS, paid.more),
         (Kind.CAPTURE, held.attempt, CREDITS, paid.captured),
@@ -172,17 +219,14 @@ def _close(connection: Connection, closure: Closure, held: _Open) -> None:
     ]
     if held.currency is not None:
         written += [
-            (Kind.CAPTURE, held.attempt, held.currency, spent),
+            (Kind.CAPTURE, held.attempt, held.currency, money.captured),
             (Kind.VOID, held.attempt, held.currency, money.voided),
         ]
-    ENTERED.many(
-        connection,
-        [
-            (closure.request_id, kind.value, attempt, unit, held.key_id, amount, closure.time_us)
-            for kind, attempt, unit, amount in written
-            if amount
-        ],
-    )
+    return [
+        (closure.request_id, kind.value, attempt, unit, held.key_id, amount, closure.time_us)
+        for kind, attempt, unit, amount in written
+        if amount
+    ]
 
 
 def _shortage(connection: Connection, holding: Holding) -> Shortage:
