@@ -62,7 +62,9 @@ async def test_a_form_loses_what_the_model_does_not_know_and_keeps_every_other_b
     upstream.play(script.reply(200, answers.image_answer_that_says({"quality": "high", "usage": None})))
     reply = await edit(gateway, None, input_fidelity="high", quality="hd", response_format="url", user="u")
     assert reply.status_code == 200
-    assert reply.headers["x-route-warnings"] == ("translated:quality, dropped:input_fidelity, translated:response_format")
+    assert reply.headers["x-route-warnings"] == (
+        "translated:quality, dropped:input_fidelity, translated:response_format"
+    )
     (seen,) = upstream.requests
     assert fields_of(seen) == {"model": "gpt-image-2", "prompt": "a hat", "quality": "high", "user": "u"}
     assert [part.length for part in seen.parts if part.filename] == [len(answers.png(64, 48))]

@@ -50,10 +50,10 @@ async def test_a_client_that_leaves_pays_for_its_picture_once(tmp_path: Path) ->
         assert (await house.key())["credits_held"] == 1
         asked.cancel()
         for _ in range(200):
-            listed = await house.key()
-            if not listed["credits_held"]:
+            if not (await house.key())["credits_held"]:
                 break
             await asyncio.sleep(0.02)
+        listed = await house.key()
         assert (listed["credits"], listed["credits_held"]) == (4, 0)
         house.check_books()
 

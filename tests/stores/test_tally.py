@@ -95,9 +95,9 @@ async def test_verdicts_are_counted_as_they_change(ledger: SqlLedger, url: str) 
     await served(ledger, 1, 300)
     with beside(url) as connection:
         for number in range(3):
-            row = {"asset_id": f"ast_{number}", "request_id": request_id(1), "key_id": "", "time_us": 0}
+            ids = {"asset_id": f"ast_{number}", "request_id": request_id(1), "key_id": "", "time_us": 0}
             facts = {"expires_us": 2**62, "sha256": "ab", "bytes": 1, "format": "png", "path": "ab"}
-            connection.execute(insert(assets).values(**row, **facts))
+            connection.execute(insert(assets).values(**ids, **facts))
     books = open_assets(url)
     for number, verdict in ((0, Verdict.ACCEPTED), (1, Verdict.ACCEPTED), (2, Verdict.REJECTED), (1, None)):
         assert await books.judge(f"ast_{number}", verdict, NOON)

@@ -10,12 +10,12 @@ import pytest
 from starlette.types import Message
 
 from gateway.exchange import Presence
-from gateway.outlet import StreamHead
+from gateway.outlet import Said, StreamHead
 from gateway.ports import Job
 from gateway.relay import Result
 from gateway.web.errors import ours
 from gateway.web.protocol import Receipt
-from gateway.web.streams import COMMENT, MOST_HELD, ClientStream, Pace, Said
+from gateway.web.streams import COMMENT, MOST_HELD, ClientStream, Pace
 from tests.web.house import House, Kept, attempt_of, post, record_of, serving, until
 
 PATH = "/v1/images/generations"
