@@ -261,3 +261,30 @@ async def test_a_stream_is_asked_for_by_the_word_true(door: Door) -> None:
     body = form(part("prompt", "p"), part("stream", "true"), part("partial_images", "2"), part("image", PNG))
     facts = (await door.job(Surface.EDITS, body, FORM)).facts
     assert (facts.stream, facts.partial_images) == (True, 2)
+
+
+async def digest_of(door: Door, body: bytes, boundary: str = BOUNDARY) -> str | None:
+    job = await door.job(Surface.EDITS, body, {**FORM, "content-type": f"multipart/form-data; boundary={boundary}"})
+    return job.body_map.digest
+
+
+async def test_a_form_with_another_boundary_is_the_same_form(door: Door) -> None:
+    other = "another-boundary"
+    again = PLAIN.replace(BOUNDARY.encode(), other.encode())
+    assert again != PLAIN
+    assert await digest_of(door, PLAIN) == await digest_of(door, again, other)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (part("prompt", "a hat!"), part("model", "gpt-image-2"), part("image", PNG, filename="a.png")),
+        (part("model", "gpt-image-2"), part("prompt", "a hat"), part("image", PNG, filename="a.png")),
+        (part("prompt", "a hat"), part("model", "gpt-image-2"), part("image", PNG, filename="b.png")),
+        (part("prompt", "a hat"), part("model", "gpt-image-2"), part("image", PNG + b"\0", filename="a.png")),
+        (part("prompt", "a hat"), part("model", "gpt-image-2"), part("image[]", PNG, filename="a.png")),
+        (part("prompt", "a hat"), part("image", PNG, filename="a.png"), part("user", ""), part("model", "gpt-image-2")),
+    ],
+)
+async def test_a_form_that_says_something_else_is_another(door: Door, parts: tuple[bytes, ...]) -> None:
+    assert await digest_of(door, form(*parts)) != await digest_of(door, PLAIN)

@@ -10,7 +10,6 @@ the same caller who sends the same bytes to the same surface again. The last of 
 whoever sends the same request twice on purpose gets two answers, and one answer serves one who comes back.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -94,51 +93,6 @@ def landed(outcomes: Sequence[Outcome], *, is_answered: bool, is_told: bool) -> 
     if not is_answered:
         return FlightState.LOST
     return FlightState.DELIVERED if is_told else FlightState.LATE
-
-
-class BodyHash:
-    """The hash of a request's body: of its bytes as they came; of a form, without the boundary's own characters.
-
-    A client makes a new boundary each time it sends a form, so two forms are the same when their parts are: heads and
-    contents, in order. ``boundary`` is ``None`` for anything but a form.
-    """
-
-    __slots__ = ("_delimiter", "_hash", "_length", "_tail")
-
-    def __init__(self, boundary: str | None) -> None:
-        self._delimiter = None if boundary is None else b"--" + boundary.encode("ascii")
-        self._hash = hashlib.sha256(b"json" if boundary is None else b"form")
-        self._tail = b""
-        self._length = 0  # of the part that passes by
-
-    def feed(self, piece: bytes) -> None:
-        """Take the next bytes."""
-        if self._delimiter is None:
-            self._hash.update(piece)
-            return
-        window = self._tail + piece
-        while (at := window.find(self._delimiter)) >= 0:
-            self._take(window[:at])
-            self._end_part()
-            window = window[at + len(self._delimiter) :]
-        held = min(len(window), len(self._delimiter) - 1)
-        self._take(window[: len(window) - held])
-        self._tail = window[len(window) - held :]
-
-    def finish(self) -> str:
-        """Give the hash, 64 hexadecimal digits."""
-        self._take(self._tail)
-        self._end_part()
-        return self._hash.hexdigest()
-
-    def _take(self, piece: bytes) -> None:
-        self._hash.update(piece)
-        self._length += len(piece)
-
-    def _end_part(self) -> None:
-        """Say where a part ends, so that no two forms read the same."""
-        self._hash.update(b"\0%d\0" % self._length)
-        self._length = 0
 
 
 def window(stated_s: float | None, *, is_local: bool) -> float | None:

@@ -236,7 +236,8 @@ class BodyMap:
     ``model``: the range of the JSON string *with its quotes*, or of the multipart field's raw value;
     ``None`` when the body names no model, in which case ``insert_at`` is where one can be put.
     ``tool_models``: ranges of ``tools[i].model`` strings of image tools, with their quotes.
-    ``boundary``: of a multipart body (without the leading dashes), else ``None``.
+    ``boundary``: of a multipart body (without the leading dashes), else ``None``. ``digest``: of a form, the SHA-256 of
+    its parts in order, which another boundary does not change.
     ``fields``: the places of the options that may be translated, lowered or left out, by their path (``size``,
     ``tools[0].size``); of each image tool also its ``type``.
     """
@@ -248,6 +249,7 @@ class BodyMap:
     tool_models: tuple[tuple[int, int], ...] = ()
     boundary: str | None = None
     fields: Mapping[str, FieldPlace] = field(default_factory=dict)
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ the first boundary but line ends, and no boundary where the parser saw none, so 
 Must never keep a picture's bytes and never take a nested form apart.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from python_multipart.multipart import MultipartParser
 from gateway.core.fields import bad_value, unknown_names
 from gateway.core.jsontext import OPTIONS
 from gateway.core.picture import PictureMeter
-from gateway.core.types import FieldPlace, InputFacts, InputRole, Refusal
+from gateway.core.types import FieldPlace, ImageFacts, InputFacts, InputRole, Refusal
 from gateway.intake.delimiters import Delimiters
 from gateway.intake.parts import MAX_HEAD, PartHead, malformed, read_head
 
@@ -39,6 +40,8 @@ class Form:
     """What a form says. ``model`` is the byte range of that field's value, ``insert_at`` where the form begins.
 
     ``fields``: the places of the options that may be changed. ``unknown``: names that no images request has.
+    ``digest``: SHA-256 of heads and contents in order, of pictures by their own hash: a client that sends a form again
+    makes a new boundary, and has sent the same.
     """
 
     texts: Mapping[str, str]
@@ -49,12 +52,13 @@ class Form:
     insert_at: int
     fields: Mapping[str, FieldPlace]
     unknown: tuple[str, ...]
+    digest: str
 
 
 class _Part:
     """The part that is passing by."""
 
-    __slots__ = ("head", "head_bytes", "header_name", "header_value", "headers", "picture", "start", "text")
+    __slots__ = ("digest", "head", "head_bytes", "header_name", "header_value", "headers", "picture", "start", "text")
 
     def __init__(self) -> None:
         self.header_name = bytearray()
@@ -64,6 +68,7 @@ class _Part:
         self.head_bytes = 0
         self.picture: PictureMeter | None = None
         self.text = bytearray()
+        self.digest = hashlib.sha256()  # of what is no picture
         self.start: int | None = None  # of its value, in the whole body
 
 
@@ -98,6 +103,7 @@ class FormReader:
         self._head_bytes = 0
         self._text_bytes = 0
         self._part = _Part()
+        self._digest = hashlib.sha256()
         self._texts: dict[str, str] = {}
         self._pictures: dict[InputRole, list[InputFacts]] = {role: [] for role in InputRole}
         self._values: dict[str, tuple[int, int]] = {}  # byte ranges of texts
@@ -145,6 +151,7 @@ class FormReader:
             insert_at=self._insert_at,
             fields={name: self._place(name) for name in OPTIONS & self._values.keys()},
             unknown=unknown_names(self._part_of),
+            digest=self._digest.hexdigest(),
         )
 
     def _place(self, name: str) -> FieldPlace:
@@ -176,6 +183,7 @@ class FormReader:
     def _header_end(self) -> None:
         part = self._part
         part.headers.append((bytes(part.header_name), bytes(part.header_value)))
+        self._sum(bytes(part.header_name), bytes(part.header_value))
         part.header_name.clear()
         part.header_value.clear()
 
@@ -197,7 +205,9 @@ class FormReader:
             part.start = self._offset + start if data is self._piece else self._offset - end
         if part.picture is not None:
             part.picture.feed(data[start:end])
-        elif part.head is not None and not part.head.is_file:
+            return
+        part.digest.update(data[start:end])
+        if part.head is not None and not part.head.is_file:
             self._text_bytes += end - start
             part.text += data[start:end]
             if self._text_bytes > MAX_TEXT:
@@ -205,23 +215,25 @@ class FormReader:
 
     def _end(self) -> None:
         head, picture = self._part.head, self._part.picture
+        facts = picture.facts() if picture is not None else None
+        self._sum(b"end", facts.sha256.encode() if facts is not None else self._part.digest.digest())
         if head is None or self._refusal is not None:
             return
-        if head.role is not None and picture is not None:
-            self._keep_picture(head.name, head.role, picture)
+        if head.role is not None and facts is not None:
+            self._keep_picture(head.name, head.role, facts)
         elif head.name in _ONCE:
             self._keep_text(head.name)
         elif head.name == "svg" or head.name.startswith("svg["):
             self._texts["svg"] = ""  # that it is there is all that anybody asks
 
-    def _keep_picture(self, name: str, role: InputRole, picture: PictureMeter) -> None:
-        if picture.length == 0:
+    def _keep_picture(self, name: str, role: InputRole, picture: ImageFacts) -> None:
+        if picture.bytes == 0:
             message = f"Invalid value for '{name}': the file is empty."
             self._refuse(Refusal(status=400, code="invalid_image", message=message, param=name))
         elif role is not InputRole.IMAGE and self._pictures[role]:
             self._refuse(bad_value(name, "must be one file."))
         else:
-            self._pictures[role].append(InputFacts(role=role, source="upload", image=picture.facts()))
+            self._pictures[role].append(InputFacts(role=role, source="upload", image=picture))
 
     def _keep_text(self, name: str) -> None:
         part = self._part
@@ -232,6 +244,11 @@ class FormReader:
             return
         if part.start is not None:
             self._values[name] = (part.start, part.start + len(part.text))
+
+    def _sum(self, *words: bytes) -> None:
+        """Add words to the digest, each with its length, so that no two forms read the same."""
+        for word in words:
+            self._digest.update(b"%d:" % len(word) + word)
 
     def _close(self) -> None:
         self._closed = True

@@ -42,5 +42,6 @@ class FormSink:
             insert_at=form.insert_at,
             boundary=self._kind.boundary,
             fields=form.fields,
+            digest=form.digest,
         )
         return replace(asked, facts=replace(asked.facts, unknown_parameters=form.unknown)), body_map
