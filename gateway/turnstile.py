@@ -49,7 +49,10 @@ class Turnstile:
         return Passed(headers=counted.headers, room=room)
 
     async def draw(self, principal: Principal, images: int) -> Passed:
-        """Count the pictures that a request asks for."""
+        """Count the pictures that a request asks for; more than a minute allows will never pass."""
+        most = principal.limits.images_per_minute
+        if most is not None and images > most:
+            return Passed(refusal=_never(most))
         return await self._draw(principal, IMAGES, principal.limits.images_per_minute, images)
 
     def leave(self, passed: Passed) -> None:
@@ -87,6 +90,11 @@ def span(seconds: float) -> str:
 def _too_many(what: str, per_minute: int, wait_s: float) -> Refusal:
     message = f"This key may ask for {per_minute} {what} in a minute. Nothing was sent; try again later."
     return Refusal(status=429, code="rate_limit_exceeded", message=message, retry_after_s=wait_s)
+
+
+def _never(most: int) -> Refusal:
+    message = f"This key may ask for {most} images in a minute: no request for more can be served."
+    return Refusal(status=400, code="invalid_value", message=message, param="n")
 
 
 def _crowded(at_once: int) -> Refusal:

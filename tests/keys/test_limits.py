@@ -51,6 +51,9 @@ async def test_pictures_in_a_minute(tmp_path: Path) -> None:
         refused = await house.generate(key, n=2)
         assert refused.status_code == 429
         assert refused.headers["x-ratelimit-limit-images"] == "4"
+        never = await house.generate(key, n=5)
+        assert (never.status_code, never.headers["x-should-retry"]) == (400, "false")
+        assert (never.json()["error"]["code"], never.json()["error"]["param"]) == ("invalid_value", "n")
         assert house.upstream.count == 1
 
 
