@@ -1,7 +1,7 @@
 """``waybill check``: whether the routes file is good, and what each of its rows and routes would do.
 
-Offline: nothing is sent and no ledger is opened. Exit 0 when the file is good (also when no channel is ready: that is
-a matter of keys, and the table says so), 2 when it has mistakes or cannot be read.
+Offline: nothing is sent; the ledger is read only where a row demands a proof. Exit 0 when the file is good (also when
+no channel is ready: that is a matter of keys, and the table says so), 2 when it has mistakes or cannot be read.
 """
 
 from datetime import UTC, date, datetime
