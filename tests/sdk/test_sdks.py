@@ -62,6 +62,7 @@ def node_modules() -> Path:
     """The Node SDK as its lock file pins it."""
     if not shutil.which("npm"):
         pytest.skip("npm is not installed")
+    install(NODE)
     return NODE
 
 
