@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,16 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def server_process(routes: str, directory: Path, *arguments: str, **env: str) -> AsyncIterator[ServerProcess]:
-    """Run ``serve`` over ``directory``, which outlives it; it is killed at the end unless it has ended."""
+async def server_process(
+    routes: str, directory: Path, *arguments: str, program: Sequence[str] = ("gateway",), **env: str
+) -> AsyncIterator[ServerProcess]:
+    """Run ``serve`` over ``directory``, which outlives it; it is killed at the end unless it has ended.
+
+    ``program``: the module that is run, and what it is told before ``serve``.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "routes.yaml").write_text(routes, "utf-8")
-    command = [sys.executable, "-m", "gateway", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", *program, "serve", "--port", "0", *arguments]
     with (directory / "log.jsonl").open("ab") as out, (directory / "stderr.txt").open("ab") as err:
         before = out.tell()
         process = await asyncio.create_subprocess_exec(
