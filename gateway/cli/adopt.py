@@ -8,9 +8,7 @@ cost it is missing, never zero. The bytes go into the store of the routes file; 
 
 import asyncio
 import re
-import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -24,6 +22,7 @@ from gateway.cli.assets import asset_line
 from gateway.cli.commission import facts_of
 from gateway.cli.delivery import Picture
 from gateway.cli.image import cost_words, size_words
+from gateway.cli.keeping import kept_pictures
 from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.outfiles import write
 from gateway.cli.setting import Setting, setting
@@ -33,7 +32,6 @@ from gateway.config import Loaded
 from gateway.config.units import header_text
 from gateway.config.units import text as plain_text
 from gateway.core.assets import PREFIX, Asset, AssetId, Parent, media_type_of
-from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.money import MISSING, Cost, billed, line
 from gateway.core.prices import MICRO, Item, PriceUnit
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
@@ -45,12 +43,13 @@ from gateway.core.types import (
     ImageFacts,
     InputFacts,
     InputRole,
-    JsonObject,
     Outcome,
     RequestId,
     Surface,
 )
-from gateway.gallery import Gallery, open_gallery
+from gateway.dice import Dice
+from gateway.gallery import Gallery
+from gateway.mint import Mint
 from gateway.ports import (
     AssetQuery,
     AttemptIntent,
@@ -58,11 +57,9 @@ from gateway.ports import (
     LedgerUnavailable,
     RequestIntent,
     Settlement,
-    StoreUnavailable,
 )
 from gateway.prompt_key import prompt_key
-from gateway.stores.ledger_sql import open_ledger, upgrade_ledger
-from gateway.stores.refusals import LedgerRefused
+from gateway.stores.ledger_sql import open_ledger
 
 ENDPOINT: Final = "adopt"
 CHANNEL: Final = "adopt"
@@ -105,13 +102,6 @@ class _Bytes:
         """There is nothing to give back."""
 
 
-class _Silence:
-    """Nobody logs: what is done is printed."""
-
-    def emit(self, _event: JsonObject) -> None:
-        """Say nothing."""
-
-
 def adopt(
     file: Annotated[Path, typer.Argument(help="A picture that was made elsewhere.", show_default=False)],
     *,
@@ -144,7 +134,7 @@ def adopt(
         billing=_told("--billing", billing),
         output_rights=None if rights is None else _told("--rights", rights),
     )
-    with _gallery(wanted, loaded) as gallery:
+    with kept_pictures(loaded.settings, wanted.process.data_dir, lost="it is not kept: ", code=1) as gallery:
         found = _Found(
             file=file,
             data=data,
@@ -164,30 +154,14 @@ def adopt(
     _show(wanted, asset, record, as_json=as_json)
 
 
-@contextmanager
-def _gallery(wanted: Setting, loaded: Loaded) -> Iterator[Gallery]:
-    """Open the store and the books, beside a running server or without one."""
-    settings = loaded.settings
-    try:
-        upgrade_ledger(settings.database)
-        opened = open_gallery(settings, wanted.process.data_dir, SystemClock(), _Silence())
-        try:
-            yield opened
-        finally:
-            opened.close()
-    except LedgerRefused as error:
-        terminal.stop(str(error))
-    except (LedgerUnavailable, StoreUnavailable) as error:
-        terminal.stop(f"it is not kept: {error}", 1)
-
-
 async def _keep(gallery: Gallery, found: _Found, wanted: Setting, loaded: Loaded) -> tuple[Asset, Record]:
     """Store the bytes, then write the request, its attempt and the picture in the ledger."""
     sha256 = found.image.sha256
     await gallery.blobs.keep(sha256, _Bytes(found.data), media_type_of(found.image))
+    mint = Mint(SystemClock(), Dice())
     asset = Asset(
-        asset_id=AssetId(_id(PREFIX, found.now)),
-        request_id=RequestId(_id("req", found.now)),
+        asset_id=AssetId(mint.new(PREFIX)),
+        request_id=RequestId(mint.new("req")),
         scope="",
         time=found.now,
         expires=found.now + timedelta(seconds=loaded.settings.assets.ttl_s),
@@ -196,7 +170,7 @@ async def _keep(gallery: Gallery, found: _Found, wanted: Setting, loaded: Loaded
         model=found.model,
         parents=tuple(Parent(asset_id=one.asset_id, role=InputRole.IMAGE) for one in found.parents),
     )
-    record = _record(found, asset, wanted, loaded)
+    record = _record(found, asset, mint.new("att"), wanted, loaded)
     ledger = open_ledger(loaded.settings.database, serve=False)
     try:
         await ledger.begin(_intent(record), _attempt(record))
@@ -208,10 +182,10 @@ async def _keep(gallery: Gallery, found: _Found, wanted: Setting, loaded: Loaded
     return asset, record
 
 
-def _record(found: _Found, asset: Asset, wanted: Setting, loaded: Loaded) -> Record:
+def _record(found: _Found, asset: Asset, attempt_id: str, wanted: Setting, loaded: Loaded) -> Record:
     attempt = AttemptRecord(
         n=1,
-        attempt_id=AttemptId(_id("att", found.now)),
+        attempt_id=AttemptId(attempt_id),
         channel=CHANNEL,
         owner=found.owner.route_owner,
         surface=ENDPOINT,
@@ -387,7 +361,3 @@ def _tag(word: str) -> tuple[str, str]:
     if not (equals and name and value and word.isascii() and word.isprintable()):
         terminal.stop(f"--tag takes NAME=VALUE in printable ASCII, not {word!r}")
     return name, value
-
-
-def _id(prefix: str, now: datetime) -> str:
-    return new_id(prefix, int(now.timestamp() * 1000), secrets.token_bytes(RANDOM_BYTES))

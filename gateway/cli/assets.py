@@ -5,27 +5,25 @@ picture that is not there; 2 when the ledger, the store or an option cannot be r
 """
 
 import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import terminal
+from gateway.cli.keeping import kept_pictures
 from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.setting import setting
-from gateway.cli.terminal import BOLD, DIM, WARN, words
+from gateway.cli.terminal import BOLD, DIM, WARN, is_wide, stacked, words
 from gateway.core.assets import Asset, Verdict
 from gateway.core.record import image_json, present, timestamp
 from gateway.core.types import JsonObject
-from gateway.gallery import Gallery, open_gallery
-from gateway.ports import AssetQuery, LedgerUnavailable, StoreUnavailable
-from gateway.stores.ledger_sql import upgrade_ledger
-from gateway.stores.refusals import LedgerRefused
+from gateway.gallery import Gallery
+from gateway.ports import AssetQuery
 
 assets = typer.Typer(no_args_is_help=True, help="List kept pictures, end old ones, and change the keys of their links.")
 
@@ -34,36 +32,9 @@ Verdicts = Annotated[
 ]
 
 
-class _Clock:
-    """The machine's clocks."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
-class _Silence:
-    """Nobody logs: what is done is printed."""
-
-    def emit(self, _event: JsonObject) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _gallery(config: Path | None, data_dir: Path | None) -> Iterator[Gallery]:
+def _gallery(config: Path | None, data_dir: Path | None) -> AbstractContextManager[Gallery]:
     wanted = setting(config=config, data_dir=data_dir)
-    settings = wanted.routes().settings
-    try:
-        upgrade_ledger(settings.database)
-        opened = open_gallery(settings, wanted.process.data_dir, _Clock(), _Silence())
-        try:
-            yield opened
-        finally:
-            opened.close()
-    except (LedgerRefused, LedgerUnavailable, StoreUnavailable) as error:
-        terminal.stop(str(error))
+    return kept_pictures(wanted.routes().settings, wanted.process.data_dir)
 
 
 @assets.command("list")
@@ -84,10 +55,8 @@ def list_assets(
     if as_json:
         terminal.print_json({"data": [asset_line(one) for one in found]})
         return
-    shown = terminal.table("asset", "model", "picture", ">bytes", "verdict", "kept until")
-    for one in found:
-        shown.add_row(*_cells(one))
-    terminal.console(setting(config=config, data_dir=data_dir).env).print(shown)
+    screen = terminal.console(setting(config=config, data_dir=data_dir).env)
+    screen.print(_table(found, wide=is_wide(screen)) if found else words("No kept pictures match.", DIM))
 
 
 @assets.command()
@@ -161,14 +130,28 @@ def asset_line(asset: Asset) -> JsonObject:
     }
 
 
-def _cells(asset: Asset) -> list[Text]:
+def _table(found: Sequence[Asset], *, wide: bool) -> Table:
+    """Give a line for each picture; where there is no room for that, one cell holds what it is and how it stands."""
+    names = ("asset", "model", "picture", ">bytes", "verdict", "kept until")
+    shown = terminal.table(*(names if wide else ("asset", "picture", "kept until")))
+    for one in found:
+        name, model, picture, size, verdict, until = _cells(one)
+        if wide:
+            shown.add_row(name, model, picture, size, verdict, until)
+        else:
+            said = Text() if one.verdict is None else verdict
+            shown.add_row(name, stacked(picture, Text() if one.model is None else model, said), until)
+    return shown
+
+
+def _cells(asset: Asset) -> tuple[Text, Text, Text, Text, Text, Text]:
     image = asset.image
     size = f"{image.width}x{image.height} " if image.width else ""
-    return [
+    return (
         words(asset.asset_id, BOLD),
         words(asset.model or "-"),
         words(f"{size}{image.format}"),
         words(str(image.bytes)),
         words(asset.verdict or "-", WARN if asset.verdict is Verdict.REJECTED else DIM),
         words(timestamp(asset.expires)[:16].replace("T", " "), DIM),
-    ]
+    )

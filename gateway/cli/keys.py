@@ -16,11 +16,13 @@ from gateway.cli import terminal
 from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.setting import Setting, setting
 from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
+from gateway.clock import SystemClock
 from gateway.config import Loaded
-from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, KeyRow, currencies, key_text, read_credits, read_order
 from gateway.core.money import decimal
 from gateway.core.types import JsonObject
+from gateway.dice import Dice
+from gateway.mint import Mint
 from gateway.ports import LedgerUnavailable
 from gateway.stores.keys_sql import SqlKeyDesk, open_key_desk
 from gateway.stores.ledger_sql import upgrade_ledger
@@ -122,7 +124,7 @@ def credit(
     desk = _desk(setting(config=config, data_dir=data_dir).routes())
     try:
         added = read_credits(amount)
-        row = desk.credit(key_id, _id(GRANT), added, datetime.now(UTC))
+        row = desk.credit(key_id, _mint().new(GRANT), added, datetime.now(UTC))
     except ValueError as wrong:
         terminal.stop(str(wrong))
     except LedgerUnavailable as lost:
@@ -140,7 +142,7 @@ def _create(loaded: Loaded, order: JsonObject, *, as_json: bool) -> None:
         terms = read_order(order, currencies(loaded.table))
     except ValueError as wrong:
         terminal.stop(str(wrong))
-    key_id, text = _id(KEY), key_text(secrets.token_bytes(KEY_BYTES))
+    key_id, text = _mint().new(KEY), key_text(secrets.token_bytes(KEY_BYTES))
     try:
         _desk(loaded).create(key_id, text, terms, datetime.now(UTC))
     except LedgerUnavailable as lost:
@@ -167,8 +169,8 @@ def _lost(lost: LedgerUnavailable) -> NoReturn:
     terminal.stop(f"{lost}; nothing has changed")
 
 
-def _id(prefix: str) -> str:
-    return new_id(prefix, int(datetime.now(UTC).timestamp() * 1000), secrets.token_bytes(RANDOM_BYTES))
+def _mint() -> Mint:
+    return Mint(SystemClock(), Dice())
 
 
 def _print(rows: Sequence[KeyRow], found: Setting) -> None:

@@ -20,6 +20,20 @@ _SHORT = {
     Surface.RESPONSES.value: "resp",
     CHECK: "check",
 }
+FULL_COLUMNS = 132
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What there is room for: ids of requests; and every column in full besides."""
+
+    has_ids: bool
+    is_full: bool
+
+    @classmethod
+    def of(cls, screen: Console) -> "Room":
+        """Measure the terminal."""
+        return cls(has_ids=is_wide(screen), is_full=screen.width >= FULL_COLUMNS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,15 +48,16 @@ class LogTable:
         if not rows and not self._has_heading:
             self.screen.print(words("No requests in the ledger match.", DIM))
             return
-        wide = is_wide(self.screen)
-        shown = _columns(wide=wide, heading=not self._has_heading)
+        room = Room.of(self.screen)
+        shown = _columns(room, heading=not self._has_heading)
         self._has_heading = True
         for row in rows:
-            shown.add_row(*_cells(row, wide=wide))
+            shown.add_row(*_cells(row, room))
         self.screen.print(shown)
 
 
-def _columns(*, wide: bool, heading: bool) -> Table:
+def _columns(room: Room, *, heading: bool) -> Table:
+    wide = room.is_full
     shown = Table(
         box=box.SIMPLE_HEAD if heading else None,
         show_header=heading,
@@ -54,29 +69,43 @@ def _columns(*, wide: bool, heading: bool) -> Table:
     )
     shown.add_column("UTC", width=14 if wide else 8, no_wrap=True)
     shown.add_column("code", width=4, no_wrap=True)
-    shown.add_column("surface" if wide else "surf", width=11 if wide else 4, no_wrap=True)
+    shown.add_column("surface" if wide else "surf", width=12 if wide else 5, no_wrap=True)
     shown.add_column("model", ratio=4, overflow="fold")
     shown.add_column("owner", width=13 if wide else 11, overflow="fold")
     shown.add_column("took", width=7, justify="right", no_wrap=True)
     shown.add_column("tries" if wide else "n", width=5 if wide else 2, justify="right", no_wrap=True)
     shown.add_column("what came", ratio=6, overflow="fold")
-    if wide:
+    if room.has_ids:
         shown.add_column("request", width=36, no_wrap=True)
     return shown
 
 
-def _cells(row: LogRow, *, wide: bool) -> list[Text]:
+def _cells(row: LogRow, room: Room) -> list[Text]:
+    wide = room.is_full
     cells = [
         words(row.time.strftime("%m-%d %H:%M:%S" if wide else "%H:%M:%S"), DIM),
         _status(row),
-        words(row.endpoint.removeprefix("images/") if wide else _SHORT.get(row.endpoint, row.endpoint)),
-        words(row.asked_model or "-", BOLD if row.asked_model else DIM),
+        words(_surface(row.endpoint) if wide else _SHORT.get(row.endpoint, _surface(row.endpoint))),
+        _model(row),
         words(row.owner or "-", "" if row.owner else DIM),
         words(_took(row)),
         words(str(len(row.attempts)), WARN if len(row.attempts) > 1 else DIM),
         _came(row),
     ]
-    return [*cells, words(row.request_id, DIM)] if wide else cells
+    return [*cells, words(row.request_id, DIM)] if room.has_ids else cells
+
+
+def _surface(endpoint: str) -> str:
+    """Give an endpoint without the prefix that it shares with others: ``edits``, ``retrieve``."""
+    return endpoint.rpartition("/")[2]
+
+
+def _model(row: LogRow) -> Text:
+    """Give the word of the client; where there was none, that of the default route, faintly."""
+    if row.asked_model:
+        return words(row.asked_model, BOLD)
+    default = _member(row.record, "model_mapping", "asked")
+    return words(default if isinstance(default, str) else "-", DIM)
 
 
 def _status(row: LogRow) -> Text:

@@ -35,6 +35,10 @@ def test_pictures_are_listed_and_shown(program: Program, kept: str) -> None:
     listed = json.loads(program.run("assets", "list", "--json").out)["data"]
     assert [one["asset_id"] for one in listed] == [kept]
     assert kept in program.run("assets", "list").out
+    narrow = program.run("assets", "list", COLUMNS="80").out
+    assert kept in narrow, "an id stands in one piece"
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+    assert program.run("assets", "list", "--verdict", "accepted").out == "No kept pictures match.\n"
     assert json.loads(program.run("assets", "list", "--json", "--verdict", "accepted").out) == {"data": []}
     shown = json.loads(program.run("assets", "show", kept).out)
     assert Path(shown["path"]).is_file()

@@ -113,6 +113,9 @@ async def test_logs(program: Program) -> None:
 
     narrow = program.run("logs", COLUMNS="80")
     assert max(len(line) for line in narrow.out.splitlines()) <= 80
+    middle = program.run("logs", COLUMNS="120").out
+    assert max(len(line) for line in middle.splitlines()) <= 120
+    assert (request_id(0) in middle, "gpt-image-2" in middle) == (True, True)
 
     records = [json.loads(line) for line in program.run("logs", "--json").out.splitlines()]
     assert [record["request_id"] for record in records] == [request_id(number) for number in range(4)]
