@@ -7,16 +7,21 @@ calls by the command's name: a function, or a ``Typer`` of its own for a group.
 """
 
 import gc
+import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from gateway import __version__
+
+OBJECT_CLIENT: Final = "obstore"
+EXIT_OTHERWISE: Final = 1  # what the interpreter gives for an end that has words instead of a number
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -81,7 +86,24 @@ def main() -> None:
     run = command_line(_wanted(sys.argv[1] if len(sys.argv) > 1 else ""))
     gc.freeze()
     gc.enable()
-    run(prog_name="waybill")
+    try:
+        run(prog_name="waybill")
+    except SystemExit as ended:
+        if OBJECT_CLIENT in sys.modules:
+            _leave(ended)
+        raise
+
+
+def _leave(ended: SystemExit) -> NoReturn:
+    """End the process without taking the interpreter down.
+
+    Threads of the object store's client may still hold something of a request that is over; one that gives it back
+    while the interpreter goes ends the process with a signal instead of its exit code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(ended.code if isinstance(ended.code, int) else EXIT_OTHERWISE if ended.code else 0)
 
 
 def _wanted(first: str) -> Iterable[str]:

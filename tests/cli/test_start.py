@@ -48,6 +48,22 @@ def test_a_command_imports_what_it_needs(bare: Program, arguments: tuple[str, ..
     assert modules(bare, *arguments) & unwanted == set()
 
 
+@pytest.mark.parametrize(("client", "told"), [("obstore", ""), ("json", "taken down")])
+def test_a_process_with_threads_of_an_object_store_ends_at_once(client: str, told: str) -> None:
+    """Else one of them, at the wrong moment, would turn the exit code into a signal."""
+    ending = f"import atexit, sys, {client}; from gateway.cli import main; atexit.register(print, 'taken down')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{ending}; sys.argv = ['waybill', '--version']; main()"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines()[1:] == ([told] if told else [])
+    assert done.stdout.startswith("waybill ")
+
+
 def test_a_ledger_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/waybill.db"
     open_ledger(url, serve=True).close()
