@@ -198,7 +198,8 @@ class KeptResponses:
 def _keeps(asked: _Asked) -> bool:
     """Whether pictures of this channel are kept: of which route a turn was, nobody knows any more."""
     name, routes = asked.keeper.name, asked.table.routes.values()
-    return all(route.keep for route in routes if any(target.channel == name for target in route.targets))
+    of_channel = (route for route in routes if any(target.channel == name for target in route.targets))
+    return asked.job.principal.keeps and all(route.keep for route in of_channel)
 
 
 def _judge(ended: Answered, asked: _Asked) -> Failure | None:

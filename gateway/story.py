@@ -225,7 +225,8 @@ class Story:
         """Give the pictures that the client gets and that are to be kept, each with its bytes, to be closed."""
         kept = self.kept
         is_given = kept is not None and (kept.failure is None or self.is_committed)
-        return kept.pictures() if kept is not None and is_given and self.plan.route.keep else []
+        keeps = self.plan.route.keep and self.job.principal.keeps
+        return kept.pictures() if kept is not None and is_given and keeps else []
 
     def give(self, links: Sequence[str | None]) -> None:
         """Give the pictures of the answer that is kept the form they are wanted in.

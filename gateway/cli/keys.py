@@ -56,6 +56,7 @@ def create(
     scopes: Annotated[
         str | None, typer.Option("--scopes", help="use, admin or both. \\[default: use]", metavar="WORDS")
     ] = None,
+    no_keep: Annotated[bool, typer.Option("--no-keep", help="Do not keep its pictures.")] = False,
     expires: Annotated[
         str | None, typer.Option("--expires", help="How long it is good: 90d, 12h, 30m.", metavar="TIME")
     ] = None,
@@ -77,6 +78,7 @@ def create(
         "tags": tags,
         "scopes": scopes,
         "expires": expires,
+        "keep": not no_keep,
     }
     _create(loaded, order, as_json=as_json)
 

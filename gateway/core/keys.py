@@ -40,7 +40,7 @@ _MOST_SPAN_S: Final = 3_650 * 86_400
 _TAG: Final = re.compile(r"([A-Za-z0-9_.-]{1,64})=([A-Za-z0-9_.:/@+-]{1,64})")
 _WHOLE: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
 _FIELDS: Final = frozenset(
-    {"name", "team", "credits", "budget", "rpm", "ipm", "concurrency", "models", "tags", "scopes", "expires"}
+    {"name", "team", "credits", "budget", "rpm", "ipm", "concurrency", "models", "tags", "scopes", "expires", "keep"}
 )
 
 
@@ -62,7 +62,7 @@ class BudgetTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewKey:
-    """What is ordered for a key. ``credits`` absent: it has none. ``expires_s``: from now on."""
+    """What is ordered for a key. ``credits`` absent: it has none. ``expires_s``: from now on. ``keeps``: pictures."""
 
     name: str
     team: str | None = None
@@ -73,6 +73,7 @@ class NewKey:
     tags: tuple[tuple[str, str], ...] = ()
     scopes: frozenset[KeyScope] = frozenset({KeyScope.USE})
     expires_s: int | None = None
+    keeps: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +122,7 @@ class KeyRow:
             "models": None if terms.models is None else list(terms.models),
             "tags": dict(terms.tags),
             "scopes": sorted(scope.value for scope in terms.scopes),
+            "keep": terms.keeps,
             "created_at": timestamp(self.created),
             "expires_at": None if self.expires is None else timestamp(self.expires),
             "revoked_at": None if self.revoked is None else timestamp(self.revoked),
@@ -173,6 +175,7 @@ def read_order(document: JsonObject, currencies: Collection[str]) -> NewKey:
         tags=_tags(given["tags"]) if "tags" in given else (),
         scopes=_scopes(given["scopes"]) if "scopes" in given else frozenset({KeyScope.USE}),
         expires_s=_span(given["expires"], "expires") if "expires" in given else None,
+        keeps=_yes_or_no(given.get("keep", True), "keep"),
     )
 
 
@@ -185,6 +188,12 @@ def _line(value: JsonValue, name: str, most: int) -> str:
     if not (isinstance(value, str) and value and len(value) <= most and value.isprintable() and value == value.strip()):
         raise ValueError(f"{name} must be one line of 1 to {most} printable characters, without a space at its ends")
     return value
+
+
+def _yes_or_no(value: JsonValue, name: str) -> bool:
+    if value is True or value is False:
+        return value
+    raise ValueError(f"{name} must be true or false")
 
 
 def _whole(value: JsonValue, name: str, least: int, most: int) -> int:

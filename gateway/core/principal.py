@@ -53,7 +53,8 @@ class Budget:
 class Principal:
     """The caller of one request. ``key_id`` is absent while the gateway is open.
 
-    ``models``: the routes it may use; absent: all. ``tags`` go with each of its requests.
+    ``models``: the routes it may use; absent: all. ``tags`` go with each of its requests. ``keeps``: whether
+    its pictures are kept, where the route keeps them.
     """
 
     key_id: str | None = None
@@ -64,6 +65,7 @@ class Principal:
     limits: KeyLimits = NO_LIMITS
     budget: Budget | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    keeps: bool = True
 
     @property
     def scope(self) -> str:

@@ -45,6 +45,7 @@ def terms_json(terms: NewKey) -> JsonObject:
         "models": None if terms.models is None else list(terms.models),
         "tags": dict(terms.tags),
         "scopes": sorted(scope.value for scope in terms.scopes),
+        "keep": terms.keeps,
     }
 
 
@@ -62,6 +63,7 @@ def terms_of(cell: RowMapping) -> NewKey:
         models=None if found["models"] is None else tuple(found["models"]),
         tags=tuple(found["tags"].items()),
         scopes=frozenset(KeyScope(word) for word in found["scopes"]),
+        keeps=found.get("keep", True),
     )
 
 
@@ -81,6 +83,7 @@ def facts_of(cell: RowMapping) -> KeyFacts:
             limits=terms.limits,
             budget=_budget(cell, terms),
             tags=terms.tags,
+            keeps=terms.keeps,
         ),
     )
 

@@ -54,12 +54,13 @@ def test_every_option_reaches_the_key(program: Program) -> None:
     create(
         program,
         *("--name", "app", "--ipm", "5", "--concurrency", "2", "--models", "gpt-image-2, gpt-5.5", "--tags", "a=b,c=d"),
-        *("--scopes", "use,admin", "--expires", "90d"),
+        *("--scopes", "use,admin", "--expires", "90d", "--no-keep"),
     )
     [key] = listed(program)
     assert (key["ipm"], key["concurrency"], key["models"]) == (5, 2, ["gpt-image-2", "gpt-5.5"])
     assert (key["tags"], key["scopes"], key["credits"]) == ({"a": "b", "c": "d"}, ["admin", "use"], None)
     assert key["expires_at"] > key["created_at"]
+    assert not key["keep"]
 
 
 def test_a_model_without_a_route_is_told_of(program: Program) -> None:

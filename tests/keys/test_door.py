@@ -227,6 +227,7 @@ async def test_scopes(tmp_path: Path) -> None:
         {"name": "a", "tags": {"a b": "c"}},
         {"name": "a", "expires": "soon"},
         {"name": "a", "expires": "99999999d"},
+        {"name": "a", "keep": "no"},
         {"name": "a", "owner": "x"},
     ],
     ids=str,

@@ -89,3 +89,15 @@ async def test_a_client_that_leaves_gives_its_place_back(tmp_path: Path) -> None
 )
 def test_spans_are_written_as_the_api_writes_them(seconds: float, said: str) -> None:
     assert span(seconds) == said
+
+
+async def test_pictures_of_a_key_that_keeps_none_are_given_and_not_kept(tmp_path: Path) -> None:
+    async with keyed_house(tmp_path) as house:
+        house.upstream.play(PICTURE, PICTURE)
+        kept, passing = await house.create(), await house.create(name="passing", keep=False)
+        await house.closed()
+        assert [row["keep"] for row in await house.keys()] == [False, True]
+        assert "x-asset-ids" in (await house.generate(kept)).headers
+        answer = await house.generate(passing)
+        assert (answer.status_code, "x-asset-ids" in answer.headers) == (200, False)
+        assert answer.json()["data"][0]["b64_json"]
