@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 JOBS   ?= 2
 
-.PHONY: run test check lock bench clean
+.PHONY: run test check lock bench gate clean
 
 run: $(VENV)/.run
 	@$(BIN)/waybill serve $(ARGS)
@@ -23,6 +23,10 @@ check: $(VENV)/.test
 # Waybill beside its peers, which are built below .bench/ when they are not there; ARGS=--quick for one short round.
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.side_by_side $(ARGS)
+
+# What a request costs, held to bench/ceilings.yaml; a part of the suite too.
+gate: $(VENV)/.test
+	$(BIN)/python -m bench.gate $(ARGS)
 
 # Writes the locks anew; needs uv.
 lock:
