@@ -4,8 +4,9 @@ Part of the composition, for the server; it decides nothing.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from gateway.archive import Archive
 from gateway.core.flights import FLIGHT, FlightId, window
@@ -26,8 +27,7 @@ from gateway.vault import Vault
 from gateway.web.delivery import WebPen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class Ground(Struct, frozen=True, kw_only=True):
     """What flights stand on. ``new_id`` makes an id of a prefix."""
 
     settings: Settings
@@ -44,8 +44,7 @@ class Ground:
     is_local: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Airport:
+class Airport(Struct, frozen=True, kw_only=True):
     """The flights' side of a gateway."""
 
     archive: Archive

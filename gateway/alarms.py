@@ -10,9 +10,10 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.alert_signs import Filling, Spending, signs_in, signs_of_filling, signs_of_spending
 from gateway.core.alerts import AlertKind, AlertSettings, AlertState, Signal, Standing, judge
@@ -26,8 +27,7 @@ LOOK_S: Final = 30.0
 CLOSE_GRACE_S: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlarmMeans:
+class AlarmMeans(Struct, frozen=True, kw_only=True):
     """What is worked with. ``spending`` may block and raise ``LedgerUnavailable``; ``disks``: names and directories.
 
     ``encode`` gives the JSON of a value. ``reserve``: bytes of a disk that are the ledger's.

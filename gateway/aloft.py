@@ -8,8 +8,9 @@ of there, so that one answer serves one. All of it happens on the event loop; no
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from msgspec import Struct, field
 
 from gateway.core.flights import FlightId, FlightState, Trait, trait_of
 from gateway.core.record import Record
@@ -30,8 +31,7 @@ class Wake(Enum):
     WINDOW = auto()
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Flight:
+class Flight(Struct, eq=False, kw_only=True):
     """One flight. ``clients``: who waits for it, or is being given its answer; ``presence`` is theirs together.
 
     ``was_left``: a client of it has gone, or was told to come back; ``is_told``: a client has its answer.

@@ -8,11 +8,11 @@ no document, and still given back as it came.
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
 import orjson
 import pybase64
+from msgspec import Struct
 
 from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, placeholder_json
 from gateway.core.picture import PictureMeter
@@ -60,8 +60,7 @@ class _Picture:
             self.seen.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class Payload(Struct, frozen=True, kw_only=True):
     """A picture that stands in an answer as base64, and what leases its bytes."""
 
     image: ImageFacts

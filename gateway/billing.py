@@ -3,15 +3,18 @@
 Rules: an attempt's intent is committed before its first byte goes out; the end of a request is committed before the
 last byte of its answer goes to the client; the settlement is shielded, so that a cancelled request is settled all the
 same. When the ledger is out of reach nothing new is bought (``begin`` raises), but what was bought is delivered: a
-settlement that fails is reported on the log with its record, never turned into an error for the client.
+settlement that fails is reported on the log with its record, never turned into an error for the client. Who was refused
+because the ledger is out of reach has waited for it, and does not wait again for the record that says so.
 """
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from gateway.core.record import AttemptRecord, Record, timestamp
 from gateway.core.types import JsonObject, RequestId
 from gateway.ports import (
+    LEDGER_WAIT_S,
     AttemptIntent,
     AttemptResult,
     Capture,
@@ -24,6 +27,8 @@ from gateway.ports import (
     RequestIntent,
     Settlement,
 )
+
+UNREACHED: Final = "ledger_unavailable"  # the code of who was refused for the ledger's sake
 
 
 def _unseen(_record: Record) -> None:
@@ -65,7 +70,8 @@ class Billing:
             )
         if hold is not None:
             self._holding.add(job.request_id)  # before it is committed: a commit nobody waits for is closed as well
-        return await self._ledger.begin(intent, attempt, hold)
+        with job.wait:
+            return await self._ledger.begin(intent, attempt, hold, job.wait.left_s)
 
     async def settle(self, record: Record) -> None:
         """Commit the record and every attempt's end, then log it. Finishes even when the caller is cancelled."""
@@ -78,8 +84,9 @@ class Billing:
             raise
 
     async def _commit(self, record: Record, document: JsonObject) -> None:
+        within_s = 0.0 if record.result.code == UNREACHED else LEDGER_WAIT_S
         try:
-            await self._ledger.settle(settlement(record, document, self._capture(record)))
+            await self._ledger.settle(settlement(record, document, self._capture(record)), within_s)
         except LedgerUnavailable as lost:
             self._events.emit(
                 {

@@ -10,7 +10,8 @@ Belongs to one event loop; only records are passed on, and those are made on it.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.types import JsonObject
 from gateway.ports import Events
@@ -20,8 +21,7 @@ LISTENERS = 32
 DEPTH = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """A record as listeners get it: ``text`` is its JSON, on one line."""
 
     request_id: str

@@ -7,8 +7,10 @@ for the picture behind it is paid for. It must never decide in which form a clie
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.answer import AnswerSpool
 from gateway.core.answer_items import Item, read_items
@@ -24,8 +26,7 @@ NOT_A_PICTURE: Final = "not_a_picture"
 MOST_ITEMS: Final = 64  # no answer has so many; one that has is left as it came
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A picture to be had from elsewhere. ``own``: where its channel lies; ``give_up_at``: on the loop's clock."""
 
     url: str
@@ -34,16 +35,14 @@ class Wanted:
     request_id: RequestId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(Struct, frozen=True, kw_only=True):
     """A picture that was brought in; whoever gets it closes ``body``."""
 
     body: SpooledBody
     image: ImageFacts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfetched:
+class Unfetched(Struct, frozen=True, kw_only=True):
     """A picture that was not; ``reason`` is a word."""
 
     reason: str
@@ -57,8 +56,7 @@ class Fetcher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class Contents(Struct, frozen=True, kw_only=True):
     """The items of an answer, and for each the index of its picture in the answer's body, when it is there.
 
     ``not_pictures``: how many addresses led to something else.

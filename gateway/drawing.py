@@ -10,10 +10,10 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from xml.sax.saxutils import escape
 
+from msgspec import Struct
 from PIL import Image, ImageDraw, ImageFont
 
 from gateway.core.sandbox import Shape
@@ -41,8 +41,7 @@ INK: Rgb = (28, 30, 38)
 FADED: Rgb = (112, 114, 122)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Poster:
+class Poster(Struct, frozen=True, kw_only=True):
     """One picture to draw: ``index`` of ``shape.n`` counts from 0; ``notes`` are lines about the given pictures."""
 
     shape: Shape

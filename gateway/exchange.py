@@ -8,7 +8,9 @@ waited for even when the client has left; a plain Responses turn is cut short th
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.answer import AnswerSpool
 from gateway.contents import Contents, Fetcher, bring_in
@@ -60,8 +62,7 @@ class Presence:
             on_leave()
 
 
-@dataclass(slots=True, kw_only=True)
-class Answered:
+class Answered(Struct, kw_only=True):
     """One attempt's end. ``failure`` absent means delivered.
 
     What is open until it is given away or closed: ``answer``, the whole answer; or ``events``, those of a stream that
@@ -100,8 +101,7 @@ class Answered:
             event.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wires:
+class Wires(Struct, frozen=True, kw_only=True):
     """How the outside is reached: a codec and a sender per API, what gets pictures elsewhere, the spool, the clock."""
 
     codecs: Codecs

@@ -17,13 +17,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from aiohttp.http_exceptions import HttpProcessingError
+from msgspec import Struct, field
 from yarl import URL
 
 from gateway import __version__
@@ -63,8 +63,7 @@ async def system_resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Struct, frozen=True, kw_only=True):
     """How much and how long (module docstring); seconds and bytes."""
 
     most_bytes: int = MOST_BYTES
@@ -73,8 +72,7 @@ class Bounds:
     idle_s: float = IDLE_S
 
 
-@dataclass(slots=True, kw_only=True)
-class Fetch:
+class Fetch(Struct, kw_only=True):
     """Downloads pictures; implements ``contents.Fetcher``. ``resolve`` and ``is_public`` are seams for tests."""
 
     spool: Spool

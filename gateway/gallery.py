@@ -4,10 +4,11 @@ Part of the composition, for the server and for the command line; it decides not
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from gateway.core.assets import PREFIX, AssetId
 from gateway.core.table import Settings
@@ -25,8 +26,7 @@ from gateway.stores.signing_keys import REREAD, SigningKeys, open_signing_keys
 LATE: Final = "late"  # below the data directory: pictures that the store has not taken yet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gallery:
+class Gallery(Struct, frozen=True, kw_only=True):
     """The pictures' side of a gateway. ``start`` and ``stop`` run on the event loop that serves it."""
 
     settings: Settings

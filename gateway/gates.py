@@ -9,7 +9,8 @@ numbers (``core.limits``), these are places.
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gateway.core.limits import WAIT_S, frees_in_time
 
@@ -17,8 +18,7 @@ LINE_PER_PLACE = 4
 SHARE_OF_NEW = 0.3
 
 
-@dataclass(slots=True)
-class _Gate:
+class _Gate(Struct):
     inside: int = 0
     limit: int = 0  # as it was asked for last
     line: deque[asyncio.Future[None]] = field(default_factory=deque)

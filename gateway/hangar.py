@@ -1,8 +1,9 @@
 """What flights work with."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.archive import Archive
 from gateway.core.flights import FlightId
@@ -27,8 +28,7 @@ class Loop(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hangar:
+class Hangar(Struct, frozen=True, kw_only=True):
     """What flights work with; ``main`` chooses. ``window_s``: how long a client waits at most, ``None``: no bound.
 
     ``head_s``: how long the client of a stream waits for any byte.

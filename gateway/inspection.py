@@ -4,7 +4,7 @@ Rules: what would be refused is not refused here but told, so the answer is alwa
 check has a record of its own, which costs nothing and names no target. Health and hand brakes are those of the moment.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gateway.core.agreement import Agreement, agree, forbidden
 from gateway.core.forecast import CHECK, Forecast
@@ -18,8 +18,7 @@ from gateway.relay import Means
 from gateway.story import as_ms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Struct, frozen=True, kw_only=True):
     """What the client of a check gets, and its record."""
 
     document: JsonObject

@@ -9,11 +9,13 @@ request brought along is looked up among its own caller's pictures only. Must ne
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.assets import Asset, AssetId, given_hashes, media_type_of, parents_of, with_ids
 from gateway.core.record import Record, timestamp
@@ -54,8 +56,7 @@ class Shelf(Blobs, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """What a request's pictures have become. ``known``: the caller's assets, by the hashes of what was given."""
 
     assets: tuple[Asset | None, ...] = ()
@@ -79,8 +80,7 @@ class Kept:
 NOTHING_KEPT: Final = Kept(known={})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeeperMeans:
+class KeeperMeans(Struct, frozen=True, kw_only=True):
     """What the keeper works with. ``ttl``: how long a picture is kept; ``public_url``: how clients reach us."""
 
     blobs: Blobs

@@ -6,8 +6,10 @@ not asked; one that is drained is, since nobody else has what is asked for.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.bindings import not_found
 from gateway.core.errand import Errand, Reference
@@ -30,8 +32,7 @@ UNKNOWN: Final = "unknown"  # no picture that we know the format of
 _MAY_HAVE_COST: Final = " The request may have been charged for."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
+class _Asked(Struct, frozen=True, kw_only=True):
     """One question under way."""
 
     job: Job

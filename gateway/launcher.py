@@ -11,8 +11,10 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway import __version__, allocator
 from gateway.clock import SystemClock
@@ -39,8 +41,7 @@ UNSHARED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeOptions:
+class ServeOptions(Struct, frozen=True, kw_only=True):
     """What ``waybill serve`` was told; ``env`` is the process's environment.
 
     ``lead_s``: how long connections are still taken once readiness is off; ``grace_s``: how long what has begun may

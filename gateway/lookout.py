@@ -5,7 +5,9 @@ was is finished and not kept. Looking is no delivery.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.aloft import Flight, Register
 from gateway.archive import Archive
@@ -20,8 +22,7 @@ Expect = Callable[[Record, Facts], float | None]
 """Gives the seconds that are left of a request under way, as such requests go; ``None``: nobody knows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lookout:
+class Lookout(Struct, frozen=True, kw_only=True):
     """Implements ``web.flights.Tower``. ``retire`` knows a flight no more."""
 
     register: Register

@@ -3,10 +3,10 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec import Struct
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.airport import Airport, Ground, open_airport
@@ -71,8 +71,7 @@ from gateway.web.health import State
 from gateway.web.services import Services
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
+class Operator(Struct, frozen=True, kw_only=True):
     """How the process is run. ``read`` reads the routes file anew; ``key``: the operator's."""
 
     read: Read

@@ -10,10 +10,10 @@ import sys
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -36,8 +36,7 @@ OTHER = "other"
 CLIENT_GONE = 499
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
+class Gauges(Struct, frozen=True, kw_only=True):
     """What is looked up at the scrape. Numbers of requests, lines and bytes.
 
     ``assets``: what became of pictures that were to be kept, by word. ``held_back``: channels that may not be asked
@@ -62,8 +61,7 @@ class Gauges:
     alerts_unsent: Callable[[], int] = int
 
 
-@dataclass(slots=True)
-class _Times:
+class _Times(Struct):
     """A histogram: how many times fell below each bound (and above the last), and their sum in seconds."""
 
     bounds: Sequence[float]

@@ -5,24 +5,23 @@ what goes out and when. Must never know HTTP.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.core.record import Record
 from gateway.core.verdict import PublicError
 from gateway.ports import AnswerBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamHead:
+class StreamHead(Struct, frozen=True, kw_only=True):
     """What goes before the first event of a stream: the waybill as far as it is written, and the upstream's headers."""
 
     record: Record
     upstream_headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """An event of our own; implements ``ports.AnswerBody``."""
 
     data: bytes

@@ -8,9 +8,10 @@ Whatever happens, the request is settled once and its record is logged once.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct
 
 from gateway.billing import Billing
 from gateway.core.agreement import agree, forbidden, shortage
@@ -55,8 +56,7 @@ STOPPED = PublicError(
 LAST_WORD_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """A request that ended before it became a job."""
 
     request_id: RequestId
@@ -68,8 +68,7 @@ class Refused:
     principal: Principal = ANYONE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What the client gets: a body kept whole (to be closed by whoever writes it), or an error; and the record.
 
     ``may_retry``: nothing was started and trying again can help (then ``retry_after_s`` says when). ``is_written``: it
@@ -124,8 +123,7 @@ def refused_result(refusal: Refusal, record: Record) -> Result:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(Struct, frozen=True, kw_only=True):
     """What the relay works with; ``main`` chooses."""
 
     table: Callable[[], RouteTable]
@@ -153,7 +151,8 @@ class Relay:
         barred = forbidden(job.facts, job.principal, table)
         if barred is not None:
             return await self._refuse(job, table, barred)
-        kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
+        with job.wait:
+            kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
         if isinstance(kept_by, Refusal):
             return await self._refuse(job, table, kept_by)
         bound_to = kept_by.name if kept_by else None

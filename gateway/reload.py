@@ -14,12 +14,14 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.config import Loaded, Mistake
 from gateway.config.source import MAX_BYTES
@@ -56,8 +58,7 @@ class Why(StrEnum):
     REQUEST = "request"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
+class Rejected(Struct, frozen=True, kw_only=True):
     """A file that was not taken. ``mistakes`` are the first of ``count``, each one line, secrets masked."""
 
     time: datetime
@@ -66,8 +67,7 @@ class Rejected:
     mistakes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigStatus:
+class ConfigStatus(Struct, frozen=True, kw_only=True):
     """Which file is in force since when, and what became of later ones. ``rejected``: the last one, if it was bad.
 
     ``needs_restart``: keys whose values in the file in force are not those the process runs with.
@@ -212,13 +212,13 @@ def differences(running: Settings, wanted: Settings) -> Iterator[str]:
 
 
 def _pairs(one: object, other: object, prefix: str = "") -> Iterator[tuple[str, object, object]]:
-    """Give the values of two like dataclasses, side by side, under dotted names."""
-    if not is_dataclass(one) or isinstance(one, ObjectStore):
+    """Give the values of two like structures, side by side, under dotted names."""
+    if not isinstance(one, Struct) or isinstance(one, ObjectStore):
         yield prefix, one, other
         return
-    for field in fields(one):
-        name = f"{prefix}.{field.name}" if prefix else field.name
-        yield from _pairs(getattr(one, field.name), getattr(other, field.name), name)
+    for field in one.__struct_fields__:
+        name = f"{prefix}.{field}" if prefix else field
+        yield from _pairs(getattr(one, field), getattr(other, field), name)
 
 
 def config_json(status: ConfigStatus) -> JsonObject:

@@ -6,13 +6,13 @@ over two of them.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gateway.core.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(Struct, frozen=True, kw_only=True):
     """What is told of flights. ``aloft``: under way; ``unclaimed``: of all here, those that no client waits for.
 
     ``replayed``: answers that were given again; ``lost``: whose caller was told that there is none; ``rescued``:

@@ -9,9 +9,11 @@ books know nothing (a crash came between the store and the books) go after ``ORP
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.assets import AssetId
 from gateway.core.record import timestamp
@@ -26,8 +28,7 @@ ORPHANED: Final = timedelta(days=1)
 _DIGITS: Final = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
+class Swept(Struct, frozen=True, kw_only=True):
     """What a round did. ``expired`` and ``evicted`` are pictures, ``blobs`` and ``orphans`` files, ``bytes`` theirs."""
 
     expired: int = 0
@@ -47,8 +48,7 @@ class Swept:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionMeans:
+class RetentionMeans(Struct, frozen=True, kw_only=True):
     """What retention works with. ``most_bytes``: of all pictures; ``dry``: only say what would be done."""
 
     books: AssetEnds

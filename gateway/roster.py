@@ -11,8 +11,9 @@ never send anything, and never wait longer than ``limits.WAIT_S`` for a place an
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from gateway.core.brake import Brake, BrakeState
 from gateway.core.channel_report import channel_report
@@ -35,8 +36,7 @@ from gateway.ports import Ask, Brakes, Clock, Events, Shared
 _ALARMING = frozenset({Trouble.QUOTA_EXHAUSTED, Trouble.KEY_REJECTED, Trouble.ACCOUNT_NOT_READY})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RosterMeans:
+class RosterMeans(Struct, frozen=True, kw_only=True):
     """What the roster works with; ``main`` chooses.
 
     ``roll`` gives numbers in [0, 1); ``verified`` what smoke runs have proven, without blocking.
@@ -52,8 +52,7 @@ class RosterMeans:
     verified: Callable[[], Collection[Proof]] = tuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pass:
+class _Pass(Struct, frozen=True, kw_only=True):
     """On which terms a target may be asked: through a bar or not, and the probe that was taken for it."""
 
     is_probe: bool = False

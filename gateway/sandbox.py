@@ -11,9 +11,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from gateway.codecs import sandbox as answers
 from gateway.codecs import sandbox_events as events
@@ -120,8 +120,7 @@ class SandboxExchange:
         """Nothing is held open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class Made(Struct, frozen=True, kw_only=True):
     """A whole answer, and previews of each of its pictures."""
 
     answer: answers.Answer

@@ -4,9 +4,9 @@ Rules: bounded in number and in bytes. It must never draw and never wait.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from gateway.codecs import sandbox_kept as said
 from gateway.codecs.sandbox import Answer, Turn
@@ -16,8 +16,7 @@ MOST = 256
 MOST_BYTES = 32 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
+class _Kept(Struct, frozen=True, kw_only=True):
     body: bytes
     prompt: str
 

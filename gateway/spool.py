@@ -11,9 +11,10 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.types import Cause, Splice
 from gateway.ports import Replayable
@@ -312,8 +313,7 @@ def _splice(whole: bytes, splices: Sequence[Splice]) -> bytes:
     return b"".join([*parts, whole[done:]])
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A small body in memory; implements ``ports.Replayable``."""
 
     data: bytes

@@ -5,7 +5,9 @@ nothing about routing; it knows which failure the client is told of. Must never 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.core.ceiling import MAX_COST
 from gateway.core.delivery import Shape, wanted_form
@@ -29,8 +31,7 @@ CLIENT_CLOSED_REQUEST = 499
 TRAVELLING_HEADERS = ("openai-processing-ms", "openai-version")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One attempt under way: its id, and when it began (seconds, on the story's clock)."""
 
     attempt_id: AttemptId
@@ -38,8 +39,7 @@ class Attempt:
     started: float
 
 
-@dataclass(slots=True)
-class Story:
+class Story(Struct):
     """One request from its plan to its end."""
 
     job: Job

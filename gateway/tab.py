@@ -6,9 +6,10 @@ long as its request and is written by the attempt loop only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.agreement import Agreement
 from gateway.core.charges import charged
@@ -22,8 +23,7 @@ from gateway.ports import AttemptIntent, Hold
 GRACE_S: Final = 60.0  # how long after a request's deadline the clock lets go of what it holds
 
 
-@dataclass(slots=True, kw_only=True)
-class Tab:
+class Tab(Struct, kw_only=True):
     """One request's account; ``held_micro``: taken of its key's budget until now."""
 
     agreement: Agreement

@@ -5,7 +5,8 @@ request are two spans. Nothing is exported from here and no other header is touc
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.core.traceparent import in_span
 from gateway.ports import Broken, Call, Exchange, Sender

@@ -6,8 +6,9 @@ limits is never looked up. Must never wait: a key that has used up its share is 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.limits import Level, Rate
 from gateway.core.principal import Principal
@@ -21,8 +22,7 @@ CROWDED_RETRY_S: Final = 1.0
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
+class Passed(Struct, frozen=True, kw_only=True):
     """A request that may go on, or not; ``headers`` say how its key stands. ``room`` is to be left at its end."""
 
     headers: Headers = ()

@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import FrameType
 
 import orjson
+from msgspec import Struct, field
 
 from gateway.clock import SystemClock
 from gateway.core.record import timestamp
@@ -29,8 +29,7 @@ SETTLED_S = 10.0  # a worker that lived this long did start
 Work = Callable[[int], int]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Worker:
+class _Worker(Struct, kw_only=True):
     """One process. ``rest``: the beginning of a line that is not whole yet."""
 
     number: int

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -17,6 +16,7 @@ import click
 import pytest
 import typer.main
 import yaml
+from msgspec import Struct
 from pydantic import BaseModel
 
 import gateway
@@ -425,9 +425,9 @@ FULL = Record(
 def unset(value: object, path: str) -> Iterator[str]:
     if value is None or value == ():
         yield path
-    elif is_dataclass(value):
-        for one in fields(value):
-            yield from unset(getattr(value, one.name), f"{path}.{one.name}")
+    elif isinstance(value, Struct):
+        for one in value.__struct_fields__:
+            yield from unset(getattr(value, one), f"{path}.{one}")
     elif isinstance(value, tuple):
         for item in value:
             yield from unset(item, path)

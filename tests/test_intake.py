@@ -2,10 +2,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.redact import prompt_hash
 from gateway.core.table import BodyLimits, PromptPrivacy

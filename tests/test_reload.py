@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.config import Loaded, Mistake, load
 from gateway.core.table import AssetSettings, BodyLimits, ObjectStore, PromptPrivacy, ServerSettings, Settings

@@ -9,13 +9,13 @@ cost it is missing, never zero. The bytes go into the store of the routes file; 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from msgspec import Struct
 
 from gateway.cli import sidecar, terminal
 from gateway.cli.assets import asset_line
@@ -67,8 +67,7 @@ _COST = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Z][A-Z0-9]{2,9})?")
 _PIECE = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(Struct, frozen=True, kw_only=True):
     """What is to be adopted, and what is said of it."""
 
     file: Path

@@ -11,12 +11,12 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from gateway.cli import terminal
 from gateway.cli.catalogtable import Line, show, show_rows

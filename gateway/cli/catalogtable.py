@@ -1,9 +1,9 @@
 """A price list beside a channel's rows, as people read it and as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -41,8 +41,7 @@ _STANDINGS: Mapping[Standing, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """A row of ours or a listed model, or both. ``price`` is our row's, ``listed`` the list's.
 
     ``claims``: the surfaces that the list claims; ``verified`` and ``failed``: how the last smoke run of the row ended.
@@ -80,8 +79,7 @@ class Line:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Compared(Struct, frozen=True, kw_only=True):
     """A whole list beside a channel. ``vanished``: models that the last list had."""
 
     channel: str

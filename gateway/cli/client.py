@@ -6,10 +6,10 @@ Failures are values. Proxies of the environment are not used: a gateway's addres
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import httpx2
 import orjson
+from msgspec import Struct
 
 from gateway.core.table import Secret
 from gateway.core.types import JsonObject
@@ -20,24 +20,21 @@ MOST_BYTES = 1_000_000_000
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """An answer: its status, and its body when that was a JSON object."""
 
     status: int
     document: JsonObject | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreached:
+class Unreached(Struct, frozen=True, kw_only=True):
     """No whole answer came; ``why`` is a few words. ``sent``: the request may have been acted on."""
 
     why: str
     sent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class Letter(Struct, frozen=True, kw_only=True):
     """A request as it goes out: its headers without the key, and its body."""
 
     method: str
@@ -46,8 +43,7 @@ class Letter:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A whole answer: header names in lower case, how long it took, and its bytes unless a listener took them."""
 
     status: int

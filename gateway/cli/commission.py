@@ -8,10 +8,10 @@ of the user's machine but the named files goes out, and of their paths only the 
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+from msgspec import Struct, field
 
 from gateway.cli.client import Letter
 from gateway.core.image_headers import Header
@@ -28,8 +28,7 @@ _TYPES: Mapping[str, str] = {
 _END = b"\r\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(Struct, frozen=True, kw_only=True):
     """A picture that goes along: its name without its path, and its bytes."""
 
     name: str
@@ -41,8 +40,7 @@ class Given:
         return _TYPES.get(header_of(self.data).format, "application/octet-stream")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commission:
+class Commission(Struct, frozen=True, kw_only=True):
     """What is asked for. ``more``: fields that go along as they are, in an images body or in the image tool."""
 
     surface: Surface

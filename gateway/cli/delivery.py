@@ -7,9 +7,10 @@ read is not there.
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.cli.client import EVENT_STREAM, Answer
 from gateway.cli.commission import facts_of
@@ -27,8 +28,7 @@ _DRAWN = frozenset({"image_generation.completed", "image_edit.completed"})
 _TURN_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Picture(Struct, frozen=True, kw_only=True):
     """One picture that came."""
 
     data: bytes
@@ -40,8 +40,7 @@ class Picture:
         return cls(data=data, facts=facts_of(data))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
+class Complaint(Struct, frozen=True, kw_only=True):
     """An error of the gateway, or of an upstream through it. ``tried``: a line for each attempt."""
 
     message: str
@@ -51,8 +50,7 @@ class Complaint:
     tried: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """One answer. ``links``: pictures that came as addresses; ``document``: the answer, or a stream's last event."""
 
     status: int
@@ -83,8 +81,7 @@ class Delivery:
         return float(told) if told.isascii() and told.isdigit() else 1.0
 
 
-@dataclass(slots=True, kw_only=True)
-class Ear:
+class Ear(Struct, kw_only=True):
     """Listens to a stream of events; ``on_preview`` is told the number and the bytes of each preview, as it comes."""
 
     on_preview: Callable[[int, bytes], None]

@@ -6,8 +6,9 @@ does not, nor how long they take.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from gateway.cli.commission import Commission
 from gateway.cli.legs import RECORD_UNREADABLE, Seen, Walked
@@ -31,8 +32,7 @@ class Verdict(StrEnum):
     MATTERS = "matters"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facet:
+class Facet(Struct, frozen=True, kw_only=True):
     """One thing that was compared. ``baseline`` is empty when there is none to compare with."""
 
     step: str
@@ -43,8 +43,7 @@ class Facet:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
+class _Pair(Struct, frozen=True, kw_only=True):
     step: str
     asked: Commission
     one: Walked | None

@@ -7,11 +7,11 @@ server cannot be asked, 2 when the file or the arguments are wrong.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 

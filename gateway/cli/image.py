@@ -7,11 +7,11 @@ option or file that is wrong, 130 after an interrupt.
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
+from msgspec import Struct, field
 from rich.text import Text
 
 from gateway.cli import pictureoptions as options
@@ -35,8 +35,7 @@ PREVIEWS = 2
 _FORMATS: Mapping[str, str] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif", ".svg": "svg"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shown:
+class _Shown(Struct, frozen=True, kw_only=True):
     """How the work is shown, and what else is kept."""
 
     env: Mapping[str, str]
@@ -45,8 +44,7 @@ class _Shown:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
+class _Order(Struct, frozen=True, kw_only=True):
     """One run of the command: what is asked for, where, and what becomes of it."""
 
     asked: Commission
@@ -57,8 +55,7 @@ class _Order:
     begun: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
+class _Kept(Struct, frozen=True, kw_only=True):
     """One picture and the file it became."""
 
     path: Path

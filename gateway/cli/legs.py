@@ -5,9 +5,11 @@ is held against what came.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from statistics import median
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.cli.client import Unreached
 from gateway.cli.commission import Commission
@@ -23,8 +25,7 @@ DEPTH = 6
 _Paths: TypeAlias = Iterator[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class Leg(Struct, frozen=True, kw_only=True):
     """What is asked of whom. ``name`` tells the surface, and whether it streams."""
 
     channel: str
@@ -36,8 +37,7 @@ class Leg:
         return f"{self.asked.surface}{', streamed' if self.asked.stream else ''}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """What one request showed. ``status`` is absent when no answer came; ``record`` lists what is wrong with it."""
 
     took_s: float = 0.0
@@ -57,8 +57,7 @@ class Seen:
     config_version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walked:
+class Walked(Struct, frozen=True, kw_only=True):
     """A leg and what each of its runs showed."""
 
     leg: Leg

@@ -7,8 +7,8 @@ nothing that claims more pixels than any model makes.
 import io
 import math
 import warnings
-from dataclasses import dataclass
 
+from msgspec import Struct
 from PIL import Image, ImageChops, ImageDraw, ImageStat, UnidentifiedImageError
 
 from gateway.cli.commission import Given
@@ -17,8 +17,7 @@ MOST_PIXELS = 64_000_000
 _OPAQUE = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pixels:
+class Pixels(Struct, frozen=True, kw_only=True):
     """A decoded picture. ``clear``: the share of pixels that are see-through at all, from 0 to 1."""
 
     mode: str

@@ -7,10 +7,11 @@ read.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import typer
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.cli import terminal
 from gateway.cli.logtable import LogTable
@@ -66,8 +67,7 @@ def _print_lines(rows: Sequence[LogRow]) -> None:
         terminal.print_json(record_of(row), pretty=False)
 
 
-@dataclass(slots=True, kw_only=True)
-class Follower:
+class Follower(Struct, kw_only=True):
     """Shows every request once, when it has ended. ``read`` gives a page, newest first; ``now`` is Unix time."""
 
     read: Callable[[LogQuery], Sequence[LogRow]]

@@ -1,8 +1,8 @@
 """One ledger row as people read it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +23,7 @@ _SHORT = {
 FULL_COLUMNS = 132
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(Struct, frozen=True, kw_only=True):
     """What there is room for: ids of requests; and every column in full besides."""
 
     has_ids: bool
@@ -36,8 +35,7 @@ class Room:
         return cls(has_ids=is_wide(screen), is_full=screen.width >= FULL_COLUMNS)
 
 
-@dataclass(slots=True, kw_only=True)
-class LogTable:
+class LogTable(Struct, kw_only=True):
     """Prints rows under one heading, so that what follows later stands in the same columns."""
 
     screen: Console

@@ -8,8 +8,10 @@ only under the ``idempotency-key`` that it was sent with: then the gateway gives
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.cli import client
 from gateway.cli.client import Unreached
@@ -26,8 +28,7 @@ IDEMPOTENCY_KEY = "idempotency-key"
 STILL_MADE = "in_progress"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Desk(Struct, frozen=True, kw_only=True):
     """Where commissions are sent. ``timeout_s`` bounds one commission, all its tries together."""
 
     base: str

@@ -10,17 +10,17 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+
+from msgspec import Struct
 
 from gateway.cli.sidecar import path_of
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutFiles:
+class OutFiles(Struct, frozen=True, kw_only=True):
     """Where the pictures of one request go: ``out`` itself for one, ``out-1`` and so on for several."""
 
     out: Path

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.cli import client, terminal
 from gateway.cli.catalogtable import Compared, Line
@@ -28,8 +29,7 @@ MOST_BYTES = 32_000_000
 DEFAULT_GROUP = "default"  # what such routers call it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """Where a list is: a file, an address, or neither for the channel's own."""
 
     file: Path | None
@@ -37,8 +37,7 @@ class Source:
     group: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Desk(Struct, frozen=True, kw_only=True):
     """What the commands work with: the file, the channel, the list now, and the list as it was seen last."""
 
     found: Setting

@@ -1,6 +1,6 @@
 """Records of single requests: from the running gateway when it gives them, else from the ledger that lies here."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gateway.cli import client
 from gateway.cli.standing import ask_operator
@@ -10,8 +10,7 @@ from gateway.stores.reader import open_reader
 from gateway.stores.refusals import LedgerRefused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
+class Records(Struct, frozen=True, kw_only=True):
     """Where records are looked for; ``database`` is the ledger of the routes file at hand."""
 
     base: str

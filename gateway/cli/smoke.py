@@ -8,12 +8,13 @@ compared, 2 for an option or file that is wrong, 130 after an interrupt.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.cli import pictureoptions as options
 from gateway.cli import terminal
@@ -57,8 +58,7 @@ SmokePrompt = Annotated[str, typer.Option("--prompt", help="What to draw.", meta
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before money is spent.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class _Run(Struct, frozen=True, kw_only=True):
     """One run of the command."""
 
     planned: SmokePlan

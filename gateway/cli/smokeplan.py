@@ -5,7 +5,9 @@ before anything is spent.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.cli import terminal
 from gateway.cli.commission import Commission, facts_of
@@ -25,8 +27,7 @@ SIDE = 1024
 ORDER = (Surface.GENERATIONS, Surface.EDITS, Surface.RESPONSES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """What the command line asks: the request to make, on which surfaces, and who is compared with whom."""
 
     asked: Commission
@@ -37,16 +38,14 @@ class Wanted:
     has_mask: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Priced:
+class Priced(Struct, frozen=True, kw_only=True):
     """A leg, and what one run of it may cost; nothing for the sandbox."""
 
     leg: Leg
     cost: Cost | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmokePlan:
+class SmokePlan(Struct, frozen=True, kw_only=True):
     """Who is compared with whom. ``skipped`` says of legs that are left out why."""
 
     route: Route

@@ -1,8 +1,8 @@
 """A smoke run as people read it, and as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from rich.console import Console
 from rich.text import Text
 
@@ -18,8 +18,7 @@ _MARKS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Compared(Struct, frozen=True, kw_only=True):
     """A target that was held against the baseline, or against what was asked for when ``baseline`` is absent."""
 
     target: str

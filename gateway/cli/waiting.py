@@ -5,8 +5,8 @@ Nothing of it goes to stdout, and nothing is left behind in a terminal when the 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
@@ -16,8 +16,7 @@ from gateway.cli.terminal import words
 BAR_CHARS = 24
 
 
-@dataclass(slots=True, kw_only=True)
-class Waiting:
+class Waiting(Struct, kw_only=True):
     """The line; ``steps`` is the number of steps when it is known, else the bar only moves."""
 
     screen: Console

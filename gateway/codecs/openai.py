@@ -10,9 +10,10 @@ It must never judge: whether an answer is a failure is ``core/failures.py``.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from gateway.core.errand import Errand
 from gateway.core.extract import placeholder

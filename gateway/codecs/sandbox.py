@@ -6,10 +6,10 @@ tokens in the way the API does, so that a client's arithmetic has something to w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 import pybase64
+from msgspec import Struct
 
 from gateway.core.sandbox import Mishap, Shape
 from gateway.core.tokens import formula
@@ -21,8 +21,7 @@ DEFAULT_TOOL_MODEL = "sandbox-image"
 _FACTORS = {"low": 16, "medium": 48, "high": 96, "xhigh": 96, "max": 96}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Turn(Struct, frozen=True, kw_only=True):
     """One call as its answer needs it. ``token``: 48 random hex characters for the ids; ``created``: Unix seconds.
 
     ``prompt`` has no directives left; ``tool_model`` is the image tool's model as it was sent, absent when unnamed.
@@ -36,8 +35,7 @@ class Turn:
     tool_model: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A whole HTTP answer but for the headers that every answer of the sandbox carries."""
 
     status: int

@@ -5,10 +5,10 @@ upstream would let one wait for. Must never say anything that the answer does no
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 import pybase64
+from msgspec import Struct
 
 from gateway.core.types import ErrorBody, JsonObject, JsonValue, Surface
 
@@ -17,8 +17,7 @@ _DELTA_WORDS = 8
 _Told = tuple[str, dict[str, JsonValue]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Struct, frozen=True, kw_only=True):
     """One event as it stands on the wire. ``is_step``: it is worth waiting for; ``is_end``: it ends its stream."""
 
     data: bytes

@@ -5,8 +5,10 @@ can only while it is allowed and no other target of the same route has credentia
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.config.contract_blocks import Verdict
 from gateway.config.contracts import Contracts
@@ -44,8 +46,7 @@ NO_CREDENTIALS = "no_credentials"
 SANDBOX_ASLEEP = "sandbox_asleep"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shipped:
+class Shipped(Struct, frozen=True, kw_only=True):
     """The catalog data that a table carries."""
 
     patience: Patience

@@ -6,7 +6,9 @@ that extends itself, a field without a source) raises ``CatalogBroken``.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.config.catalog import CatalogBroken, read_file, shipped
 from gateway.config.contract_blocks import (
@@ -34,8 +36,7 @@ _NO_SURFACES = (
 _OF_THE_CATALOG = frozenset({"extends", "source"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contracts:
+class Contracts(Struct, frozen=True, kw_only=True):
     """The catalog: contracts by name, and the name behind each other word for a model."""
 
     by_name: Mapping[str, Contract]

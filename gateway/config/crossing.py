@@ -5,8 +5,9 @@ Says nothing of what the model already refuses.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from gateway.config import rules
 from gateway.config.mistake import MAX_MISTAKES, KeyPath, Mark, Mistake, mistake, nearest, quoted, suggestion
@@ -122,8 +123,7 @@ def _route(name: str, entry: Entry, channels: Block | None) -> Iterator[Mistake]
     yield from rules.check(name, node)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ends:
+class _Ends(Struct, frozen=True, kw_only=True):
     """What one target names: channel and row, each with the node that names it."""
 
     channel: str
@@ -132,8 +132,7 @@ class _Ends:
     row_node: Node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dangling:
+class _Dangling(Struct, frozen=True, kw_only=True):
     mark: Mark
     sentence: str
 

@@ -7,8 +7,9 @@ An empty file of ``WAYBILL_ADMIN_KEY_FILE`` is a mistake: it would leave a door 
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from gateway.config.mistake import Mistake
 from gateway.config.units import http_url, stretch
@@ -19,8 +20,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSettings:
+class ProcessSettings(Struct, frozen=True, kw_only=True):
     """What the environment says, else the defaults; a command's flags stand above these.
 
     ``config``: the routes file asked for; ``None`` leaves it to ``find_routes``. ``url`` and ``api_key`` are for
@@ -64,8 +64,7 @@ def settings_env(env: Mapping[str, str]) -> ProcessSettings | list[Mistake]:
     return reader.mistakes or settings
 
 
-@dataclass(slots=True, kw_only=True)
-class _Reader:
+class _Reader(Struct, kw_only=True):
     variables: Variables
     mistakes: list[Mistake] = field(default_factory=list)
 

@@ -5,17 +5,16 @@ its last row, one whose rows stand in braces gets them inside, first. Must never
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import yaml
+from msgspec import Struct, field
 
 _ODD_LINE_ENDS = ("\r", "\x85", "\u2028", "\u2029")  # which the parser counts as ends of a line, and editors do not
 _Parser = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRow:
+class NewRow(Struct, frozen=True, kw_only=True):
     """A row: its name, its key and block as YAML in one line; ``remarks`` stand above it where comments can."""
 
     name: str
@@ -24,8 +23,7 @@ class NewRow:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _Place(Struct, frozen=True, kw_only=True):
     """Where the rows of a channel stand. ``line`` and ``column`` count from 0."""
 
     in_braces: bool
@@ -34,8 +32,7 @@ class _Place:
     is_empty: bool
 
 
-@dataclass(slots=True, kw_only=True)
-class _Open:
+class _Open(Struct, kw_only=True):
     is_block: bool
     in_braces: bool
     line: int
@@ -46,8 +43,7 @@ class _Open:
     keys: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class _Finder:
+class _Finder(Struct, kw_only=True):
     """Follows the parser's events down to one path."""
 
     path: tuple[str, ...]

@@ -7,10 +7,11 @@ environment or the disk can hold.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from gateway.config import (
@@ -34,8 +35,7 @@ from gateway.config.prices import Prices
 from gateway.core.table import AssetSettings, RouteTable, Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class Loaded(Struct, frozen=True, kw_only=True):
     """A good file: its settings, its table, where it was read from, and the SHA-256 of its bytes.
 
     ``warnings``: what is no mistake and cannot have been meant, in the form of mistakes.
@@ -94,8 +94,7 @@ def load(path: Path, *, env: Mapping[str, str], data_dir: Path, sandbox_allowed:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
+class _Read(Struct, frozen=True, kw_only=True):
     file: RoutesFile
     root: Block
 

@@ -6,9 +6,10 @@ values are cut, and a value that came out of a variable is never repeated.
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Step: TypeAlias = str | int
 KeyPath: TypeAlias = tuple[Step, ...]
@@ -19,8 +20,7 @@ _SHOWN_CHARS = 60
 _MAX_CANDIDATES = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(Struct, frozen=True, kw_only=True):
     """A place in a file: line and column, both counted from 1, columns in characters."""
 
     line: int
@@ -30,8 +30,7 @@ class Mark:
 START = Mark(line=1, column=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
+class Mistake(Struct, frozen=True, kw_only=True):
     """One mistake. ``line`` 0 means that it stands in no file (an environment variable)."""
 
     file: str

@@ -8,8 +8,9 @@ a model or a channel may be called ``no`` or ``on``.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from gateway.config.mistake import START, KeyPath, Mark, quoted
 
@@ -25,8 +26,7 @@ _CONSTANTS: Mapping[str, bool | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
+class Scalar(Struct, frozen=True, kw_only=True):
     """One value. ``plain``: written without quotes. ``from_variable``: holds text that must not be repeated.
 
     ``absent`` says why a secret is not there (``OPENAI_API_KEY is not set``). ``broken``: a mistake was reported for
@@ -43,8 +43,7 @@ class Scalar:
     depth: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Items:
+class Items(Struct, frozen=True, kw_only=True):
     """A list."""
 
     items: tuple["Node", ...]
@@ -53,16 +52,14 @@ class Items:
     depth: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One key of a block, with the place of the key itself."""
 
     mark: Mark
     node: "Node"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """Keys and values, in file order."""
 
     entries: Mapping[str, Entry]
@@ -142,8 +139,7 @@ def plain(node: Node) -> Plain:
     return {key: plain(entry.node) for key, entry in node.entries.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """The nearest node to a path: the node, the place of its key, and whether the whole path was there."""
 
     node: Node

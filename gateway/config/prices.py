@@ -6,10 +6,10 @@ not there is a mistake like any other of the file.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, TypeAlias
 
+from msgspec import Struct
 from pydantic import AfterValidator, Field, model_validator
 
 from gateway.config.catalog import CatalogBroken, read_file, shipped
@@ -83,8 +83,7 @@ class _PricesFile(Strict):
     prices: dict[str, _ListedBlock] = Field(min_length=1, description="Prices, by name.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
+class Prices(Struct, frozen=True, kw_only=True):
     """The catalog: prices by name, and the tables that estimates are made with."""
 
     by_name: Mapping[str, Price]

@@ -6,10 +6,10 @@ explicit tags, keys that are not words, a key given twice, an alias inside its o
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import yaml
+from msgspec import Struct, field
 
 from gateway.config.mistake import START, KeyPath, Mark, Mistake, mistake, quoted
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
@@ -22,8 +22,7 @@ _Parser = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 _MERGE = "<<"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parsed:
+class Parsed(Struct, frozen=True, kw_only=True):
     """What could be read. ``root`` is absent when the file is not one block of keys."""
 
     root: Block | None
@@ -38,8 +37,7 @@ class _Unreadable(Exception):
         self.mistake = mistake(mark, (), message)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Open:
+class _Open(Struct, kw_only=True):
     """A list or block that has begun and not ended. ``key`` is the key whose value comes next."""
 
     mark: Mark

@@ -5,14 +5,15 @@ removes its line. ``*`` in a path stands for any name or position.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.config.mistake import KeyPath, Mistake, mistake
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unbuilt:
+class Unbuilt(Struct, frozen=True, kw_only=True):
     """One line of the table.
 
     ``only``: refused only with one of these words; ``but``: refused with anything but these words; neither: refused
@@ -71,8 +72,7 @@ UNBUILT: tuple[Unbuilt, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+class Built(Struct, frozen=True, kw_only=True):
     """The tree without what was refused."""
 
     root: Block
@@ -85,8 +85,7 @@ def refuse(root: Block) -> Built:
     return Built(root=pruner.block(root, ()), mistakes=tuple(pruner.mistakes))
 
 
-@dataclass(slots=True, kw_only=True)
-class _Pruner:
+class _Pruner(Struct, kw_only=True):
     mistakes: list[Mistake] = field(default_factory=list)
 
     def block(self, node: Block, path: KeyPath) -> Block:

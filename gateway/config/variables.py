@@ -8,8 +8,10 @@ a variable or a secret file holds.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.config.mistake import KeyPath, Mistake, mistake, quoted
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
@@ -19,8 +21,7 @@ _FORMS = "use ${NAME}, ${NAME:-default} or ${NAME:?message}"
 _MAX_SECRET_BYTES = 64_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
+class Variables(Struct, frozen=True, kw_only=True):
     """The environment, as far as a file may look into it."""
 
     env: Mapping[str, str]
@@ -54,8 +55,7 @@ def read_secret(variable: str, path: Path) -> str | None:
     return content or None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
+class Filled(Struct, frozen=True, kw_only=True):
     """The tree with its variables put in."""
 
     root: Block
@@ -70,8 +70,7 @@ class _Unset(Exception):
         self.reason = f"{name} is not set"
 
 
-@dataclass(slots=True, kw_only=True)
-class _Filler:
+class _Filler(Struct, kw_only=True):
     variables: Variables
     mistakes: list[Mistake] = field(default_factory=list)
 

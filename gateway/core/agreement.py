@@ -6,8 +6,10 @@ that charges credits no target is used for what has no price there; such targets
 is held is the dearest of the targets that are left. Nobody in particular pays nothing.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.charges import worst_case
 from gateway.core.plan import Plan, Target
@@ -22,8 +24,7 @@ PRICE_MISSING: Final = "price_missing"
 OTHER_CURRENCY: Final = "price_in_another_currency"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class Agreement(Struct, frozen=True, kw_only=True):
     """The plan that a key can pay for, and its worst case: ``credits``, and micro-units of the budget's currency.
 
     Absent: there is nothing of that kind to pay.

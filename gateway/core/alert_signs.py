@@ -4,8 +4,9 @@ Only ids, names of the routes file, numbers and words of ours are taken over: no
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.alerts import AlertKind, Signal
 from gateway.core.keys import KeyRow
@@ -16,8 +17,7 @@ _TROUBLES: Final[Mapping[JsonValue, AlertKind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
+class Spending(Struct, frozen=True, kw_only=True):
     """What a key has spent of its budget, in millionths of the currency."""
 
     key_id: str
@@ -26,8 +26,7 @@ class Spending:
     currency: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filling:
+class Filling(Struct, frozen=True, kw_only=True):
     """How full a file system is, in bytes; ``reserve``: what is left alone for the ledger."""
 
     name: str

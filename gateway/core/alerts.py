@@ -6,9 +6,11 @@ told longest ago is forgotten first, so the worst that forgetting does is to tel
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.core.types import JsonObject
 
@@ -34,19 +36,21 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertSettings:
+class AlertSettings(Struct, frozen=True, kw_only=True):
     """Where alerts go besides the log, and from when on. Percent for ``budget`` and ``disk``; ``secret`` signs."""
 
-    webhook: str | None = field(default=None, repr=False)
-    secret: str | None = field(default=None, repr=False)
+    webhook: str | None = None
+    secret: str | None = None
     repeat_s: float = 3_600.0
     budget: tuple[int, ...] = (80, 100)
     disk: int = 90
 
+    def __repr__(self) -> str:
+        """Name it, and leave out the secret and the address, which may carry one."""
+        return f"AlertSettings(repeat_s={self.repeat_s}, budget={self.budget}, disk={self.disk})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
+
+class Signal(Struct, frozen=True, kw_only=True):
     """Something was seen to be wrong, or (``is_over``) not to be so any more. ``facts`` hold no secret, no prompt."""
 
     kind: AlertKind
@@ -55,8 +59,7 @@ class Signal:
     facts: JsonObject = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
+class Alert(Struct, frozen=True, kw_only=True):
     """What is told. ``times``: how often it was seen since it was told last, this time included."""
 
     kind: AlertKind
@@ -76,8 +79,7 @@ class Alert:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """When something was told last, in seconds, and how often it was seen since."""
 
     at: float

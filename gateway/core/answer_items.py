@@ -8,8 +8,10 @@ where the text is so long that looking costs more than it gives. Offsets are byt
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.extract import placeholder_json
 
@@ -27,8 +29,7 @@ _PLACEHOLDER: Final = re.compile(re.escape(placeholder_json(0)[:-1]) + rb'([0-9]
 _EMPTY = b'""'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(Struct, frozen=True, kw_only=True):
     """A member of an object: ``start`` is its key's, ``value:end`` its value.
 
     ``lead``: where the member before it ends, for the first one after the brace. ``follow``: where the next one begins,
@@ -42,8 +43,7 @@ class Member:
     follow: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Struct, frozen=True, kw_only=True):
     """One element of ``data``: where ``b64_json`` and ``url`` stand, those that are there, and what they hold.
 
     ``payload``: the picture inside the answer, by the index of its placeholder. ``has_base64``: ``b64_json`` holds

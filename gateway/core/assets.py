@@ -5,10 +5,12 @@ the bytes, shared by all assets with the same hash. Pure: ids and times are give
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NewType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.types import Facts, ImageFacts, InputFacts, InputRole, RequestId
 
@@ -36,16 +38,14 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parent:
+class Parent(Struct, frozen=True, kw_only=True):
     """A kept picture that another one was made from, and what it was given as."""
 
     asset_id: AssetId
     role: InputRole
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asset:
+class Asset(Struct, frozen=True, kw_only=True):
     """One kept picture. ``scope`` is its owner's (``Principal.scope``).
 
     ``path``: where its bytes lie, in the store's own words. ``url``: signed, valid until ``expires``. ``is_stored``:

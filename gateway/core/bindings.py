@@ -8,8 +8,9 @@ that came with its content only hints at a channel. Pure.
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.errand import Reference
 from gateway.core.fields import bad_value
@@ -22,8 +23,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=+@~-]{0,511}")
 _FINGERPRINT_CHARS: Final = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
+class Binding(Struct, frozen=True, kw_only=True):
     """A channel and the account behind it (``fingerprint``), at the time of the answer."""
 
     channel: str

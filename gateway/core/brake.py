@@ -4,9 +4,10 @@
 follow-up bound to the channel) still may. ``off``: nothing is sent. A brake whose time is over is on. Pure.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class BrakeState(StrEnum):
@@ -17,8 +18,7 @@ class BrakeState(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brake:
+class Brake(Struct, frozen=True, kw_only=True):
     """What was said of one channel. ``until``: aware; absent: until it is said otherwise."""
 
     state: BrakeState

@@ -6,7 +6,8 @@ then size, words, what excludes what, numbers, pictures. A message repeats a val
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.given_pictures import PictureFault, input_faults, overlay_faults
 from gateway.core.redact import is_plain
@@ -25,8 +26,7 @@ _FULL_QUALITY = 100  # of ``output_compression``: the default, which every forma
 _OF_THE_TURN = frozenset({"stream", "n"})  # of a Responses request these are not the image tool's
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
+class Violation(Struct, frozen=True, kw_only=True):
     """One broken rule. ``rule`` is a sentence; ``value`` is the caller's word, absent when it is not fit to repeat.
 
     ``param`` is the parameter's plain name (``size``); ``where`` is how the body names it (``tools[0].size``).

@@ -5,9 +5,10 @@ always gives base64 is expected to, and the clients of one that is gone get what
 anything the answer goes out as it came. Streams carry base64 and nothing else. It must never look at an answer.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.legacy import Legacy
 from gateway.core.terms import Contract
@@ -45,8 +46,7 @@ class Form(StrEnum):
         return self is not Form.URL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """The form in which an answer's pictures went out; ``None``: it has none.
 
     ``translated``: one was given in another form than it came in. ``missed``: one was not, though it should.

@@ -6,9 +6,10 @@ asked afterwards. A target is asked for less only as far as its contract takes t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.core.fit import fit
 from gateway.core.patience import patience_for

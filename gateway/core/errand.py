@@ -3,8 +3,9 @@
 Nothing here decides anything.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Errand(StrEnum):
@@ -23,8 +24,7 @@ class Errand(StrEnum):
     INPUT_ITEMS = "responses/input_items"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(Struct, frozen=True, kw_only=True):
     """Something an upstream keeps, named by its id. ``param`` says where it stands in the body, if it does.
 
     ``bare``: the id is all there is, so whoever lacks it cannot serve. Otherwise the item came with its content, of

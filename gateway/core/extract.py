@@ -12,10 +12,10 @@ first quantum that is not, it is kept as it came.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import pybase64
+from msgspec import Struct
 
 SHORTEST_PAYLOAD: Final = 64  # characters; a shorter value stays text
 MOST_PAYLOADS: Final = 512  # what comes after them stays text: each one costs, and no answer has so many
@@ -41,43 +41,37 @@ def placeholder_json(index: int) -> bytes:
     return b"\\u0000waybill:%d" % index
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """Bytes of the document outside any payload."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """Payload ``index`` begins."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(Struct, frozen=True):
     """Bytes of a picture; encoded again they are the characters that came."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+class Raw(Struct, frozen=True):
     """Characters of a payload, kept as they came."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """Bytes of a picture whose characters are kept raw: for its facts only."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The payload ended. ``whole``: all of it was base64, so that its facts are those of a picture."""
 
     whole: bool

@@ -23,9 +23,10 @@ It must never raise, never act, and never call an unknown outcome refused becaus
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.redact import is_plain
 from gateway.core.retry_after import retry_after_s
@@ -37,8 +38,7 @@ GATEWAY_LOST_AFTER_S: Final = 20.0
 _PHRASE_CHARS: Final = 1_000  # an upstream may quote the prompt further on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Consequence:
+class Consequence(Struct, frozen=True, kw_only=True):
     """What a class means: whether money may be gone, what is done next, and whose failure it is."""
 
     outcome: Outcome
@@ -46,8 +46,7 @@ class Consequence:
     fault: Fault
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifyContext:
+class ClassifyContext(Struct, frozen=True, kw_only=True):
     """What of the request and the channel changes the reading of an answer."""
 
     surface: Surface
@@ -110,8 +109,7 @@ _CHEAP_TO_LOSE: Final = frozenset(
 _BLAMES_THE_REQUEST: Final = frozenset({Fault.CALLER, Fault.OPTION})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sighting:
+class _Sighting(Struct, frozen=True, kw_only=True):
     kind: FailureClass
     detail: str
     error: ErrorBody | None = None

@@ -7,9 +7,10 @@ its parameter and in the API's manner. Must never repeat the caller's input in a
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from gateway.core.types import Facts, JsonObject, JsonValue, Refusal
 

@@ -4,7 +4,7 @@ Rules: translation goes before the check, so nothing is refused that can be said
 only the image tool's options are held against a contract: that of the tool's own row, else the text row's.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gateway.core.contracts import Violation, check
 from gateway.core.legacy import Legacy
@@ -13,8 +13,7 @@ from gateway.core.translation import Change, translate
 from gateway.core.types import Facts, Surface
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Struct, frozen=True, kw_only=True):
     """A request as one target is asked it: ``facts`` and ``changes`` of the translation, ``violations`` of the rest."""
 
     contract: Contract

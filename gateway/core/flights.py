@@ -11,9 +11,10 @@ whoever sends the same request twice on purpose gets two answers, and one answer
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NewType
+
+from msgspec import Struct
 
 from gateway.core.principal import Principal
 from gateway.core.types import Directives, Facts, Outcome
@@ -53,8 +54,7 @@ class Match(StrEnum):
     OTHER_BODY = "other_body"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trait:
+class Trait(Struct, frozen=True, kw_only=True):
     """What two requests that are the same have in common, as far as it is known without reading the body again."""
 
     scope: str

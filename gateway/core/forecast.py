@@ -6,8 +6,9 @@ bound: what all attempts together may take, also when each of them is lost. Pure
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.contracts import Violation
 from gateway.core.downgrade import kinds_asked_again
@@ -22,8 +23,7 @@ from gateway.core.types import Action, Excluded, Facts, FailureClass, JsonObject
 CHECK: Final = "images/check"  # the record's endpoint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class Forecast(Struct, frozen=True, kw_only=True):
     """A request, and what planning said to it."""
 
     facts: Facts

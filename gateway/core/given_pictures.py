@@ -6,7 +6,8 @@ mask's *meaning*: which pixels are edited is the model's matter.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.terms import Contract, Overlay
 from gateway.core.types import Facts, ImageFacts, InputFacts, Surface
@@ -14,8 +15,7 @@ from gateway.core.types import Facts, ImageFacts, InputFacts, Surface
 _UNSIZED_IS_FINE = frozenset({"jpeg", "svg"})  # a JPEG may give its height behind the pixels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureFault:
+class PictureFault(Struct, frozen=True, kw_only=True):
     """What is wrong with a given picture: the parameter it came in, and a sentence."""
 
     param: str

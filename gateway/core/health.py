@@ -12,10 +12,12 @@ knows which targets it has. Times are seconds of one clock that is given in, a d
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.core.types import Failure, FailureClass
 
@@ -55,8 +57,7 @@ _CHANNEL_WIDE: Final = frozenset({Trouble.QUOTA_EXHAUSTED, Trouble.KEY_REJECTED}
 _COOLING: Final = frozenset({Trouble.RATE_LIMITED, Trouble.QUOTA_EXHAUSTED})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """When one trouble bars, and for how long.
 
     ``after`` failures without a delivery between them, all within ``within_s`` seconds (absent: however far apart).
@@ -83,16 +84,14 @@ RULES: Final[Mapping[Trouble, Rule]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TargetId:
+class TargetId(Struct, frozen=True):
     """A target as health knows it: one row of one channel."""
 
     channel: str
     row: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(Struct, frozen=True, kw_only=True):
     """One trouble of one place. ``times``: bars in a row; ``since`` and ``until``: of the last one."""
 
     failures: tuple[float, ...] = ()
@@ -108,16 +107,14 @@ Place: TypeAlias = tuple[str, str | None, Trouble]  # channel, row (absent: the 
 _CLEAN: Final = Mark()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Struct, frozen=True, kw_only=True):
     """What is known of all targets. A place without a mark is well."""
 
     marks: Mapping[Place, Mark] = field(default_factory=dict)
     rules: Mapping[Trouble, Rule] = field(default_factory=lambda: RULES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class Bar(Struct, frozen=True, kw_only=True):
     """Why a target may not be asked, since when, and until when at the soonest."""
 
     trouble: Trouble
@@ -125,8 +122,7 @@ class Bar:
     until: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """How a target stands: what bars it, and whether an attempt that is let through would be a probe."""
 
     bars: tuple[Bar, ...] = ()
@@ -143,8 +139,7 @@ class Standing:
         return max(self.bars, key=lambda bar: bar.until, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class News(Struct, frozen=True, kw_only=True):
     """How one attempt ended. ``is_probe``: it had been let through a bar. ``die``: for the jitter."""
 
     failure: Failure | None
@@ -152,8 +147,7 @@ class News:
     is_probe: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """A bar that came down or was lifted: what the operator is told."""
 
     channel: str

@@ -8,8 +8,9 @@ raise for what a picture holds, and take a bounded number of steps whatever it i
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 MAX_SIDE = 2**31 - 1  # PNG's own limit, and more than any other of these formats can say
 MAX_STEPS = 2_000  # chunks, segments or blocks before the one that tells; real pictures have a few dozen
@@ -31,8 +32,7 @@ _LENGTH = re.compile(r"\s*+\+?([0-9]{1,10}(?:\.[0-9]{0,20})?)(?:px)?\s*+")
 _SEPARATOR = re.compile(r"[\s,]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """What is known of a picture. ``format`` is png, jpeg, webp, gif, svg or ``unknown``; sides are pixels."""
 
     format: str

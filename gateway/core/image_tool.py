@@ -5,15 +5,14 @@ that nobody knows means its successor (``core/legacy``). A model that is known o
 one that is known nowhere travels as it is; absent stays absent.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gateway.core.legacy import successor
 from gateway.core.table import Channel, RouteTable, Row
 from gateway.core.types import Facts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolModel:
+class ToolModel(Struct, frozen=True, kw_only=True):
     """What the tool's model is on a channel: the word to send, and its row when it has one.
 
     ``is_unnamed``: it is known, but not on this channel. ``is_translated``: the caller's word was a dead name.

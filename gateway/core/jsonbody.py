@@ -10,7 +10,8 @@ same result. Must never keep a picture and never repeat input in a message.
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gateway.core.dataurl import PayloadMeter, read_data_url
 from gateway.core.jsontext import JsonFault, locate, moved, offsets_of, parse, refused
@@ -35,8 +36,7 @@ _SHORT_ESCAPES = ((rb"\/", b"/"), (rb"\n", b""), (rb"\r", b""), (rb"\t", b""))
 _LONG_ESCAPE = re.compile(rb"\\u00([2-7][0-9A-Fa-f])")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlinePicture:
+class InlinePicture(Struct, frozen=True, kw_only=True):
     """A long inline picture. ``placeholder`` is the text that stands for it in the document.
 
     ``image`` is ``None`` when it was no whole base64.
@@ -46,8 +46,7 @@ class InlinePicture:
     image: ImageFacts | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestJson:
+class RequestJson(Struct, frozen=True, kw_only=True):
     """A whole JSON body. Ranges are bytes of the body as it came; strings with their quotes.
 
     ``model``: the top-level string or null, ``None`` when it is absent or else; ``tool_models``: those of image tools.
@@ -60,7 +59,7 @@ class RequestJson:
     insert_at: int
     tool_models: tuple[tuple[int, int], ...]
     data_urls: tuple[InlinePicture, ...] = ()
-    by_text: Mapping[str, ImageFacts | None] = field(default_factory=dict, repr=False)
+    by_text: Mapping[str, ImageFacts | None] = field(default_factory=dict)
     fields: Mapping[str, FieldPlace] = field(default_factory=dict)
 
     def picture(self, text: str) -> ImageFacts | None:

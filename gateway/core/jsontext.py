@@ -11,7 +11,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.core.types import FieldPlace, JsonObject, JsonValue
 
@@ -37,16 +39,14 @@ _GAP = re.compile(r"[, \t\n\r]*+")
 _SCALAR = re.compile(rf'{_STRING}|[^"\[{{}}\], \t\n\r]++')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonFault:
+class JsonFault(Struct, frozen=True, kw_only=True):
     """Why a body is not taken: a sentence for the caller, and the key at fault when it can be named."""
 
     message: str
     param: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonText:
+class JsonText(Struct, frozen=True, kw_only=True):
     """A strict JSON object and its places, as byte ranges of its text.
 
     ``model`` is the value of that key at the top level, a string with its quotes or null; ``None`` when it is absent or

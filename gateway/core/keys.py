@@ -9,10 +9,11 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.money import DEFAULT_CURRENCY, decimal
 from gateway.core.prices import MICRO
@@ -44,8 +45,7 @@ _FIELDS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetTerms:
+class BudgetTerms(Struct, frozen=True, kw_only=True):
     """Money that may be spent in each window of so many seconds."""
 
     amount_micro: int
@@ -60,8 +60,7 @@ class BudgetTerms:
         return f"{amount}{self.currency}/{self.window_s // _UNITS[unit]}{unit}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewKey:
+class NewKey(Struct, frozen=True, kw_only=True):
     """What is ordered for a key. ``credits`` absent: it has none. ``expires_s``: from now on. ``keeps``: pictures."""
 
     name: str
@@ -76,8 +75,7 @@ class NewKey:
     keeps: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyFacts:
+class KeyFacts(Struct, frozen=True, kw_only=True):
     """What the door knows of a key: who shows it, and until when it is one."""
 
     digest: str
@@ -90,8 +88,7 @@ class KeyFacts:
         return not self.is_revoked and (self.expires is None or now < self.expires)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRow:
+class KeyRow(Struct, frozen=True, kw_only=True):
     """One key as it is listed. ``spent_micro`` and ``reserved_micro`` are those of the window of this moment."""
 
     key_id: str

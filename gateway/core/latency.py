@@ -5,8 +5,9 @@ tried again, and one that was never seen is tried first. Pure; times are seconds
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from gateway.core.health import TargetId
 from gateway.core.pixels import pixels_of
@@ -18,8 +19,7 @@ SMALL_PIXELS: Final = 1_572_864
 LARGE_PIXELS: Final = 4_194_304
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Average:
+class Average(Struct, frozen=True, kw_only=True):
     """A decayed average of seconds, and when it last learnt."""
 
     seconds: float

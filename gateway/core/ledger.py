@@ -16,10 +16,12 @@ and money that was spent is written down whatever was foreseen.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 CREDITS: Final = "credits"  # the unit of an entry that is not money
 
@@ -60,8 +62,7 @@ class Shortage(StrEnum):
     KEY = "key"  # it was revoked in the meantime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryName:
+class EntryName(Struct, frozen=True, kw_only=True):
     """What an entry is about; there is one of each."""
 
     request: str
@@ -69,8 +70,7 @@ class EntryName:
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
+class Book(Struct, frozen=True, kw_only=True):
     """The accounts of one key in one unit, and the entries that made them."""
 
     accounts: Mapping[Account, int] = field(default_factory=lambda: dict.fromkeys(Account, 0))
@@ -82,8 +82,7 @@ class Book:
         return sum(signs.get(name.kind, 0) * sum_ for name, sum_ in self.entries.items() if name.request == request)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
+class Closing(Struct, frozen=True, kw_only=True):
     """How a request's holds end: ``more`` is held besides, then ``captured`` is spent and ``voided`` given back."""
 
     captured: int

@@ -6,11 +6,11 @@ model that does not take it, so nothing that works is changed.
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Legacy:
+class Legacy(Struct, frozen=True, kw_only=True):
     """``models``: dead name -> its successors, best first. ``values``: parameter -> old value -> new value.
 
     ``results``: dead name -> the form (``url``) in which it gave its pictures when nobody asked for another.

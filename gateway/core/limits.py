@@ -10,8 +10,9 @@ three. Only repeats ask whether it holds one; a fallback is made in any case, an
 of N requests at most 0.2 N + 3 are repeats, whatever the routes say. Times are seconds of one clock.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 WAIT_S: Final = 2.0  # how long a request waits for a channel's rate or place, at most
 MINUTE_S: Final = 60.0
@@ -23,8 +24,7 @@ REPEATS_AT_START: Final = 3.0
 PURSE: Final = 10.0  # what a calm hour can save up
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(Struct, frozen=True, kw_only=True):
     """At most ``per_minute`` pieces in any minute; ``bucket``: all at once if need be, then one after the other."""
 
     per_minute: int
@@ -43,8 +43,7 @@ class Rate:
         return MINUTE_S / (self.per_minute - self.at_once + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
+class Reserved(Struct, frozen=True, kw_only=True):
     """A place in the flow: send after ``wait_s``; ``arrival`` is the rate's new state."""
 
     wait_s: float
@@ -62,8 +61,7 @@ def reserve(rate: Rate, arrival: float, pieces: int, now: float) -> Reserved:
     return Reserved(wait_s=wait_s, arrival=owed_until + pieces * interval_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
+class Level(Struct, frozen=True, kw_only=True):
     """How a rate stands: ``left`` pieces may go at once, and after ``full_in_s`` nothing is owed."""
 
     rate: Rate
@@ -71,8 +69,7 @@ class Level:
     full_in_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
+class Drawn(Struct, frozen=True, kw_only=True):
     """What became of a request for pieces: taken when ``wait_s`` is 0, else nothing was; how the rates stand now."""
 
     wait_s: float

@@ -5,10 +5,11 @@ stay ratios, so that a row says what the list says. Nothing odd is put right: it
 prove itself before it takes traffic. Pure.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from gateway.core.pricelist import UNSET_COMPLETION, UNSET_RATIO, ListedModel, PriceList
 from gateway.core.prices import MICRO, ImagePrice, Price, RequestPrice, TokenPrice, ratio_price
@@ -43,8 +44,7 @@ class Standing(StrEnum):
     NEW = "new"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlatPrice:
+class FlatPrice(Struct, frozen=True, kw_only=True):
     """So much for a picture, or for a request of a text model; a currency's whole units."""
 
     amount: Fraction
@@ -55,8 +55,7 @@ Ratios: TypeAlias = _Ratios
 OurPrice: TypeAlias = FlatPrice | Ratios
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Maker:
+class Maker(Struct, frozen=True, kw_only=True):
     """What the shipped catalog knows of a model: whether it makes pictures, and how its maker charges."""
 
     makes_pictures: bool = False

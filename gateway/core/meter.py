@@ -6,8 +6,9 @@ No input is read twice: the cached tokens of a usage are part of its input token
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.prices import Item
 from gateway.core.types import JsonObject, JsonValue
@@ -15,8 +16,7 @@ from gateway.core.types import JsonObject, JsonValue
 _MOST_TOKENS: Final = 10**12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metered:
+class Metered(Struct, frozen=True, kw_only=True):
     """Counts by item, none of them zero; ``exact`` when the usage told every one of them by itself."""
 
     counts: Mapping[Item, int]
@@ -36,8 +36,7 @@ class Metered:
 _OUTPUTS: Final = frozenset({Item.IMAGE_OUT, Item.TEXT_OUT, Item.OUTPUT})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Split:
+class _Split(Struct, frozen=True, kw_only=True):
     """A total, told apart."""
 
     text: int

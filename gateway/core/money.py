@@ -9,10 +9,12 @@ amount: it is never zero. Amounts of two currencies are never added: such a sum 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.prices import MICRO, Item
 from gateway.core.types import JsonObject
@@ -31,8 +33,7 @@ class CostState(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """One line of a bill; ``attempt`` is the attempt's number once the line stands on a request's bill."""
 
     item: Item
@@ -55,8 +56,7 @@ class Line:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class Cost(Struct, frozen=True, kw_only=True):
     """What an attempt, or all attempts of a request, cost. ``amount_micro`` is absent when the state is missing.
 
     ``exposure_micro``: the part of the amount that may not be owed after all, because the outcome is unknown.

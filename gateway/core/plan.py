@@ -3,7 +3,7 @@
 Values only; ``core/policy`` makes a plan and ``core/walk`` follows it.
 """
 
-from dataclasses import dataclass, field
+from msgspec import Struct
 
 from gateway.core.health import TargetId
 from gateway.core.money import Cost
@@ -13,8 +13,7 @@ from gateway.core.translation import Change
 from gateway.core.types import Excluded, Facts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """One target as it will be asked: the words on the wire, and how long one attempt may take (seconds).
 
     ``is_kept``: strikes would have it out, but no other target is well. ``is_bound``: it alone keeps what is asked for.
@@ -51,8 +50,7 @@ class Target:
         return TargetId(self.channel.name, self.row.name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What may be tried, in order, and what may not. ``asked_model`` is the route's name when the body named none.
 
     ``facts`` are the caller's, ``table`` is what was planned with: what a step down is worked out from.
@@ -61,7 +59,7 @@ class Plan:
     route: Route
     asked_model: str
     facts: Facts
-    table: RouteTable = field(repr=False)
+    table: RouteTable
     targets: tuple[Target, ...]
     excluded: tuple[Excluded, ...]
     max_attempts: int

@@ -14,7 +14,9 @@ has at least one target and none twice. It must never look at clocks, and never 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.brake import BrakeState
 from gateway.core.ceiling import NO_PRICE
@@ -49,8 +51,7 @@ NOT_VERIFIED = "not_verified"
 NOT_READY_RETRY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Misfit:
+class Misfit(Struct, frozen=True, kw_only=True):
     """A target whose contract forbids the request."""
 
     target: str
@@ -62,8 +63,7 @@ class Misfit:
         return Excluded(target=self.target, reason=f"contract:{self.violations[0].param}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A target as it would be asked; the rules of its contract that the request breaks; ``is_barred``: it is out."""
 
     target: Target
@@ -71,8 +71,7 @@ class Draft:
     is_barred: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TooDear:
+class TooDear(Struct, frozen=True, kw_only=True):
     """A target that may cost more than the route allows, or whose price nobody knows (``no_price``)."""
 
     target: str
@@ -85,8 +84,7 @@ class TooDear:
         return Excluded(target=self.target, reason=self.reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
+class _Question(Struct, frozen=True, kw_only=True):
     """What a plan is asked of: a request on a route, at one moment."""
 
     route: Route

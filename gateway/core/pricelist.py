@@ -6,10 +6,11 @@ in such lists at all. Pure.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Final
+
+from msgspec import Struct, field
 
 from gateway.core.types import JsonObject, JsonValue, Surface
 
@@ -25,8 +26,7 @@ _SURFACES: Final[Mapping[str, Surface]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedModel:
+class ListedModel(Struct, frozen=True, kw_only=True):
     """One row of the list. ``by_call``: a flat price; ``None`` when the list does not say how it charges."""
 
     name: str
@@ -56,8 +56,7 @@ class ListedModel:
         return not self.groups or group in self.groups or "all" in self.groups
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceList:
+class PriceList(Struct, frozen=True, kw_only=True):
     """A whole list. ``group_ratio``: what each group pays of a price."""
 
     models: Mapping[str, ListedModel]

@@ -7,10 +7,11 @@ Must never guess: what a price does not say is asked of ``pricing``, which calls
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from gateway.core.tokens import Size, TokenTable
 
@@ -48,24 +49,21 @@ class Item(StrEnum):
     REPORTED = "reported"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(Struct, frozen=True, kw_only=True):
     """Micro-units for one. ``exact``: the price names this very item; else the nearest, never a cheaper one."""
 
     micro: Fraction
     exact: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Priced:
+class _Priced(Struct, frozen=True, kw_only=True):
     """``id`` names the price on the record; ``currency`` is a word such as USD."""
 
     id: str
     currency: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenPrice(_Priced):
+class TokenPrice(_Priced, frozen=True, kw_only=True):
     """Charges by token. ``table`` tells how many tokens a picture has, for estimates only.
 
     ``exact_up_to``: with more input tokens than this the maker charges other rates, which are not known here.
@@ -84,8 +82,7 @@ class TokenPrice(_Priced):
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestPrice(_Priced):
+class RequestPrice(_Priced, frozen=True, kw_only=True):
     """Charges the same for every request that is served."""
 
     amount: Fraction
@@ -96,8 +93,7 @@ class RequestPrice(_Priced):
         return PriceUnit.PER_REQUEST
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImagePrice(_Priced):
+class ImagePrice(_Priced, frozen=True, kw_only=True):
     """Charges the same for every picture."""
 
     amount: Fraction
@@ -108,8 +104,7 @@ class ImagePrice(_Priced):
         return PriceUnit.PER_IMAGE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixPrice(_Priced):
+class MatrixPrice(_Priced, frozen=True, kw_only=True):
     """Charges a picture by size and quality. Sizes are ``WxH`` or a tier (1K, 2K, 4K); a ``*`` quality is any other."""
 
     cells: Mapping[str, Mapping[str, Fraction]]
@@ -131,8 +126,7 @@ class MatrixPrice(_Priced):
         return (exact if exact in self.cells else tier(size),)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportedPrice(_Priced):
+class ReportedPrice(_Priced, frozen=True, kw_only=True):
     """The upstream says in its usage what it charged: ``cost`` in the currency, or ``cost_in_usd_ticks``."""
 
     @property
@@ -144,8 +138,7 @@ class ReportedPrice(_Priced):
 Price: TypeAlias = TokenPrice | RequestPrice | ImagePrice | MatrixPrice | ReportedPrice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratios:
+class Ratios(Struct, frozen=True, kw_only=True):
     """How a catalog router writes a token price."""
 
     model: Fraction

@@ -14,10 +14,11 @@ the picture or by what the upstream reports pays for both. Must never turn what 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 from gateway.core.meter import Metered, picture_usage, turn_usage
 from gateway.core.money import MISSING, Cost, CostState, Line, billed, exposed, line, nothing
@@ -43,8 +44,7 @@ _MOST_MICRO: Final = 10**15
 _COST_CHARS: Final = 40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
+class Purchase(Struct, frozen=True, kw_only=True):
     """One attempt as its bill sees it. ``tool_price`` is that of the image tool's row."""
 
     facts: Facts
@@ -64,8 +64,7 @@ class Purchase:
         return len(self.heard.pictures) + self.heard.url_count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _Part(Struct, frozen=True, kw_only=True):
     """A part of an attempt's bill; ``lines`` absent: what it cost cannot be known."""
 
     lines: tuple[Line, ...] | None

@@ -4,10 +4,11 @@ Rules: a principal is decided once, at the door, and goes with the request; what
 flights) is looked up under ``scope`` and never filtered afterwards. It never holds the key itself.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 NO_KEY: Final = ""  # the scope of requests without a key
 
@@ -19,8 +20,7 @@ class KeyScope(StrEnum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyLimits:
+class KeyLimits(Struct, frozen=True, kw_only=True):
     """What a key may ask for in any minute, and at the same time; absent: as much as it likes."""
 
     requests_per_minute: int | None = None
@@ -31,8 +31,7 @@ class KeyLimits:
 NO_LIMITS: Final = KeyLimits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """Money that a key may spend in a window of time. Windows follow each other from ``since`` on."""
 
     amount_micro: int
@@ -49,8 +48,7 @@ class Budget:
         return self.since + (window + 1) * timedelta(seconds=self.window_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
+class Principal(Struct, frozen=True, kw_only=True):
     """The caller of one request. ``key_id`` is absent while the gateway is open.
 
     ``models``: the routes it may use; absent: all. ``tags`` go with each of its requests. ``keeps``: whether

@@ -5,8 +5,9 @@ A field that is unknown is absent, never null or zero. Never a picture byte, a c
 chose ``privacy.prompts: text``, a prompt.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from gateway.core.assets import DELETION_POLICY, Asset
 from gateway.core.money import Cost, total
@@ -28,8 +29,7 @@ from gateway.core.types import (
 MISSING = "missing"  # of a picture: its bytes are not in the store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(Struct, frozen=True, kw_only=True):
     """One attempt; times are milliseconds to the tenth, ``started_ms`` counted from the request's first byte."""
 
     n: int
@@ -87,8 +87,7 @@ class AttemptRecord:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping3:
+class Mapping3(Struct, frozen=True, kw_only=True):
     """The three model names, and the tool's two when a Responses request carries the image tool."""
 
     asked: str
@@ -110,8 +109,7 @@ class Mapping3:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(Struct, frozen=True, kw_only=True):
     """Whose contract served (or was tried last): the channel's words, copied at the time of the request."""
 
     route_owner: str
@@ -122,8 +120,7 @@ class Owner:
     output_rights: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Idempotency:
+class Idempotency(Struct, frozen=True, kw_only=True):
     """The caller's Idempotency-Key as a hash, and whether the answer was made for an earlier request."""
 
     key_hash: str
@@ -134,8 +131,7 @@ class Idempotency:
         return {"key_hash": self.key_hash, "replayed": self.replayed}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRecord:
+class ResultRecord(Struct, frozen=True, kw_only=True):
     """What the client got. ``delivery``: b64_json, url, both, stream or none. Previews are counted on streams.
 
     ``assets``: as what each of ``images`` is kept, ``None`` for one that could not be; empty: none was to be kept.
@@ -171,8 +167,7 @@ class ResultRecord:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """Everything that is known of one request once it ended."""
 
     time: datetime

@@ -7,22 +7,21 @@ pieces of the skeleton, which new text and which pictures follow each other.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.answer_items import B64_JSON, URL, Item, Member
 from gateway.core.delivery import Form
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class Stock(Struct, frozen=True, kw_only=True):
     """What may be put in: ``picture``, an index of what the answer's body holds; ``link``: an address of ours."""
 
     picture: int | None = None
     link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Bytes ``start:end`` of the skeleton, the pictures that stand in it included."""
 
     start: int
@@ -33,8 +32,7 @@ Piece = Span | bytes | int
 """What the new answer consists of: a span of the old one, new text, or a picture (as base64) by its index."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reshaped:
+class Reshaped(Struct, frozen=True, kw_only=True):
     """The new answer. ``pieces`` is empty when nothing changes; ``missed``: an item is not in the wanted form.
 
     ``form`` is that of its pictures in the end, ``None`` when there is none.
@@ -45,8 +43,7 @@ class Reshaped:
     missed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Splice:
+class _Splice(Struct, frozen=True, kw_only=True):
     """Bytes ``start:end`` of the skeleton become these pieces."""
 
     start: int

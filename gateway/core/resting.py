@@ -5,9 +5,10 @@ up. The error is the one of the target that comes back soonest: 429 when it is o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.health import Trouble
 from gateway.core.types import Excluded, Fault, Refusal
@@ -34,8 +35,7 @@ _FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resting:
+class Resting(Struct, frozen=True, kw_only=True):
     """A target that is not asked now: ``target`` is ``channel/row``, ``back_in_s`` the soonest it may be."""
 
     target: str

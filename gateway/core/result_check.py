@@ -8,7 +8,8 @@ difference is a failure: that is the route's choice (``result:``).
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.plan import Target
 from gateway.core.seen import Reading
@@ -46,8 +47,7 @@ _MOVING_OR_DRAWN = frozenset({"gif", "svg"})
 _SNAPSHOT = re.compile(r"-20[0-9]{2}-[0-9]{2}-[0-9]{2}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class Sent(Struct, frozen=True, kw_only=True):
     """What one target was asked. ``facts`` are those after translation; ``names`` what its model may call itself.
 
     ``contract`` is that of the pictures: the image tool's in a Responses request.

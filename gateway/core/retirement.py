@@ -1,14 +1,14 @@
 """Which rows of a table name models that answer no more, or soon will not; said to people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
+
+from msgspec import Struct
 
 from gateway.core.table import RouteTable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retiring:
+class Retiring(Struct, frozen=True, kw_only=True):
     """A row of a route whose model is near its last day, or past it. ``target`` is ``channel/row``."""
 
     target: str

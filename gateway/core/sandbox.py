@@ -7,8 +7,9 @@ Rules: a directive is a square bracket anywhere in the prompt; what is not exact
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from gateway.core.types import ErrorBody, Facts
 
@@ -42,8 +43,7 @@ class Mishap(StrEnum):
 _MISHAPS = frozenset(mishap.value for mishap in Mishap)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class Script(Struct, frozen=True, kw_only=True):
     """A prompt taken apart: what to draw, how long to wait first (seconds), and how to fail, if at all."""
 
     prompt: str
@@ -51,8 +51,7 @@ class Script:
     fail: int | Mishap | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """The picture that was asked for, every option resolved. ``compression`` is 0..100 (JPEG and WebP quality)."""
 
     width: int

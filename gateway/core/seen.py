@@ -4,13 +4,13 @@ No verdict is passed here: ``failures`` classifies what these say.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gateway.core.types import Cause, ErrorBody, ImageFacts, JsonObject, Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFacts:
+class AnswerFacts(Struct, frozen=True, kw_only=True):
     """A whole answer as ``extract`` saw it pass.
 
     ``document`` is the JSON skeleton (each long payload replaced by ``extract.placeholder(i)``), or ``None`` when
@@ -22,8 +22,7 @@ class AnswerFacts:
     pictures: tuple[ImageFacts | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamFacts:
+class StreamFacts(Struct, frozen=True, kw_only=True):
     """How far an answer that is a stream of events got.
 
     ``has_content``: an event came that fallback must not follow. ``is_ended``: the event came that ends this surface's
@@ -35,8 +34,7 @@ class StreamFacts:
     partial_images: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(Struct, frozen=True, kw_only=True):
     """What was seen of one exchange: phase, cause if it broke, and the answer as far as it came.
 
     ``headers`` have lower-case names. ``elapsed_s`` counts from the first attempt to send until the end. ``stream`` is
@@ -52,8 +50,7 @@ class Observation:
     stream: StreamFacts | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """What a codec understood of a whole answer; no verdict yet.
 
     ``shaped``: the document has the surface's shape (``data`` list; a ``response`` object). ``error``: an error

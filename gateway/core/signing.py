@@ -11,9 +11,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.assets import PREFIX, AssetId
 from gateway.core.ids import is_id
@@ -28,8 +29,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{64}")
 _NO_TOKEN: Final = "A" * TOKEN_CHARS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(Struct, frozen=True, kw_only=True):
     """What a good token opens, and when it ends."""
 
     asset_id: AssetId

@@ -8,8 +8,9 @@ knows, so any other becomes LF LF. A byte order mark is dropped. It must never l
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _LINE_END: Final = re.compile(rb"\r\n?|\n")
 _KNOWN_ENDS: Final = (b"\n\n", b"\r\r", b"\r\n\r\n")
@@ -17,16 +18,14 @@ _END: Final = b"\n\n"
 _MARK: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Bytes of the event that is passing; ``ends``: the event is over with them."""
 
     data: bytes
     ends: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """What the lines of one event say. ``data`` is absent when there is none, and then it is no event."""
 
     name: str

@@ -6,9 +6,11 @@ only added up. Pure, and nothing here judges: whether a stream is a delivery is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.seen import Reading, StreamFacts
 from gateway.core.types import ErrorBody, ImageFacts, JsonObject, JsonValue, Surface
@@ -36,8 +38,7 @@ class EventKind(StrEnum):
     BROKEN = "broken"  # no JSON object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """One event, whole: its name, and its data with each long payload replaced by its placeholder.
 
     ``document`` is absent when the data is no JSON object. ``pictures[i]`` are the facts of payload ``i``.
@@ -49,8 +50,7 @@ class Event:
     pictures: tuple[ImageFacts | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Struct, frozen=True, kw_only=True):
     """One event, understood. ``sequence`` is its ``sequence_number``; ``reading`` what the codec read in it."""
 
     kind: EventKind

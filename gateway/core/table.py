@@ -5,8 +5,9 @@ started with.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from gateway.core.alerts import AlertSettings
 from gateway.core.ceiling import Ceiling
@@ -76,16 +77,14 @@ class Policy(StrEnum):
     CHEAPEST = "cheapest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """What we may ask of a channel in a minute; absent: as much as comes."""
 
     requests: Rate | None = None
     images: Rate | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """Seconds. ``patience_s`` bounds one attempt from its first byte to its last; ``None`` = by shape (auto)."""
 
     connect_s: float = 3.0
@@ -93,8 +92,7 @@ class Timeouts:
     idle_s: float = 120.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One model on one channel: ``name`` is the row's key, ``model`` the word sent upstream.
 
     ``must_be_verified``: it takes traffic only on surfaces on which a smoke run of it has passed.
@@ -108,8 +106,7 @@ class Row:
     must_be_verified: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class Channel(Struct, frozen=True, kw_only=True):
     """One upstream account. ``unready`` says why it cannot be used (``OPENAI_API_KEY is not set``), else ``None``."""
 
     name: str
@@ -130,8 +127,7 @@ class Channel:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteTarget:
+class RouteTarget(Struct, frozen=True, kw_only=True):
     """One target of a route. ``unusable`` is decided at load (no credentials, sandbox asleep), never by health.
 
     ``weight`` counts under the weighted policy only; a target of weight 0 is asked after all others. ``substitute``:
@@ -150,8 +146,7 @@ class RouteTarget:
         return f"{self.channel}/{self.row}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Downgrade:
+class Downgrade(Struct, frozen=True, kw_only=True):
     """A step down: after a failure of class ``on`` the request is asked again with these values of its parameters.
 
     ``stays``: the same target is asked; else the next one is.
@@ -162,8 +157,7 @@ class Downgrade:
     stays: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """One model name that clients may ask for. ``deadline_s`` bounds the whole request, ``max_cost`` its attempts.
 
     ``repeats``: how often the same target is asked again after a class of failure, before ``on_failure`` decides.
@@ -186,8 +180,7 @@ class Route:
     max_cost: Ceiling | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """How long one attempt may take, by the shape of the request (seconds); shipped as dated data.
 
     ``by_quality`` maps low/medium/high; ``heavy_s`` applies over ``heavy_pixels`` or over ``heavy_inputs`` pictures.
@@ -201,16 +194,14 @@ class Patience:
     responses_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phrase:
+class Phrase(Struct, frozen=True, kw_only=True):
     """A phrase of an error message, lower case, that decides a class; tried in file order."""
 
     text: str
     kind: FailureClass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureCodes:
+class FailureCodes(Struct, frozen=True, kw_only=True):
     """Which upstream words mean which class (``catalog/failures.yaml``). ``code_prefixes`` e.g. ``channel:``."""
 
     codes: Mapping[str, FailureClass]
@@ -220,8 +211,7 @@ class FailureCodes:
     phrases: tuple[Phrase, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteTable:
+class RouteTable(Struct, frozen=True, kw_only=True):
     """All channels and routes, with the catalog data they are read with. ``version`` is the file's checksum."""
 
     version: str
@@ -237,8 +227,7 @@ class RouteTable:
         return next((r for r in self.routes.values() if surface in r.default_for), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyLimits:
+class BodyLimits(Struct, frozen=True, kw_only=True):
     """Largest accepted bodies, bytes."""
 
     json: int = 32 * MB
@@ -246,8 +235,7 @@ class BodyLimits:
     multipart: int = 850 * MB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
+class ServerSettings(Struct, frozen=True, kw_only=True):
     """``server:`` of the routes file.
 
     ``stream_head_s``: how long a client of a stream waits for any byte at most. ``stream_hold_s``: how long events that
@@ -263,8 +251,7 @@ class ServerSettings:
     body: BodyLimits = field(default_factory=BodyLimits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectStore:
+class ObjectStore(Struct, frozen=True, kw_only=True):
     """An S3-compatible store. Absent credentials: the client finds its own."""
 
     bucket: str
@@ -276,8 +263,7 @@ class ObjectStore:
     session_token: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssetSettings:
+class AssetSettings(Struct, frozen=True, kw_only=True):
     """Where pictures are kept (a directory, absolute, or an object store), how long, and how much of them at most."""
 
     store: str | ObjectStore
@@ -285,17 +271,20 @@ class AssetSettings:
     most_bytes: int = 20_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Everything of the file that is not routing.
 
     ``database`` is a resolved SQLAlchemy URL; ``shared`` a Redis server's, empty when nothing is shared. Both may carry
     a password.
     """
 
-    database: str = field(repr=False)
-    shared: str = field(default="", repr=False)
+    database: str
+    shared: str = ""
     server: ServerSettings = field(default_factory=ServerSettings)
     prompts: PromptPrivacy = PromptPrivacy.HASH
     assets: AssetSettings = AssetSettings(store="")
     alerts: AlertSettings = field(default_factory=AlertSettings)
+
+    def __repr__(self) -> str:
+        """Name it, and leave out what may carry a password."""
+        return f"Settings(server={self.server!r}, prompts={self.prompts!r}, assets={self.assets!r})"

@@ -4,14 +4,14 @@ A price that is not in the table is ``None`` and never zero; ``core/charges`` sa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 OPEN_QUALITIES: Final = frozenset({None, "", "auto"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreditsPerImage:
+class CreditsPerImage(Struct, frozen=True, kw_only=True):
     """So many credits for every picture."""
 
     amount: int
@@ -21,8 +21,7 @@ class CreditsPerImage:
         return self.amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreditMatrix:
+class CreditMatrix(Struct, frozen=True, kw_only=True):
     """Credits by tier (1K, 2K, 4K) and quality. ``auto``: the quality that stands for one left open, else the dearest.
 
     ``other``: what any picture costs whose tier or quality is not there; absent: it has no price.

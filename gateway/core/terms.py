@@ -6,9 +6,10 @@ in ``words``) is not checked. ``open`` states nothing at all, and nothing is tra
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from gateway.core.tokens import TokenTable
 from gateway.core.types import Facts, Surface
@@ -31,8 +32,7 @@ class Unknown(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class Grid(Struct, frozen=True, kw_only=True):
     """Which free sizes there are. Pixels; ``max_ratio`` is the long edge over the short one. Bounds are included."""
 
     multiple: int
@@ -42,24 +42,21 @@ class Grid:
     max_pixels: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class Sizes(Struct, frozen=True, kw_only=True):
     """What ``size`` may be: one of ``words`` (``auto``, ``1024x1024``), or a free size of the grid."""
 
     words: tuple[str, ...] = ()
     grid: Grid | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """An integer's bounds, both included."""
 
     lowest: int
     highest: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(Struct, frozen=True, kw_only=True):
     """The pictures that may be given: how many, in which formats, how large each (bytes, not included)."""
 
     count: int
@@ -67,15 +64,13 @@ class Inputs:
     max_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlay:
+class Overlay(Struct, frozen=True, kw_only=True):
     """A mask or a markup: a PNG with transparency, as large in pixels as the first picture, under ``max_bytes``."""
 
     max_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
+class Contract(Struct, frozen=True, kw_only=True):
     """What one model takes. ``name`` is that of the catalog's contract it is, or extends.
 
     ``words``: parameter -> the values it may have. ``transparent_formats``: the output formats that can be transparent.

@@ -5,8 +5,9 @@ For estimates and checks only: what was really charged comes from the answer's u
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+from msgspec import Struct, field
 
 Size: TypeAlias = tuple[int, int]
 
@@ -15,8 +16,7 @@ _DIVISOR: Final = 4_000_000
 CHARS_PER_TOKEN: Final = 4  # of a prompt, in English; for estimates
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenTable:
+class TokenTable(Struct, frozen=True, kw_only=True):
     """One model's output tokens. Either ``factors`` (the formula's axis factor by quality) or ``fixed`` sizes.
 
     ``auto_sizes``: what a request without a size may come back as. ``partial``: tokens of one partial picture.

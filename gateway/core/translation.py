@@ -6,7 +6,9 @@ stamp, so that nobody has to guess. The body itself is changed by splices (``cor
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.legacy import Legacy
 from gateway.core.size_rules import broken_rule
@@ -14,8 +16,7 @@ from gateway.core.terms import Contract, parameters
 from gateway.core.types import Facts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """A parameter that is sent with another value, or (``text`` is ``None``) not at all.
 
     ``is_downgrade``: less is asked than the caller did; such a parameter is put in where the caller left it out.
@@ -32,8 +33,7 @@ class Change:
         return f"{kind}:{self.param}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Translation:
+class Translation(Struct, frozen=True, kw_only=True):
     """The request as one target is asked, and how that differs from what the caller wrote."""
 
     facts: Facts

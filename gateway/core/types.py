@@ -6,9 +6,10 @@ word), *sent* (the word on the wire to the upstream) and *served* (what the upst
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NewType, TypeAlias
+
+from msgspec import Struct, field
 
 from gateway.core.errand import Errand, Reference
 from gateway.core.principal import ANYONE, Principal
@@ -107,8 +108,7 @@ class InputRole(StrEnum):
     MARKUP = "markup"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
+class ImageFacts(Struct, frozen=True, kw_only=True):
     """What the bytes of one picture say, read from its header only; pixels are never decoded.
 
     ``format`` is png, jpeg, webp, gif, svg or ``unknown``; ``width`` and ``height`` are pixels, absent
@@ -123,8 +123,7 @@ class ImageFacts:
     alpha: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFacts:
+class InputFacts(Struct, frozen=True, kw_only=True):
     """One picture the caller gave. ``source``: upload, data_url, url or item; ``image`` absent for a URL."""
 
     role: InputRole
@@ -133,8 +132,7 @@ class InputFacts:
     asset_id: str | None = None  # the newest kept picture with the same bytes that the caller may see
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolFacts:
+class ToolFacts(Struct, frozen=True, kw_only=True):
     """The ``image_generation`` tool of a Responses request: its own model word, and whether it is forced."""
 
     asked_model: str | None
@@ -142,8 +140,7 @@ class ToolFacts:
     index: int = 0  # of the tool in ``tools``
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """All that policy and the record may know of a request; prompts only as a keyed hash and a length.
 
     Texts are the caller's words, unvalidated; ``None`` means the field was absent or null.
@@ -187,8 +184,7 @@ class Facts:
         return self.surface.value if self.surface.is_images else self.errand.value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directives:
+class Directives(Struct, frozen=True, kw_only=True):
     """What the caller's headers ask of routing."""
 
     pin: str | None = None
@@ -202,8 +198,7 @@ class Directives:
     is_retry: bool = False  # an SDK says that it sends this again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Splice:
+class Splice(Struct, frozen=True, kw_only=True):
     """A change to a body in transit: the bytes ``start:end`` of the original become ``text``.
 
     ``start == end`` inserts. Everything else of the body travels untouched.
@@ -214,8 +209,7 @@ class Splice:
     text: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldPlace:
+class FieldPlace(Struct, frozen=True, kw_only=True):
     """Where a field of a body stands. Offsets are bytes.
 
     ``value``: a JSON value (a string with its quotes), or a form field's raw text. ``whole``: with its key, or its part
@@ -229,8 +223,7 @@ class FieldPlace:
     follow: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyMap:
+class BodyMap(Struct, frozen=True, kw_only=True):
     """Where, in the caller's body, the words are that routing may replace. Offsets are bytes.
 
     ``model``: the range of the JSON string *with its quotes*, or of the multipart field's raw value;
@@ -252,8 +245,7 @@ class BodyMap:
     digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Wire(Struct, frozen=True, kw_only=True):
     """One upstream call as bytes will say it: path below the channel's base URL, headers, body splices.
 
     Built by a codec, for one attempt; building it twice gives the same value.
@@ -265,8 +257,7 @@ class Wire:
     method: str = "POST"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorBody:
+class ErrorBody(Struct, frozen=True, kw_only=True):
     """The four words of an OpenAI error envelope, as the upstream put them (redacted before they leave us)."""
 
     message: str
@@ -298,8 +289,7 @@ class FailureClass(StrEnum):
     CLIENT_GONE = "client_gone"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """One failed attempt, classified. ``detail`` is the part after the colon of ``x-retry-reason``.
 
     ``action`` is the class's default for this request (a route may override it). ``error`` holds the upstream's
@@ -318,16 +308,14 @@ class Failure:
     passes_through: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excluded:
+class Excluded(Struct, frozen=True, kw_only=True):
     """A target that was not tried: ``target`` is ``channel/row``, ``reason`` a fixed word with an optional detail."""
 
     target: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """A request that ends before anything is sent: the client's error, in OpenAI's four words plus a status."""
 
     status: int

@@ -7,9 +7,10 @@ is for when nobody does.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from gateway.core.plan import Plan
 from gateway.core.redact import redact
@@ -18,8 +19,7 @@ from gateway.core.types import ErrorBody, Failure, FailureClass, Fault, Outcome
 from gateway.core.walk import Tried
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublicError:
+class PublicError(Struct, frozen=True, kw_only=True):
     """An error as the client sees it: HTTP status and the envelope's four words."""
 
     status: int

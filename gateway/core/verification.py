@@ -4,16 +4,16 @@ A proof names what was tried: channel, row, surface, and a fingerprint of the ch
 that was sent. So whatever is changed about them has to be proven again. Pure.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from gateway.core.bindings import fingerprint
 from gateway.core.table import Channel, Row
 from gateway.core.types import Surface
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Proof(Struct, frozen=True, kw_only=True):
     """What was tried. ``fingerprint`` tells neither the address nor the key."""
 
     channel: str
@@ -23,8 +23,7 @@ class Proof:
     model: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(Struct, frozen=True, kw_only=True):
     """How a smoke run of one row on one surface ended; the last one counts. ``at`` is aware."""
 
     proof: Proof

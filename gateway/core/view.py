@@ -5,9 +5,10 @@ offline plan works with.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
+
+from msgspec import Struct, field
 
 from gateway.core.brake import Brake, BrakeState
 from gateway.core.health import Health
@@ -19,8 +20,7 @@ def _middle() -> float:
     return 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """``now``: seconds of the clock that health and latency are kept in; ``wall``: the same moment, UTC.
 
     ``busy``: share of a channel's places that is taken. ``roll`` gives numbers in [0, 1). ``verified``: what smoke runs

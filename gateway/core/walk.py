@@ -12,9 +12,11 @@ It must never look at a clock or throw a die: both are given in.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.downgrade import FINAL, asked_as, next_step_down
 from gateway.core.plan import Plan, Target
@@ -30,8 +32,7 @@ LONGEST_PAUSE_S: Final = 30.0
 _OVERDUE: Final = frozenset({FailureClass.TIMEOUT, FailureClass.UNREACHABLE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class Tried(Struct, frozen=True, kw_only=True):
     """One attempt that failed: the index of its target in ``Plan.targets``, and how.
 
     ``steps``: the route's steps down that were taken when it was made. ``spent_micro``: what it cost at most.
@@ -54,8 +55,7 @@ class GiveUpReason(StrEnum):
     MAX_COST = "max_cost"  # what is left may cost more than the route allows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
+class Try(Struct, frozen=True, kw_only=True):
     """Ask this target; the attempt has ``allowed_s`` seconds, and ``overdue`` is what to call it when they pass.
 
     ``pause_s``: wait so long before, since it is a repeat; absent: it is none. ``is_first``: nothing was tried before.
@@ -72,8 +72,7 @@ class Try:
     steps: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Road:
+class Road(Struct, frozen=True, kw_only=True):
     """What of the moment changes the next step: targets that were passed over, a die in [0, 1), the retry budget."""
 
     passed: Collection[int] = ()
@@ -81,8 +80,7 @@ class Road:
     may_repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True, kw_only=True):
     """The walk is over. ``dear``: the targets that were left, and cost too much."""
 
     reason: GiveUpReason

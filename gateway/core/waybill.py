@@ -5,9 +5,11 @@ only knows which attempt's owner the client is told (the one that served, else t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.delivery import Shape
 from gateway.core.plan import Plan, Target
@@ -19,8 +21,7 @@ from gateway.core.types import Directives, Excluded, Facts, Fault, RequestId, Su
 PENDING: Final = "pending"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """What a record says before anything was decided."""
 
     time: datetime
@@ -40,16 +41,14 @@ class Header:
         return None if key is None else Idempotency(key_hash=key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Previews:
+class Previews(Struct, frozen=True, kw_only=True):
     """How many previews a stream brought, and how many of them reached the client."""
 
     received: int
     sent: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """How the request ended for the client: HTTP status, our error code if any, whose fault, how long it took."""
 
     status: int

@@ -6,9 +6,10 @@ characters, backslashes, what is not ASCII. It must never look a name up.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin
+
+from msgspec import Struct
 
 from gateway.core.netguard import is_address, looks_like_an_address
 
@@ -27,8 +28,7 @@ _NAME: Final = re.compile(
 _UNPRINTABLE: Final = re.compile(r"[^\x21-\x7e]|[\\\"<>^`{|}]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """Where an address leads: ``host`` in lower case, an IPv6 address without its brackets."""
 
     scheme: str
@@ -36,8 +36,7 @@ class Origin:
     port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebUrl:
+class WebUrl(Struct, frozen=True, kw_only=True):
     """An address that was read. ``target`` is path and query as they stand, at least ``/``."""
 
     origin: Origin
@@ -56,8 +55,7 @@ class WebUrl:
         return urljoin(self.text, location)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadUrl:
+class BadUrl(Struct, frozen=True, kw_only=True):
     """An address that is not taken; ``reason`` is a word."""
 
     reason: str

@@ -6,9 +6,10 @@ narrows the targets to those it names, in the order of the route. Pure and total
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from gateway.core.pixels import pixels_of
 from gateway.core.types import Directives, Facts, Surface
@@ -29,8 +30,7 @@ TAG: Final = "tag."
 Word: TypeAlias = str | int | bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """Numbers from ``gte`` to ``lte``, both included; absent: no bound on that side."""
 
     gte: float | None = None
@@ -41,8 +41,7 @@ class Span:
         return (self.gte is None or number >= self.gte) and (self.lte is None or number <= self.lte)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Struct, frozen=True, kw_only=True):
     """One key of a rule: any of ``words``, or a ``span``."""
 
     key: str
@@ -56,8 +55,7 @@ class Condition:
         return value in self.words
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class Use(Struct, frozen=True, kw_only=True):
     """Targets that a rule leaves: those of a channel, or one of its rows."""
 
     channel: str
@@ -68,8 +66,7 @@ class Use:
         return self.channel == channel and self.row in (None, row)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhenRule:
+class WhenRule(Struct, frozen=True, kw_only=True):
     """If every condition is met, only the targets of ``use`` are left."""
 
     conditions: tuple[Condition, ...]

@@ -5,7 +5,8 @@ Rules: strict, so that the upstream cannot read the same bytes another way: one 
 """
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.fields import bad_value
 from gateway.core.types import Refusal, Surface
@@ -18,8 +19,7 @@ _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 _HEADER = "content-type"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BodyKind:
+class BodyKind(Struct, frozen=True, kw_only=True):
     """A body to come: ``boundary`` is that of a form, ``None`` says JSON; ``content_type`` is what travels."""
 
     content_type: str

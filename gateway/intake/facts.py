@@ -5,7 +5,9 @@ data. No field of a body names where a request goes or on whose account: those t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.fields import MAX_PICTURES, Fields, bad_value, missing, unsupported, with_options, wrong_type
 from gateway.core.redact import prompt_hash
@@ -19,16 +21,14 @@ InlineFacts = Callable[[str], ImageFacts | None]
 """Gives the facts of an inline picture, from its text as it stands in the parsed document."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """A request that was understood."""
 
     facts: Facts
     prompt: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
+class Pictures(Struct, frozen=True, kw_only=True):
     """The pictures that came with a request."""
 
     images: tuple[InputFacts, ...] = ()
@@ -36,8 +36,7 @@ class Pictures:
     markup: InputFacts | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Privacy:
+class Privacy(Struct, frozen=True, kw_only=True):
     """How prompts and end users reach the facts: as keyed hashes; the prompt as text too when ``keep_text``."""
 
     key: bytes

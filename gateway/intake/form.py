@@ -8,8 +8,8 @@ Must never keep a picture's bytes and never take a nested form apart.
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
@@ -35,8 +35,7 @@ _ONCE = frozenset(
 _LINE_ENDS = b"\r\n"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Form(Struct, frozen=True, kw_only=True):
     """What a form says. ``model`` is the byte range of that field's value, ``insert_at`` where the form begins.
 
     ``fields``: the places of the options that may be changed. ``unknown``: names that no images request has.

@@ -1,6 +1,6 @@
 """An edit as a multipart form: the form is read and kept in one pass, then understood."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from gateway.core.fields import Fields, missing, typed
 from gateway.core.types import BodyMap, Refusal, Surface

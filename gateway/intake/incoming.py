@@ -6,9 +6,10 @@ enough that no other request waits for it; between slices the loop goes round.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.core.errand import Errand
 from gateway.core.fields import bad_value
@@ -23,8 +24,7 @@ class ClientGone(Exception):
     """Raised by ``Incoming.chunks`` when the client left before its body was whole."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class Incoming(Struct, frozen=True, kw_only=True):
     """One request. ``headers`` have lower-case names; ``chunks`` yields the body and may raise ``ClientGone``.
 
     ``time`` is the wall clock (UTC) and ``started`` the monotonic clock (seconds) at the request's first byte.

@@ -6,7 +6,8 @@ ways does not pass. A file's name is not kept.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.fields import bad_value
 from gateway.core.types import InputRole, Refusal
@@ -29,8 +30,7 @@ _UTF8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _ROLES = {"image": InputRole.IMAGE, "image[]": InputRole.IMAGE, "mask": InputRole.MASK, "markup": InputRole.MARKUP}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartHead:
+class PartHead(Struct, frozen=True, kw_only=True):
     """One field of a form. ``role`` is that of a picture; ``is_file``: it has a file name, so it is no text."""
 
     name: str

@@ -5,7 +5,8 @@ given back unless a job carries it on. Must never send anything and never choose
 """
 
 import asyncio
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.errand import Errand
 from gateway.core.table import BodyLimits, PromptPrivacy, Settings
@@ -29,8 +30,7 @@ _FULL = Refusal(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
+class _Head(Struct, frozen=True, kw_only=True):
     directives: Directives
     forwarded: tuple[tuple[str, str], ...]
     kind: BodyKind

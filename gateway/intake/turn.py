@@ -6,7 +6,8 @@ Only what the gateway acts on is read; the rest is OpenAI's matter.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.core.errand import Errand, Reference
 from gateway.core.fields import Fields, bad_value, missing, unsupported, with_options, wrong_type

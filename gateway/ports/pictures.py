@@ -1,10 +1,11 @@
 """The seams to kept pictures: the store of their bytes, and the books of what is known of them."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from gateway.core.assets import Asset, AssetId, Verdict
 from gateway.core.types import ImageFacts
@@ -19,8 +20,7 @@ class NoRoom(StoreUnavailable):
     """The disk has only what is reserved for the ledger: nothing is kept until there is more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Picture(Struct, frozen=True, kw_only=True):
     """One delivered picture on its way to the store. ``body`` is closed by whoever keeps it.
 
     ``body`` is absent when another picture of the same answer has the same bytes.
@@ -40,8 +40,7 @@ class Filed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
+class Blob(Struct, frozen=True, kw_only=True):
     """Bytes in a store, and when they came or were last kept again."""
 
     sha256: str
@@ -77,8 +76,7 @@ class Blobs(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssetQuery:
+class AssetQuery(Struct, frozen=True, kw_only=True):
     """A page of assets, newest first. ``before`` is the id after which the page starts (keyset)."""
 
     request: str | None = None
@@ -90,8 +88,7 @@ class AssetQuery:
     before: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssetPage:
+class AssetPage(Struct, frozen=True, kw_only=True):
     """A page of assets. ``next``: the id after which the next one starts; absent: there is none.
 
     A page may be short although there is a next one: it has looked through as many as it may.
@@ -133,8 +130,7 @@ class AssetBooks(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Old:
+class Old(Struct, frozen=True, kw_only=True):
     """A picture that may have to go. ``shared``: how many pictures that are still there have its bytes."""
 
     asset_id: AssetId

@@ -4,10 +4,11 @@ Reading never waits for the writer and never holds it up. Every method raises ``
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.core.spend import Usage, UsageQuery
 from gateway.core.types import JsonObject
@@ -21,8 +22,7 @@ class Standing(StrEnum):
     FAILED = "failed"  # with a status of 400 and more, a failure, or interrupted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestQuery:
+class RequestQuery(Struct, frozen=True, kw_only=True):
     """A page of requests, newest first: those that meet all that is not ``None``.
 
     ``failure``: the class of the last failure, or our own error's code. ``tags``: each ``name=value``, all of them.
@@ -43,8 +43,7 @@ class RequestQuery:
     before: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestPage:
+class RequestPage(Struct, frozen=True, kw_only=True):
     """Records, newest first. ``next``: the id that the next page starts after; ``None``: there is nothing more.
 
     A page looks at a bounded number of requests: it can hold fewer than were asked for, even none, and not be the last.

@@ -1,9 +1,10 @@
 """The seams to what all requests know together: health, rates, hand brakes, and who keeps which id."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.core.bindings import Binding
 from gateway.core.brake import Brake
@@ -12,8 +13,7 @@ from gateway.core.latency import Latencies
 from gateway.core.limits import Drawn, Rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(Struct, frozen=True, kw_only=True):
     """A number of pieces that one rate has to let through; ``key`` names the rate."""
 
     key: str
@@ -21,8 +21,7 @@ class Ask:
     pieces: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(Struct, frozen=True, kw_only=True):
     """A server that shares the ledger. ``name`` says where it runs; ``config_version``: its routes file's."""
 
     server_id: str

@@ -1,15 +1,17 @@
 """The seams to the outside: a job, one call of it, the exchange that follows, and who translates and who sends."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.seen import Observation, Reading
 from gateway.core.stream_events import Event, Heard
 from gateway.core.table import Api, Channel
 from gateway.core.types import BodyMap, Cause, Directives, Facts, Phase, RequestId, Wire
+from gateway.ports.books import LedgerWait
 
 
 class Replayable(Protocol):
@@ -46,8 +48,7 @@ class AnswerBody(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """One accepted request on its way through the relay. ``prompt`` never leaves the process but to an upstream."""
 
     request_id: RequestId
@@ -65,10 +66,10 @@ class Job:
     subject: str | None = None  # the id of the stored Response that the errand is about
     flight_id: str | None = None
     body_hash: str | None = None
+    wait: LedgerWait = field(default_factory=LedgerWait)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """One attempt about to be made. ``give_up_at`` is on the event loop's clock (``loop.time()``).
 
     ``overdue`` is the cause reported when ``give_up_at`` passes: PATIENCE, or DEADLINE when the request's own
@@ -116,8 +117,7 @@ class Exchange(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broken:
+class Broken(Struct, frozen=True, kw_only=True):
     """A call that ended before a status came."""
 
     phase: Phase  # UNSENT or SENT

@@ -5,10 +5,10 @@ as a picture has them.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import ClauseElement, Connection, RowMapping, bindparam, func, null
 
 from gateway.core.assets import Asset, AssetId, Parent, Verdict
@@ -39,8 +39,7 @@ DESCENDED: Final = ignoring(asset_parents, PARENT_ORDER)
 HELD: Final = Statement(_blob, BLOB_ORDER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssetRows:
+class AssetRows(Struct, frozen=True, kw_only=True):
     """The pictures of one settlement, as rows."""
 
     assets: tuple[Row, ...] = ()

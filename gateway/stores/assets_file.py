@@ -16,11 +16,12 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from gateway.ports import Blob, Filed, NoRoom, Replayable, StoreUnavailable
 
@@ -149,8 +150,7 @@ class FileBlobs:
                 fresh.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class FileBody:
+class FileBody(Struct, frozen=True):
     """A file as a body; implements ``ports.Replayable`` and ``ports.Filed``. It is not removed when closed."""
 
     path: Path

@@ -1,13 +1,13 @@
 """The bindings on SQL: written with the ledger's transactions, read beside them.
 
 What an id is bound to never changes while it is bound, so what was read once is kept in memory, up to a bound. An id
-that is not there is looked up each time: it may come with the next answer. Reads run in a thread and never wait for the
-writer.
+that is not there is looked up each time: it may come with the next answer. Reads run in threads of their own
+and never wait for the writer; one that takes too long is not waited for.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from cachetools import LRUCache
 from sqlalchemy import ColumnElement, Engine, select
@@ -18,12 +18,14 @@ from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import Command, binds, unbinds
 from gateway.stores.engine import open_engine
 from gateway.stores.place import Access
+from gateway.stores.room import Room
 from gateway.stores.schema import bindings
 
 CACHED = 10_000  # ids; some 4 MB
 IDS_PER_QUERY = 500
 BUSY_MS = 2_000
 POOL = 4  # requests that look something up at the same time
+_UNREADABLE = "the bindings could not be read"
 
 Write = Callable[[Command], Awaitable[object]]
 
@@ -34,6 +36,7 @@ class SqlBindings:
     def __init__(self, engine: Engine, write: Write, *, cached: int = CACHED) -> None:
         self._engine = engine
         self._write = write
+        self._reading = Room("bindings", POOL, _UNREADABLE)
         self._known: LRUCache[tuple[str, str], Binding] = LRUCache(cached)
 
     async def find(self, key: str, ids: Sequence[str]) -> Mapping[str, Binding]:
@@ -41,14 +44,14 @@ class SqlBindings:
         found = {name: known for name in ids if (known := self._known.get((name, key))) is not None}
         missing = [name for name in dict.fromkeys(ids) if name not in found]
         if missing:
-            read = await asyncio.to_thread(self._read, key, missing)
+            read = await self._reading.ask(partial(self._read, key, missing))
             self._known.update({(name, key): owner for name, owner in read.items()})
             found.update(read)
         return found
 
     async def held(self, ids: Sequence[str]) -> frozenset[str]:
         """Give those of ``ids`` that are bound to any key. Raises ``LedgerUnavailable``."""
-        return frozenset(await asyncio.to_thread(self._read, None, ids))
+        return frozenset(await self._reading.ask(partial(self._read, None, ids)))
 
     async def bind(self, key: str, ids: Sequence[str], binding: Binding, at: datetime) -> None:
         """Commit that ``ids`` belong together; one that is bound stays as it is. Raises ``LedgerUnavailable``."""
@@ -64,6 +67,7 @@ class SqlBindings:
 
     def close(self) -> None:
         """Close the connections that are kept; idempotent."""
+        self._reading.close()
         self._engine.dispose()
 
     def _read(self, key: str | None, ids: Sequence[str]) -> dict[str, Binding]:
@@ -76,7 +80,7 @@ class SqlBindings:
             with self._engine.begin() as connection:
                 rows = [row for page in pages for row in connection.execute(statement.where(_is_one_of(page)))]
         except SQLAlchemyError as error:
-            raise LedgerUnavailable("the bindings could not be read") from error
+            raise LedgerUnavailable(_UNREADABLE) from error
         return {name: Binding(channel=channel, fingerprint=account) for name, channel, account in rows}
 
 

@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,8 +34,7 @@ BUSY_MS = 5_000
 LISTED = replacing(servers, ("server_id", "name", "started_us", "beat", "config_version"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """How far another server had come when it was last seen to move."""
 
     beat: int

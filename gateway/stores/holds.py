@@ -7,8 +7,8 @@ correction of a begin that nobody waited for, or the clock. What is decided abou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -77,8 +77,7 @@ HELD = adding(holds, ("request_id", "attempt", "unit", "key_id", "amount", "wind
 ENTERED = ignoring(entries, ("request_id", "kind", "attempt", "unit", "key_id", "amount", "time_us"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class Holding(Struct, frozen=True, kw_only=True):
     """What a begin reserves: the parameters of its update, and the rows that say so."""
 
     key_id: str
@@ -89,8 +88,7 @@ class Holding:
     entered: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closure:
+class Closure(Struct, frozen=True, kw_only=True):
     """How a request's holds end. ``micro``: absent when what was spent is not known."""
 
     request_id: str
@@ -99,8 +97,7 @@ class Closure:
     time_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Open:
+class _Open(Struct, frozen=True, kw_only=True):
     """The holds of one request that were open until now."""
 
     key_id: str

@@ -15,13 +15,13 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from cachetools import LRUCache
+from msgspec import Struct
 from sqlalchemy import Connection, Engine, and_, case, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -33,12 +33,13 @@ from gateway.stores.engine import only_one, open_engine
 from gateway.stores.holds import ENTERED
 from gateway.stores.key_rows import facts_of, new_row, row_of
 from gateway.stores.place import Access
+from gateway.stores.room import Room
 from gateway.stores.schema import keys
 from gateway.stores.statement import adding
 
 POLL_S: Final = 0.25
 FRESH_S: Final = 0.9
-WAIT_S: Final = 2.0  # for a reading, or for one key
+WAIT_S: Final = 2.0  # for a reading and one key, together
 LOOK_AGAIN_S: Final = 0.02
 LOOKING: Final = 2  # threads that look up single keys
 CACHED: Final = 10_000
@@ -56,8 +57,7 @@ CREATED = adding(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _Known(Struct, frozen=True, kw_only=True):
     """How all keys stand: the number of the last change, and whether one of them opens the operator's calls."""
 
     changed: int
@@ -77,7 +77,7 @@ class SqlKeys:
         self._absent: LRUCache[str, bool] = LRUCache(CACHED)
         self._known: _Known | None = None
         self._failed_at = -math.inf
-        self._looking = ThreadPoolExecutor(LOOKING, thread_name_prefix="key")
+        self._looking = Room("key", LOOKING, _UNREADABLE, WAIT_S)
         self._thread = threading.Thread(target=self._watch, name="keys", daemon=True)
         self._thread.start()
 
@@ -91,6 +91,7 @@ class SqlKeys:
 
     async def find(self, digest: str) -> KeyFacts | None:
         """Give the key of this digest; ``None``: there is none. Raises ``LedgerUnavailable``."""
+        asked_at = time.monotonic()
         await self._standing()
         with self._lock:
             if digest in self._absent:
@@ -98,16 +99,12 @@ class SqlKeys:
             known = self._found.get(digest)
         if known is not None:
             return known
-        try:
-            async with asyncio.timeout(WAIT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._looking, self._look, digest)
-        except TimeoutError:
-            raise LedgerUnavailable(_UNREADABLE) from None
+        return await self._looking.ask(partial(self._look, digest), asked_at + WAIT_S - time.monotonic())
 
     def close(self) -> None:
         """End the thread; idempotent."""
         self._ended.set()
-        self._looking.shutdown(wait=False, cancel_futures=True)
+        self._looking.close()
         self._thread.join(WAIT_S)
         self._engine.dispose()
 
@@ -224,8 +221,7 @@ def open_key_desk(database_url: str) -> SqlKeyDesk:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyCount:
+class KeyCount(Struct, frozen=True, kw_only=True):
     """How many keys were ever made, and how many of them open anything at this moment."""
 
     made: int

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.ports import AttemptIntent, Hold, LedgerUnavailable, Refused, RequestIntent, Settlement
+from gateway.ports import LEDGER_WAIT_S, AttemptIntent, Hold, LedgerUnavailable, Refused, RequestIntent, Settlement
 from gateway.stores import holds, migrate
 from gateway.stores.commands import Command, Probe, Reply, Sweep, beginning, settling
 from gateway.stores.engine import open_engine, writing_threads
@@ -32,7 +32,7 @@ from gateway.stores.refusals import LedgerRefused
 from gateway.stores.sqlite import create_private
 from gateway.stores.writer import Writer
 
-COMMIT_TIMEOUT_S = 5.0  # how long a request waits for its commit
+COMMIT_TIMEOUT_S = LEDGER_WAIT_S  # how long a request waits for its commit
 CLOSE_GRACE_S = 5.0
 FRESH_S = 5.0  # a commit this young shows that the ledger can be written
 PROBE_TIMEOUT_S = 1.0
@@ -86,7 +86,11 @@ class SqlLedger:
         return None
 
     async def begin(
-        self, intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None
+        self,
+        intent: RequestIntent | None,
+        attempt: AttemptIntent,
+        hold: Hold | None = None,
+        within_s: float = LEDGER_WAIT_S,
     ) -> Refused | None:
         """Commit the intent (with the request on its first attempt), and what it holds of its key, or neither.
 
@@ -96,11 +100,12 @@ class SqlLedger:
         if self.fleet is not None and self.fleet.has_lapsed:
             raise LedgerUnavailable("the ledger has not heard of this server for too long")
         server_id = None if self.fleet is None else self.fleet.server_id
-        return await self.write(beginning(intent, attempt, hold, server_id=server_id))
+        command = beginning(intent, attempt, hold, server_id=server_id)
+        return await self.write(command, min(within_s, self._commit_timeout_s))
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settlement, within_s: float = LEDGER_WAIT_S) -> None:
         """Commit the end of a request, whether or not it ever began; idempotent. Raises ``LedgerUnavailable``."""
-        await self.write(settling(settlement))
+        await self.write(settling(settlement), min(within_s, self._commit_timeout_s))
 
     def recover(self) -> int:
         """Mark as interrupted what runs that ended left open; how many requests. Blocks; before the first ``begin``.

@@ -12,9 +12,9 @@ frequent each but hardly ever meet cost several short pages instead of one that 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from sqlalchemy import (
     Boolean,
     Column,
@@ -35,8 +35,7 @@ from gateway.stores.usage import first_id
 _ONE: ColumnElement[int] = literal_column("1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """How far one page looks. Reading a row is dear: it stands on a page of its own, which may have to be fetched."""
 
     rows: int = 1_000
@@ -46,8 +45,7 @@ class Reach:
 REACH: Final = Reach()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(Struct, frozen=True, kw_only=True):
     """One thing that is asked of a request. ``leading`` can be answered by an index, ``checked`` by none.
 
     ``ids``: the column that holds the ids in the order of that index; without ``leading`` there is none.
@@ -58,8 +56,7 @@ class Filter:
     checked: ColumnElement[bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class Walk(Struct, frozen=True, kw_only=True):
     """How a page is found: along the index of ``leader`` (``None``: along that of all), down to ``edge``."""
 
     leader: Filter | None = None

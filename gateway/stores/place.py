@@ -3,10 +3,10 @@
 Two kinds: a SQLite file, and a PostgreSQL server that several replicas share. Nothing is opened here.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -20,8 +20,7 @@ class Access(StrEnum):
     READ = "rw"  # query_only: a plain read-only handle could not set up the shared memory that WAL readers need
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """One database. ``file``: SQLite's, absolute; absent on a server. ``str()`` is for messages."""
 
     url: URL

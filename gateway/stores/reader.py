@@ -6,11 +6,11 @@ empty.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 import orjson
+from msgspec import Struct
 from sqlalchemy import Connection, RowMapping, Select, select
 from sqlalchemy.exc import DBAPIError
 
@@ -36,8 +36,7 @@ BUSY_MS = 5_000
 IDS_PER_QUERY = 500  # well below the number of parameters a statement may have
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRow:
+class AttemptRow(Struct, frozen=True, kw_only=True):
     """One attempt as committed; ``outcome`` and what follows are absent while its state is ``sent``."""
 
     attempt_id: AttemptId
@@ -58,8 +57,7 @@ class AttemptRow:
     cost: Cost | None  # while it is under way: what it may cost at most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRow:
+class LogRow(Struct, frozen=True, kw_only=True):
     """One request. ``record`` is absent while it is open, and for ever when it was interrupted.
 
     ``owner`` and ``channel`` of a request that is not done are those of its last attempt.

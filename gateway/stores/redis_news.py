@@ -3,25 +3,23 @@
 A line of another version that cannot be read says nothing; nothing that comes from there raises.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import orjson
+from msgspec import Struct
 
 from gateway.core.health import News, TargetId
 from gateway.core.types import Action, Failure, FailureClass, Fault, Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """How an attempt ended."""
 
     target: TargetId
     news: News
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
+class Took(Struct, frozen=True, kw_only=True):
     """How long an attempt took."""
 
     target: TargetId
@@ -29,8 +27,7 @@ class Took:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forgiven:
+class Forgiven(Struct, frozen=True, kw_only=True):
     """An operator said that a channel is well."""
 
     channel: str

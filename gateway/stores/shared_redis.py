@@ -15,7 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gateway.core import health, limits
 from gateway.core.health import Change, Health, News, Rule, TargetId, Trouble, standing
@@ -38,8 +40,7 @@ PREFIX = "{waybill}:"  # one slot of a cluster: a script may use several keys
 STREAM = f"{PREFIX}news"
 
 
-@dataclass(slots=True, kw_only=True)
-class _Room:
+class _Room(Struct, kw_only=True):
     """The places of one room that this replica holds, by token, and those it gave back but has not said so yet."""
 
     held: list[str] = field(default_factory=list)

@@ -17,8 +17,8 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -32,8 +32,7 @@ RETRY_S = 1.0
 CLOSED = "the ledger is closed"
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Ticket:
+class Ticket(Struct, kw_only=True, eq=False):
     """A command on its way; what it went through changes only under the writer's lock."""
 
     command: Command
@@ -43,8 +42,7 @@ class Ticket:
     given_up: bool = field(default=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a command was not written, in a sentence."""
 
     sentence: str

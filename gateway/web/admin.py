@@ -6,11 +6,12 @@ nothing.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.brake import Brake, BrakeState
@@ -34,8 +35,7 @@ Page = Callable[["Control", Scope, Receive], Awaitable["Answer | Streamed"]]
 Addresses = Mapping[str, Mapping[str, Page]]  # by path, then by method
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
+class Streamed(Struct, frozen=True):
     """An answer that is written as it comes to be; ``write`` sends all of it, its head too."""
 
     write: Callable[[Send], Awaitable[None]]
@@ -53,8 +53,7 @@ class ChannelBrakes(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class Control(Struct, frozen=True, kw_only=True):
     """What the operator's calls work with. ``metrics`` gives the figures in Prometheus' text format.
 
     ``addresses``: what else there is below ``/api``, with what answers it.
@@ -68,8 +67,7 @@ class Control:
     addresses: Addresses = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorPage:
+class OperatorPage(Struct, frozen=True, kw_only=True):
     """An address of the operator's: its methods, each with what answers it; ``None``: there is nothing."""
 
     control: Control

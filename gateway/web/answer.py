@@ -7,8 +7,8 @@ answers are never held in memory: the next piece is read when the last one has g
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from gateway.exchange import Presence
@@ -25,8 +25,7 @@ DRAIN_BYTES = 64 * 1024 * 1024
 _CLOSE = (b"connection", b"close")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """An answer that fits in memory; JSON unless it says otherwise."""
 
     status: int

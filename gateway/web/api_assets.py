@@ -5,10 +5,11 @@ reason; its bytes follow once no other picture has them. A call did what it says
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 from starlette.types import Receive, Scope
 
 from gateway.core.assets import DELETION_POLICY, PREFIX, Asset, AssetId, Verdict
@@ -32,8 +33,7 @@ _UNKNOWN: Final = "There is no picture of this id."
 _VERDICTS: Final = ", ".join(verdict.value for verdict in Verdict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shelves:
+class Shelves(Struct, frozen=True, kw_only=True):
     """Where pictures are looked up; ``url`` gives the address of one, for who reached us by an origin."""
 
     books: AssetBooks

@@ -5,9 +5,10 @@ nothing is written. A body to explain is read by the same intake as a request's,
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 from starlette.types import Receive, Scope
 
 from gateway.core.plan_report import health_words, plan_json
@@ -32,8 +33,7 @@ HEADERS = frozenset({PIN, FALLBACK, TAGS})
 _SURFACES = ", ".join(surface.value for surface in Surface)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Atlas:
+class Atlas(Struct, frozen=True, kw_only=True):
     """Where the routes are looked up. ``tried``: what smoke runs have found, the last of each row and surface."""
 
     table: Callable[[], RouteTable]
@@ -42,8 +42,7 @@ class Atlas:
     intake: JobReader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """What is to be explained."""
 
     surface: Surface

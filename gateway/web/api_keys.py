@@ -6,9 +6,9 @@ What the database does, it does in a thread: nobody waits for it but the one who
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 from starlette.types import Receive, Scope
 
 from gateway.core.keys import currencies, read_credits, read_order
@@ -23,8 +23,7 @@ _UNWRITTEN = "The ledger cannot be written now, so nothing has changed."
 _UNKNOWN = "There is no key of this id."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Desk(Struct, frozen=True, kw_only=True):
     """Where keys are made and changed; ``table`` tells in which currencies prices are."""
 
     office: KeyOffice

@@ -4,9 +4,8 @@ Rules: a page starts after a request, never at a number of them, so that no page
 what was there when the first was asked for. A cursor belongs to the parameters it was given for.
 """
 
-from dataclasses import replace
-
 import orjson
+from msgspec.structs import replace
 from starlette.types import Receive, Scope
 
 from gateway.core.ids import is_id

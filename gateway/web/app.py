@@ -8,9 +8,9 @@ so, and names the right surface where there is one.
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -75,8 +75,7 @@ _SLASH = "There is nothing at this address. Leave out the slash at its end."
 _NO_WEBSOCKET = "WebSocket connections are not offered by this version of the gateway. Use POST /v1/responses."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reads:
+class _Reads(Struct, frozen=True, kw_only=True):
     """An address that can be read: GET and HEAD, nothing else."""
 
     services: Services
@@ -90,8 +89,7 @@ class _Reads:
         await respond_early(scope, receive, send, answer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Dispatch:
+class _Dispatch(Struct, frozen=True, kw_only=True):
     """The hot paths first, then the router."""
 
     services: Services
@@ -113,7 +111,9 @@ class _Dispatch:
     async def _admit(self, scope: Scope) -> None:
         """Learn who asks, before anything is read."""
         if self.services.gate is not None:
-            visit_of(scope).principal = await self.services.gate.admit(scope)
+            visit = visit_of(scope)
+            with visit.wait:
+                visit.principal = await self.services.gate.admit(scope)
 
 
 def build_app(services: Services, control: Control | None = None, lifespan: Lifespan | None = None) -> ASGIApp:

@@ -5,24 +5,25 @@ Rules: a request gets its id before anything is judged about it. A client that l
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from starlette.types import Receive, Scope
 
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.types import RequestId
 from gateway.intake.incoming import ClientGone
+from gateway.ports import LedgerWait
 
 _VISIT = "waybill.visit"
 
 
-@dataclass(slots=True, kw_only=True)
-class Visit:
+class Visit(Struct, kw_only=True):
     """Who a request is, and how far it got.
 
     ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen.
-    ``principal`` is who asks, once the door knows; ``headers`` go on its answer, whatever that is.
+    ``principal`` is who asks, once the door knows; ``headers`` go on its answer, whatever that is; ``wait`` is what it
+    has waited for the ledger.
     """
 
     request_id: RequestId
@@ -32,6 +33,7 @@ class Visit:
     body_read: bool = False
     principal: Principal = ANYONE
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    wait: LedgerWait = field(default_factory=LedgerWait)
 
 
 def begin_visit(scope: Scope, visit: Visit) -> None:

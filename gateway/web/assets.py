@@ -9,10 +9,10 @@ ahead of the client.
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.assets import Asset
@@ -29,8 +29,7 @@ _SHOWN: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"}
 _POLICY: Final = b"default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exhibits:
+class Exhibits(Struct, frozen=True, kw_only=True):
     """Where pictures are found and read. ``signer`` gives what opens tokens at this moment."""
 
     books: AssetBooks
@@ -39,8 +38,7 @@ class Exhibits:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """The bytes ``start:end`` of a picture; ``is_part``: they were asked for as such."""
 
     start: int
@@ -48,8 +46,7 @@ class Span:
     is_part: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssetPage:
+class AssetPage(Struct, frozen=True, kw_only=True):
     """The address of pictures."""
 
     exhibits: Exhibits
@@ -102,8 +99,7 @@ class AssetPage:
             gone.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class _Opening:
+class _Opening(Struct, frozen=True):
     """An answer that has not begun."""
 
     send: Send

@@ -8,8 +8,8 @@ are digests, in constant time; a key is never kept, logged or repeated.
 
 import hmac
 import re
-from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.types import Scope
 
 from gateway.core.keys import KeyFacts, digest_of
@@ -20,8 +20,7 @@ from gateway.web.errors import InvalidKey, KeysUnavailable, NoUse
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gatekeeper:
+class Gatekeeper(Struct, frozen=True, kw_only=True):
     """Looks at keys. ``is_local``: the gateway listens on a loopback address only."""
 
     keys: Keys

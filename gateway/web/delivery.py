@@ -5,9 +5,9 @@ the client was there to the end is told to whoever keeps the answer. Everything 
 """
 
 import asyncio
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 from starlette.types import Send
 
 from gateway.core.record import present, timestamp
@@ -89,8 +89,7 @@ def _place(result: Result) -> Headers:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Client(Struct, frozen=True, kw_only=True):
     """A client's end. ``stream``: what its stream goes out through, when it asked for one."""
 
     send: Send

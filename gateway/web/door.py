@@ -12,8 +12,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.types import Scope
 
 from gateway.core.netguard import FORWARDED, is_loopback
@@ -36,8 +36,7 @@ _UNREADABLE = "The gateway cannot look up keys right now. Try again shortly."
 _CLOSED = "This gateway has no operator's key, so it takes such calls from its own machine only. Set WAYBILL_ADMIN_KEY."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class Door(Struct, frozen=True, kw_only=True):
     """``key``: the operator's. ``is_local``: the gateway listens on a loopback address only. ``gate`` knows keys."""
 
     key: Secret | None

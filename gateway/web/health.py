@@ -7,7 +7,8 @@ connection. Both are shown instead.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gateway.core.record import timestamp
 from gateway.core.table import RouteTable
@@ -20,8 +21,7 @@ READY = "ready"
 IN_MEMORY = "memory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Struct, frozen=True, kw_only=True):
     """How the process stands. ``ledger_fault``: why it cannot be written; ``rejected``: a routes file not taken.
 
     ``channels``: those that are held back although they have credentials, and why. ``others``: the servers of the same

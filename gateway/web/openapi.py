@@ -6,8 +6,9 @@ Bodies of the API itself are OpenAI's and go through as they are: only what this
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from gateway.core.types import JsonObject, JsonValue
 
@@ -24,8 +25,7 @@ class Guard(StrEnum):
     OPERATOR = "operator"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(Struct, frozen=True, kw_only=True):
     """One parameter of a call; ``place``: query, path or header."""
 
     name: str
@@ -46,8 +46,7 @@ class Parameter:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """One call. ``bodies`` and ``gives``: media type -> schema; ``status`` is that of its good answer.
 
     ``stamped``: its answers carry the stamps of a request.

@@ -6,8 +6,8 @@ the request is given back by whoever serves it, what was kept of the answer when
 """
 
 import asyncio
-from dataclasses import replace
 
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
 from gateway.core.charges import pictures_asked
@@ -15,7 +15,7 @@ from gateway.core.record import Record
 from gateway.core.types import Refusal
 from gateway.exchange import Presence
 from gateway.intake import ClientGone, Incoming
-from gateway.ports import Job
+from gateway.ports import LEAST_WAIT_S, Job
 from gateway.relay import Refused
 from gateway.web.answer import Answer, respond_early
 from gateway.web.arrival import Upload, Visit, headers_of, origin_of, visit_of
@@ -87,14 +87,14 @@ async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> 
     """
     caller = visit.principal
     if caller.key_id is None:
-        return job
+        return replace(job, wait=visit.wait) if visit.wait.spent_s > LEAST_WAIT_S else job
     if services.turnstile is not None and job.subject is None and not wanted.is_check:
         passed = await services.turnstile.draw(caller, pictures_asked(job.facts))
         visit.headers = (*visit.headers, *passed.headers)
         if passed.refusal is not None:
             return passed.refusal
     tags = tuple({**dict(job.directives.tags), **dict(caller.tags)}.items())
-    return replace(job, principal=caller, directives=replace(job.directives, tags=tags, caller=caller))
+    return replace(job, principal=caller, wait=visit.wait, directives=replace(job.directives, tags=tags, caller=caller))
 
 
 async def _turn_away(

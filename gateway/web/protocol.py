@@ -9,12 +9,12 @@ closing a socket with unread bytes throws the answer away. Nothing is logged her
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 import httptools
 import uvicorn
+from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -36,8 +36,7 @@ _STOPPING = ours(503, "gateway_overloaded", "The gateway is stopping. Nothing wa
 _BODY_TOO_SLOW = ours(408, None, "The body of the request stopped coming.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(Struct, frozen=True, kw_only=True):
     """What is granted to a client. Seconds and bytes.
 
     In every ``idle_s`` at least ``idle_bytes`` of a body must come. ``stall_s``: how long an answer may wait for its

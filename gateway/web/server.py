@@ -15,9 +15,9 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import dataclass
 
 import uvicorn
+from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn.loops.auto import auto_loop_factory
 
@@ -43,8 +43,7 @@ async def _nothing_to_cut() -> None:
     """Nothing can be cut short."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
+class Drain(Struct, frozen=True, kw_only=True):
     """How a server ends once it is told to. Seconds.
 
     ``begin`` is called at once; connections are taken for ``lead_s`` longer, so that whoever watches readiness can look

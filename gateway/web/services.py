@@ -1,8 +1,9 @@
 """What the web layer works with; the composition root fills it in."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from gateway.core.record import Record
 from gateway.core.table import RouteTable, Settings
@@ -71,16 +72,14 @@ class Books(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Load:
+class Load(Struct):
     """What the process is at: requests under way, and whether it is on its way out."""
 
     in_flight: int = 0
     draining: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class Services(Struct, frozen=True, kw_only=True):
     """One set serves all requests of the process.
 
     ``table`` gives the table of this moment; a request takes it once. ``state`` looks whether requests can be taken.

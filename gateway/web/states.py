@@ -5,7 +5,8 @@ odd, and whether anybody has it is asked later. Must never guess at slashes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.core.errand import Errand
 from gateway.core.forecast import CHECK
@@ -16,8 +17,7 @@ _KEPT = "/v1/responses/"
 _WITH_BODY: Mapping[str, Errand] = {"input_tokens": Errand.INPUT_TOKENS, "compact": Errand.COMPACT}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A request of the API. ``subject`` is the id of the Response it is about, as it stood in the path.
 
     ``is_check``: what would become of a body of one of the images surfaces is asked; which of them, the body tells.

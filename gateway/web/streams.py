@@ -10,10 +10,10 @@ A stream ends with its upstream's last event or with an error event: never just 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
+from msgspec import Struct
 from starlette.types import Send
 
 from gateway.core.types import JsonValue
@@ -34,8 +34,7 @@ STREAM_HEAD: Final[Headers] = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """The clocks of a stream, in seconds (module docstring)."""
 
     head_s: float

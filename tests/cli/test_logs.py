@@ -5,9 +5,10 @@ import json
 import os
 import signal
 import subprocess
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from gateway.cli.logs import LATE_S, PAGE, Follower
 from gateway.core.ids import new_id

@@ -1,11 +1,11 @@
 """``usage``: a real ledger, summed up by the real program."""
 
 import json
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.money import Cost, billed, exposed, line
 from gateway.core.prices import Item
@@ -47,6 +47,22 @@ async def test_usage(program: Program) -> None:
     assert [one["currency"] for one in answer["data"][0]["cost"]] == ["CNY", "USD", "USD"]
     assert answer["data"][0]["waste_micro"] == 70_000
     assert program.run("usage", "--until", "2026-11-21", "--by", "day").out.splitlines()[2].startswith("2026-11-20")
+
+
+async def test_rescued_and_lost_stand_in_the_table_once_there_are_any(program: Program) -> None:
+    await filled(program.directory / "data")
+    assert "rescued" not in program.run("usage").out
+    with beside(f"sqlite:///{program.directory / 'data' / 'waybill.db'}") as connection:
+        connection.exec_driver_sql("UPDATE request_sums SET rescued = 2, lost = 1 WHERE owner = 'cn'")
+        connection.exec_driver_sql("UPDATE attempt_sums SET rescued_micro = 300000 WHERE owner = 'cn'")
+    out = program.run("usage").out
+    assert "rescued" in out
+    line = next(line for line in out.splitlines() if line.startswith("cn"))
+    assert " ".join(line.split()).endswith("2 1")
+    assert "0.300000 CNY" in out.splitlines()[out.splitlines().index(line) + 1]
+    (row,) = (row for row in json.loads(program.run("usage", "--json").out)["data"] if row["owner"] == "cn")
+    figures = ("rescued_images", "rescued_micro", "lost_requests", "lost_micro")
+    assert [row[name] for name in figures] == [2, 300_000, 1, 0]
 
 
 async def test_verdicts_and_credits_stand_in_the_table_once_there_are_any(program: Program) -> None:

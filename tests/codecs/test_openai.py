@@ -1,11 +1,11 @@
 """The OpenAI API as an upstream: the wire, byte by byte, and what its answers and its imitators' contain."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.codecs.openai import OpenAICodec
 from gateway.core.extract import placeholder

@@ -1,7 +1,8 @@
 """The shipped contracts, and short ways to make a request that is held against them."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from gateway.config.contracts import contracts
 from gateway.config.prices import prices

@@ -1,7 +1,7 @@
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.bindings import MAX_ID, Binding, binding_of, destination, fingerprint, is_bindable
 from gateway.core.errand import Reference

@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.contracts import Violation, check
 from gateway.core.terms import OPEN_CONTRACT, Unknown

@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.delivery import DROPPED, TRANSLATED, Deliver, Form, Shape, wanted_form
 from gateway.core.legacy import Legacy

@@ -1,12 +1,12 @@
 """Asked again for less: which step follows, how a target is asked then, and that no path passes its bounds."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.ceiling import MAX_COST, NO_PRICE, Ceiling
 from gateway.core.downgrade import asked_as, changes_of, next_step_down

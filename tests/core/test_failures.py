@@ -2,12 +2,12 @@
 
 import math
 import re
-from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.failures import CONSEQUENCES, ClassifyContext, classify
 from gateway.core.redact import header_value
@@ -321,15 +321,29 @@ texts = st.text(max_size=40) | st.sampled_from([*CODES.codes, *CODES.types, "cha
 errors = st.none() | st.builds(
     ErrorBody, message=texts, type=st.none() | texts, param=st.none() | texts, code=st.none() | texts
 )
+
+
+def read(
+    error: ErrorBody | None, item_error: ErrorBody | None, came: tuple[int, bool], told: tuple[int | None, str | None]
+) -> Reading:
+    return Reading(
+        shaped=came[1],
+        error=error,
+        item_error=item_error,
+        pictures=(PICTURE,) if came[0] > 2 else (),
+        url_count=came[0] % 3,
+        output_tokens=told[0],
+        response_status=told[1],
+    )
+
+
+statuses = st.sampled_from(["failed", "completed", "incomplete", "cancelled"]) | st.text()
 readings = st.builds(
-    Reading,
-    shaped=st.booleans(),
+    read,
     error=errors,
     item_error=errors,
-    pictures=st.sampled_from([(), (PICTURE,)]),
-    url_count=st.integers(0, 2),
-    output_tokens=st.none() | st.integers(),
-    response_status=st.none() | st.sampled_from(["failed", "completed", "incomplete", "cancelled"]) | st.text(),
+    came=st.tuples(st.integers(0, 5), st.booleans()),
+    told=st.tuples(st.none() | st.integers(), st.none() | statuses),
 )
 observations = st.builds(
     Observation,
@@ -338,7 +352,7 @@ observations = st.builds(
     cause=st.none() | st.sampled_from(Cause),
     status=st.none() | st.integers(-1, 1000),
     headers=st.dictionaries(st.sampled_from(["content-type", "retry-after", "retry-after-ms", "date"]), texts),
-    answer=st.none() | st.builds(AnswerFacts, bytes=st.just(1), document=st.none() | st.just({})),
+    answer=st.sampled_from([None, AnswerFacts(bytes=1, document=None), AnswerFacts(bytes=1, document={})]),
 )
 contexts = st.builds(
     ClassifyContext,

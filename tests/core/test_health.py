@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.health import (

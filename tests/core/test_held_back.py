@@ -1,5 +1,6 @@
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from gateway.core.brake import Brake, BrakeState
 from gateway.core.health import Health, Mark, Trouble

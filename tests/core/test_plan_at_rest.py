@@ -1,11 +1,11 @@
 """Planning around targets that rest: health, hand brakes, rules, substitutes, and the panic rule."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.brake import Brake, BrakeState
 from gateway.core.failures import CONSEQUENCES

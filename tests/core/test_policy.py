@@ -1,10 +1,9 @@
 """Which targets a request may try, and why the others may not."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.config.contracts import legacy
 from gateway.core.patience import patience_for

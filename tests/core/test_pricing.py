@@ -1,17 +1,17 @@
 """What one attempt cost, in every way of charging; and what others have booked wrong."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.money import MISSING, Cost, CostState, nothing
 from gateway.core.prices import Item, MatrixPrice, Price, Ratios, TokenPrice, is_flat, ratio_price
 from gateway.core.pricing import Purchase, attempt_cost, size_of
 from gateway.core.seen import Reading
-from gateway.core.types import Facts, InputFacts, InputRole, JsonObject, JsonValue, Outcome, Surface
+from gateway.core.types import Facts, ImageFacts, InputFacts, InputRole, JsonObject, JsonValue, Outcome, Surface
 from tests.core.priced import (
     GEMINI_3_PRO,
     GPT_5_5,
@@ -466,10 +466,16 @@ PICTURE_USE = st.fixed_dictionaries(
 USE = st.one_of(
     st.none(), PICTURE_USE, st.builds(lambda a, b: {**a, "tool_usage": {"image_gen": b}}, PICTURE_USE, PICTURE_USE)
 )
+
+
+def heard(pictures: tuple[ImageFacts, ...], url_count: int, usage: JsonObject | None, quality: str | None) -> Reading:
+    return Reading(pictures=pictures, url_count=url_count, usage=usage, quality=quality)
+
+
 READINGS = st.one_of(
     st.none(),
     st.builds(
-        Reading,
+        heard,
         pictures=st.lists(
             st.builds(picture, st.none() | st.integers(0, 4000), st.none() | st.integers(0, 4000)), max_size=3
         ).map(tuple),

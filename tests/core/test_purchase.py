@@ -1,8 +1,7 @@
 """Which prices an attempt is charged by."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.errand import Errand
 from gateway.core.money import Cost, CostState, nothing

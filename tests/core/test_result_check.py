@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.result_check import Sent, differences, sent_to
 from gateway.core.seen import Reading

@@ -1,5 +1,6 @@
-from dataclasses import replace
 from datetime import date
+
+from msgspec.structs import replace
 
 from gateway.core.retirement import retiring
 from tests.core.contract_cases import contract

@@ -1,11 +1,11 @@
 """After each attempt: the next target, or the end."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.failures import CONSEQUENCES
 from gateway.core.plan import Plan

@@ -1,10 +1,10 @@
 """From plan, attempts and reading to the record: whose name stands on it, and what it says was delivered."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.plan import Plan, Target
 from gateway.core.record import AttemptRecord

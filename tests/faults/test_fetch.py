@@ -5,12 +5,13 @@ import hashlib
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.contents import Fetched, Unfetched, Wanted
 from gateway.core.types import JsonObject, RequestId

@@ -3,13 +3,13 @@
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
 from moto.server import ThreadedMotoServer
+from msgspec.structs import replace
 from obstore.store import S3Store
 
 from gateway.core.table import AssetSettings, ObjectStore, Secret

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.money import Cost, CostState
 from gateway.ports import LedgerUnavailable, Peer

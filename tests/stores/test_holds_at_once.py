@@ -1,10 +1,10 @@
 """Holds and settlements of many requests at once, by several servers: nothing is spent twice, nobody waits for ever."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import insert
 
 from gateway.ports import Capture, Hold, Refused

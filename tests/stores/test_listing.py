@@ -1,10 +1,10 @@
 """Pages of requests: what a filter over all of them would give, and never by looking at all of them."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Engine, Select, select, text
 from sqlalchemy.dialects import sqlite
 

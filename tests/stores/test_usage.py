@@ -1,11 +1,11 @@
 """The sums of a real ledger."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.money import Cost, billed, exposed, line, nothing
 from gateway.core.prices import Item

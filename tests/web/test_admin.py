@@ -1,12 +1,13 @@
 """The operator's calls on a socket."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from gateway.config import Loaded, Mistake
 from gateway.core.brake import Brake, BrakeState

@@ -5,7 +5,6 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from msgspec.structs import replace
 from openapi_schema_validator import OAS31Validator
 from schemathesis import Case, GenerationMode
 

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.types import Action, ErrorBody, Failure, FailureClass, Fault, Outcome, Refusal
 from gateway.core.verdict import PublicError

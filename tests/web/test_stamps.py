@@ -1,9 +1,9 @@
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.core.money import MISSING, billed, line, nothing
 from gateway.core.prices import Item
