@@ -9,9 +9,12 @@ for, gently; a stream cannot be read across servers, and its caller is told to c
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from gateway.aloft import Flight, hash_of
 from gateway.core.flights import ADOPTION_S, RETENTION_S, FlightId, FlightState, is_bought, landed, trait_of
@@ -30,8 +33,7 @@ FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
+class Archive(Struct, frozen=True, kw_only=True):
     """Keeps flights on file. One instance serves all requests of the process."""
 
     journal: Journal
@@ -183,6 +185,11 @@ class Archive:
         found: Entry | None = entry
         while found is not None and not is_gone():
             told = await self._told(found, asking)
+    async def rescued(self, request_id: str, pictures: int) -> None:
+        """Note, for the sums, that a client got what a request had bought for one that had left."""
+        with suppress(LedgerUnavailable):  # it is written as soon as the ledger can be
+            await self.journal.rescued(request_id, pictures)
+
             if told is not None:
                 return told if await self._given(found) else None
             await asyncio.sleep(pause_s)
@@ -206,6 +213,7 @@ class Archive:
         if answer is None:
             self.rescue.lost += 1
             return asking().told(LOST, entry.flight_id)
+            await self.rescued(entry.request_id, entry.answer.pictures)
         try:
             if not await self.vault.has(answer.parts):
                 return asking().told(ANSWER_GONE, entry.flight_id)

@@ -10,9 +10,10 @@ own that cost nothing.
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from functools import partial
 from typing import Final
+
+from msgspec.structs import replace
 
 from gateway.aloft import Flight, Register, Wake, hash_of
 from gateway.core.errand import Errand
@@ -31,7 +32,7 @@ from gateway.hangar import Hangar
 from gateway.outlet import Outlet
 from gateway.ports import Job
 from gateway.relay import Refused, Result
-from gateway.replays import Asking
+from gateway.replays import IN_PROGRESS, Asking
 from gateway.rescue import Figures
 from gateway.story import CLIENT_CLOSED_REQUEST
 from gateway.tape import Tape
@@ -211,7 +212,8 @@ class Flights:
         self._leave(flight, wake)
         if wake is Wake.LEFT:
             return await self._settled(asking.gone(flight.id))
-        return await self._settled(asking.in_progress(flight.id, flight.so_far))
+        await self._hangar.settle(asking.record(503, flight.id, IN_PROGRESS.code))  # the attempts are the flight's own
+        return asking.in_progress(flight.id, flight.so_far)
 
     async def _wait_to_read(self, flight: Flight, presence: Presence) -> Wake:
         """Wait for a stream to begin; a client that waits too long for any byte lets it begin."""
@@ -297,12 +299,16 @@ class Flights:
             flight.was_left = True
         elif not flight.is_told:
             flight.is_told = True
-            if flight.was_left and flight.result is not None:
-                self.rescue.add(flight.result.record)
+            if flight.was_left and flight.result is not None and flight.body is not None:
+                self._rescued(flight.result.record)
             if flight.was_left and flight.key is None:
                 self._chore(self._file_delivery(flight))
         if not flight.clients:
             self._alone(flight)
+
+    def _rescued(self, bought: Record) -> None:
+        self.rescue.add(bought)
+        self._chore(self._hangar.archive.rescued(bought.request_id, len(bought.result.images)))
 
     def _keep_or_drop(self, flight: Flight, result: Result) -> None:
         """Keep what somebody may come back for; nobody waits for it now."""

@@ -4,9 +4,11 @@ Rules: an answer that is given again is the first one with the first one's stamp
 says that it was replayed, and cost nothing. Nothing is decided here.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.flights import FlightId, FlightState
 from gateway.core.record import Record
@@ -69,8 +71,7 @@ ANSWER_GONE = PublicError(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Sight(Struct, frozen=True, kw_only=True):
     """A flight as its caller may see it. ``eta_s``: what is left, as such requests go; ``previews``: that came."""
 
     id: FlightId
@@ -103,8 +104,7 @@ class Pen(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class Asking(Struct, frozen=True, kw_only=True):
     """A request that is answered without the attempt loop: its job, the table and the clock (seconds) of now."""
 
     job: Job
@@ -138,7 +138,7 @@ class Asking:
         return Result(status=CLIENT_CLOSED_REQUEST, record=record)
 
     def in_progress(self, flight_id: FlightId, so_far: Record | None) -> Result:
-        """Tell the client to come back. ``so_far``: the flight's record as it stands, for the stamps."""
+        """Tell the client to come back. ``so_far``: the flight's record as it stands, for the stamps alone."""
         record = so_far or self.record(503, flight_id)
         code = IN_PROGRESS.code
         record = replace(record, request_id=self.job.request_id, result=replace(record.result, status=503, code=code))

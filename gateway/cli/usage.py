@@ -5,7 +5,7 @@ Sums of two currencies, two units or two states stand below each other. ``about`
 yet, 2 when the ledger cannot be read or an option cannot.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -101,7 +101,7 @@ def _cells(row: Usage) -> list[Text]:
 
 
 def _extras(rows: Sequence[Usage]) -> list[tuple[str, Callable[[Usage], Text]]]:
-    """Give the columns that say something of any row: of verdicts, and of credits."""
+    """Give the columns that say something of any row: of verdicts, of credits, and of what flights saved and lost."""
     found: list[tuple[str, Callable[[Usage], Text]]] = []
     if any(row.accepted or row.rejected for row in rows):
         found += [
@@ -111,7 +111,18 @@ def _extras(rows: Sequence[Usage]) -> list[tuple[str, Callable[[Usage], Text]]]:
         ]
     if any(row.credits for row in rows):
         found.append((">credits", lambda row: words(str(row.credits))))
+    if any(row.rescued for row in rows):
+        found.append((">rescued", lambda row: _with_money(row.rescued, row.saved)))
+    if any(row.lost for row in rows):
+        found.append((">lost", lambda row: _with_money(row.lost, row.gone, WARN)))
     return found
+
+
+def _with_money(count: int, money: Mapping[str, int], style: str = "") -> Text:
+    if not count:
+        return words("-", DIM)
+    cost = [words(f"{decimal(micro)} {currency}", DIM) for currency, micro in money.items()]
+    return stacked(words(str(count), style), *cost)
 
 
 def _each_accepted(row: Usage) -> Text:

@@ -5,15 +5,19 @@ Money belongs to whom an attempt was sent to, requests to who served them at las
 units or two states stand beside each other and are never added; credits are no currency and stand alone; what an
 attempt that delivered nothing cost is ``waste``; an attempt whose cost is missing is counted as such and never as zero.
 
+What flights saved and lost is told of the request that bought: ``rescued`` pictures were given to a client after
+another had left, and ``lost`` requests may have been paid for and have no answer; with all that their attempts cost.
+
 What one accepted picture cost is all money of the group, failed attempts included, over the pictures that were
 accepted: only where there is one currency.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
+
+from msgspec import Struct, field
 
 from gateway.core.money import NO_UNIT, CostState, rounded
 from gateway.core.types import JsonObject, Outcome
@@ -34,8 +38,7 @@ class Dimension(StrEnum):
     DAY = "day"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageQuery:
+class UsageQuery(Struct, frozen=True, kw_only=True):
     """What to group by, in order, and from when until when (aware; ``until`` itself is left out)."""
 
     by: tuple[Dimension, ...]
@@ -43,11 +46,11 @@ class UsageQuery:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(Struct, frozen=True, kw_only=True):
     """Requests of one group, as the ledger counts them. ``delivered``: ended with a status below 400.
 
-    ``images`` were delivered; ``accepted`` and ``rejected`` are pictures that somebody looked at.
+    ``images`` were delivered; ``accepted`` and ``rejected`` are pictures that somebody looked at; ``rescued`` are
+    pictures, ``lost`` requests.
     """
 
     group: Group
@@ -57,10 +60,11 @@ class Served:
     accepted: int = 0
     rejected: int = 0
     credits: int = 0
+    rescued: int = 0
+    lost: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
+class Spent(Struct, frozen=True, kw_only=True):
     """Attempts of one group that are alike. ``state`` absent: the ledger holds no cost of them.
 
     ``missing``: requests of which the first attempt without a known cost is among them.
@@ -75,10 +79,11 @@ class Spent:
     state: str | None
     amount_micro: int
     exposure_micro: int
+    rescued_micro: int = 0
+    lost_micro: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sum:
+class Sum(Struct, frozen=True, kw_only=True):
     """Money of one unit, currency and state. ``exposure_micro`` is the part of it that may not be owed."""
 
     unit: str
@@ -98,9 +103,11 @@ class Sum:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """One group. ``waste`` is by currency; ``missing`` counts requests with an attempt whose cost is not known."""
+class Usage(Struct, frozen=True, kw_only=True):
+    """One group. ``missing`` counts requests with an attempt whose cost is not known.
+
+    By currency: ``waste``, what came to nothing; ``saved`` and ``gone``, what was paid for ``rescued`` and ``lost``.
+    """
 
     group: Group
     requests: int
@@ -113,6 +120,10 @@ class Usage:
     cost: tuple[Sum, ...]
     waste: Mapping[str, int]
     missing: int
+    rescued: int = 0
+    lost: int = 0
+    saved: Mapping[str, int] = field(default_factory=dict)
+    gone: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -122,7 +133,17 @@ class Usage:
     @property
     def waste_micro(self) -> int | None:
         """What was wasted; ``None`` when it is of two currencies."""
-        return sum(self.waste.values()) if len(self.waste) < 2 else None
+        return _one(self.waste)
+
+    @property
+    def rescued_micro(self) -> int | None:
+        """What the rescued pictures had cost; ``None`` when it is of two currencies."""
+        return _one(self.saved)
+
+    @property
+    def lost_micro(self) -> int | None:
+        """What may be paid for lost requests; ``None`` when it is of two currencies."""
+        return _one(self.gone)
 
     @property
     def currency(self) -> str | None:
@@ -155,11 +176,14 @@ class Usage:
             "cost_per_accepted_currency": None if per_accepted is None else self.currency,
             "credits": self.credits,
             "missing_price_requests": self.missing,
+            "rescued_images": self.rescued,
+            "rescued_micro": self.rescued_micro,
+            "lost_requests": self.lost,
+            "lost_micro": self.lost_micro,
         }
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Struct):
     requests: int = 0
     delivered: int = 0
     images: int = 0
@@ -168,8 +192,12 @@ class _Tally:
     credits: int = 0
     attempts: int = 0
     missing: int = 0
+    rescued: int = 0
+    lost: int = 0
     sums: dict[tuple[str, str, CostState], tuple[int, int]] = field(default_factory=dict)
     waste: dict[str, int] = field(default_factory=dict)
+    saved: dict[str, int] = field(default_factory=dict)
+    gone: dict[str, int] = field(default_factory=dict)
 
     def serve(self, served: Served) -> None:
         """Take requests in."""
@@ -179,6 +207,8 @@ class _Tally:
         self.accepted += served.accepted
         self.rejected += served.rejected
         self.credits += served.credits
+        self.rescued += served.rescued
+        self.lost += served.lost
 
     def pay(self, spent: Spent) -> None:
         """Take attempts in."""
@@ -194,7 +224,19 @@ class _Tally:
         amount, exposure = self.sums.get(key, (0, 0))
         self.sums[key] = (amount + spent.amount_micro, exposure + spent.exposure_micro)
         if spent.outcome != Outcome.DELIVERED:
-            self.waste[currency] = self.waste.get(currency, 0) + spent.amount_micro
+            _add(self.waste, currency, spent.amount_micro)
+        if spent.rescued_micro:
+            _add(self.saved, currency, spent.rescued_micro)
+        if spent.lost_micro:
+            _add(self.gone, currency, spent.lost_micro)
+
+
+def _add(sums: dict[str, int], currency: str, micro: int) -> None:
+    sums[currency] = sums.get(currency, 0) + micro
+
+
+def _one(sums: Mapping[str, int]) -> int | None:
+    return sum(sums.values()) if len(sums) < 2 else None
 
 
 def usage(served: Iterable[Served], spent: Iterable[Spent]) -> list[Usage]:
@@ -229,6 +271,10 @@ def _row(group: Group, tally: _Tally) -> Usage:
         cost=sums,
         waste=tally.waste,
         missing=tally.missing,
+        rescued=tally.rescued,
+        lost=tally.lost,
+        saved=tally.saved,
+        gone=tally.gone,
     )
 
 

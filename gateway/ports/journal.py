@@ -1,15 +1,15 @@
 """The seam to what is on file of flights: a row per flight that somebody may come back for, on any server."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from gateway.core.flights import FlightId, FlightState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """A piece of an answer that is kept under its hash; ``encoded``: it stands in the answer as base64."""
 
     sha256: str
@@ -17,8 +17,7 @@ class Kept:
     encoded: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """An answer on file: its head, and its body as texts and kept pieces, in order.
 
     ``pictures``: that it delivers; ``cost_micro`` and ``currency``: what it cost, where that is known.
@@ -33,8 +32,7 @@ class Written:
     currency: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """A flight on file. ``looks``: the hash of all that makes two requests the same; ``answer``: once it has landed.
 
     ``is_here``: this server's own flight; ``state`` is ``lost`` for one whose server ended.
@@ -92,3 +90,7 @@ class Journal(Protocol):
     async def remove(self, name: FlightId) -> None:
         """Take a flight off the file."""
         ...
+    async def rescued(self, request_id: str, pictures: int) -> None:
+        """Note that a client got what a request had bought for one that had left; the first who says so is right."""
+        ...
+

@@ -4,10 +4,10 @@ The rows are built by the caller, so that a value the ledger cannot hold fails t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import Connection
 
 from gateway.core.bindings import Binding
@@ -40,8 +40,7 @@ _SHORT: Mapping[Shortage, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(Struct, frozen=True, kw_only=True):
     """An attempt about to be sent; ``opened`` on the request's first attempt, else ``moved``."""
 
     attempt_id: AttemptId
@@ -51,8 +50,7 @@ class Begin:
     holding: Holding | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
+class Settle(Struct, frozen=True, kw_only=True):
     """The end of a request and of its attempts."""
 
     request_id: str
@@ -63,49 +61,50 @@ class Settle:
     closure: Closure | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Void:
+class Void(Struct, frozen=True, kw_only=True):
     """An attempt that was committed after its caller had given up: it was not sent."""
 
     attempt_id: AttemptId
     voided: Row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
+class Bind(Struct, frozen=True, kw_only=True):
     """Ids that belong to a channel from now on."""
 
     bound: tuple[Row, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unbind:
+class Unbind(Struct, frozen=True, kw_only=True):
     """An id that belongs nowhere any more."""
 
     unbound: Row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Struct, frozen=True, kw_only=True):
     """A write that changes nothing: whether the ledger can be written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(Struct, frozen=True, kw_only=True):
     """Holds whose time is over: whoever took them will not come back."""
 
     now_us: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(Struct, frozen=True, kw_only=True):
     """Rows of flights. ``must_change``: it is refused when the last step changed none."""
 
     steps: tuple[tuple[Statement, Row], ...]
     must_change: bool = False
 
 
-Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep | Note
+class Rescue(Struct, frozen=True, kw_only=True):
+    """A request whose pictures a client got after another had left; counted once, whoever says it again."""
+
+    request_id: str
+    pictures: int
+
+
+Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep | Note | Rescue
 Passing: TypeAlias = Begin | Probe | Sweep  # of no use once its caller has left
 Reply: TypeAlias = Refused | None
 
@@ -259,11 +258,13 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.OPENED.many(connection, [begin.opened for begin in begins if begin.opened is not None])
     statements.MOVED.many(connection, [begin.moved for begin in begins if begin.moved is not None])
     statements.SENT.many(connection, [begin.sent for begin in begins])
-    over = list(dict.fromkeys(settle.request_id for settle in settles))
+    rescues = {command.request_id: command.pictures for command in commands if isinstance(command, Rescue)}
+    over = list(dict.fromkeys([*(settle.request_id for settle in settles), *rescues]))
     tally.take_out(connection, over)
     statements.SETTLED.many(connection, [settle.settled for settle in settles])
     statements.ENDED.many(connection, [row for settle in settles for row in settle.ended])
     statements.TAGGED.many(connection, [row for settle in settles for row in settle.tagged])
+    statements.RESCUED.many(connection, [(pictures, request_id) for request_id, pictures in rescues.items()])
     tally.put_in(connection, over)
     asset_rows.write(connection, [settle.kept for settle in settles])
     statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
@@ -288,7 +289,7 @@ def _lock(connection: Connection, commands: Sequence[Command]) -> None:
     """Lock, in one order, what other transactions may change as well."""
     lock(
         connection,
-        settled=[command.request_id for command in commands if isinstance(command, Settle)],
+        settled=[command.request_id for command in commands if isinstance(command, Settle | Rescue)],
         voided=[command.attempt_id for command in commands if isinstance(command, Void)],
         payers=[one.holding.key_id for one in commands if isinstance(one, Begin) and one.holding is not None],
     )

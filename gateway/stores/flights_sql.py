@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import orjson
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Engine, RowMapping, bindparam, delete, exists, not_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,7 +20,7 @@ from gateway.core.flights import ADOPTION_S, FLIGHT, FlightId, FlightState
 from gateway.core.types import JsonValue
 from gateway.ports import LedgerUnavailable, Refused
 from gateway.ports.journal import Entry, Kept, Written
-from gateway.stores.commands import Command, Note, epoch_us, from_epoch_us
+from gateway.stores.commands import Command, Note, Rescue, epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.jsontext import encode
 from gateway.stores.place import Access
@@ -132,6 +133,10 @@ class SqlJournal:
             entry.scope,
             entry.endpoint,
             entry.request_id,
+    async def rescued(self, request_id: str, pictures: int) -> None:
+        """Note that a client got what was bought for one that had left. Raises ``LedgerUnavailable``."""
+        await self._write(Rescue(request_id=request_id, pictures=pictures))
+
             self._server_id,
             entry.key_hash,
             entry.body_hash,

@@ -16,7 +16,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
@@ -25,9 +24,13 @@ from sqlalchemy import (
     text,
 )
 
+from gateway.stores.metadata import metadata
 from gateway.stores.refusals import SchemaTooNew
+from gateway.stores.sum_tables import attempt_sums, request_sums
 
-REVISIONS = tuple(f"{number:04}" for number in range(1, 14))  # oldest first
+__all__ = ["attempt_sums", "metadata", "request_sums"]  # what other modules look for here too
+
+REVISIONS = tuple(f"{number:04}" for number in range(1, 15))  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -46,16 +49,6 @@ class AttemptState(StrEnum):
     ENDED = "ended"
     INTERRUPTED = "interrupted"
 
-
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
 
 # ``owner`` and ``channel`` are those of the attempt last begun, until the settlement says who served the request.
 requests = Table(
@@ -80,6 +73,7 @@ requests = Table(
     Column("server_id", String(64)),
     Column("stream", Integer),
     Column("body_hash", String(64)),  # of one that may have bought a picture, until it is settled
+    Column("rescued", Integer),  # pictures that a client got after another had left, or was told to come back
     CheckConstraint("state IN ('open', 'done', 'interrupted')", name="state"),
 )
 
@@ -174,48 +168,6 @@ bindings = Table(
     Column("channel", String(64), nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("created_us", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# What requests that are over add up to, by day (since 1970, UTC) and all that usage is grouped by; "": none. ``shard``
-# keeps threads that write at once out of each other's rows; who reads adds them up. Kept by ``stores/tally.py``.
-request_sums = Table(
-    "request_sums",
-    metadata,
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("owner", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("key_id", String(64), primary_key=True),
-    Column("team", Text, primary_key=True),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("requests", BigInteger, nullable=False),
-    Column("delivered", BigInteger, nullable=False),
-    Column("images", BigInteger, nullable=False),
-    Column("accepted", BigInteger, nullable=False),
-    Column("rejected", BigInteger, nullable=False),
-    Column("credits", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-attempt_sums = Table(
-    "attempt_sums",
-    metadata,
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("owner", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("key_id", String(64), primary_key=True),
-    Column("team", Text, primary_key=True),
-    Column("outcome", Text, primary_key=True),
-    Column("unit", String(32), primary_key=True),
-    Column("currency", String(16), primary_key=True),
-    Column("state", String(16), primary_key=True),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
-    Column("attempts", BigInteger, nullable=False),
-    Column("missing", BigInteger, nullable=False),
-    Column("amount_micro", BigInteger, nullable=False),
-    Column("exposure_micro", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -85,6 +85,14 @@ SENT = adding(attempts, SENT_ORDER)
 # The end of a request, whether or not it ever began; only a settled row has the state of the one that comes.
 SETTLED = Statement(_settled, SETTLED_ORDER)
 
+# A request that bought for a client who had left, and that another one got; the first who says it is right.
+RESCUED = Statement(
+    update(requests)
+    .where(requests.c.request_id == bindparam("the_request"), requests.c.rescued.is_(None))
+    .values(rescued=bindparam("pictures")),
+    ("pictures", "the_request"),
+)
+
 # What the caller had the request filed under.
 TAGGED = ignoring(request_tags, ("tag", "request_id"))
 

@@ -32,6 +32,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal_column,
     or_,
@@ -42,6 +43,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from gateway.core.assets import Verdict
 from gateway.core.money import CostState
 from gateway.core.spend import FREE
+from gateway.core.types import Outcome
 from gateway.stores.engine import POSTGRES, Inserting
 from gateway.stores.schema import AttemptState, RequestState, assets, attempt_sums, attempts, request_sums, requests
 from gateway.stores.statement import Statement
@@ -69,6 +71,8 @@ def request_counts(*of: ColumnElement[bool], sign: int = 1, shard: ColumnElement
         "accepted": func.sum(_judged(Verdict.ACCEPTED)),
         "rejected": func.sum(_judged(Verdict.REJECTED)),
         "credits": func.sum(requests.c.credits),
+        "rescued": func.sum(requests.c.rescued),
+        "lost": func.sum(case((_is_lost(), _ONE), else_=_ZERO)),
     }
     is_over = requests.c.state != _word(RequestState.OPEN)
     return (
@@ -93,6 +97,8 @@ def attempt_counts(*of: ColumnElement[bool], sign: int = 1, shard: ColumnElement
         "missing": func.sum(case((_is_first_without_cost(), _ONE), else_=_ZERO)),
         "amount_micro": func.sum(attempts.c.cost_micro),
         "exposure_micro": func.sum(attempts.c.exposure_micro),
+        "rescued_micro": func.sum(case((requests.c.rescued.is_not(None), attempts.c.cost_micro), else_=_ZERO)),
+        "lost_micro": func.sum(case((_is_lost(), attempts.c.cost_micro), else_=_ZERO)),
     }
     was_made = func.coalesce(attempts.c.detail, _NOTHING) != literal_column(f"'{GIVEN_UP}'")
     return (
@@ -151,6 +157,21 @@ def _judged(verdict: Verdict) -> ColumnElement[int]:
     """Count the pictures of a request that somebody accepted, or rejected."""
     found = select(func.count()).where(assets.c.request_id == requests.c.request_id, assets.c.verdict == _word(verdict))
     return found.scalar_subquery()
+
+
+def _is_lost() -> ColumnElement[bool]:
+    """Whether money may be gone for a request that has no answer; what never began is looked up in no other table."""
+    made = attempts.alias("made")
+    bought = [_word(Outcome.DELIVERED), _word(Outcome.UNKNOWN)]
+    is_bought = exists(
+        select(made.c.n).where(
+            made.c.request_id == requests.c.request_id,
+            made.c.outcome.in_(bought),
+            func.coalesce(made.c.detail, _NOTHING) != literal_column(f"'{GIVEN_UP}'"),
+        )
+    )
+    has_no_answer = or_(requests.c.status.is_(None), requests.c.status >= literal_column("400"))
+    return and_(has_no_answer, is_bought)
 
 
 def _is_first_without_cost() -> ColumnElement[bool]:

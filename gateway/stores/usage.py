@@ -6,10 +6,10 @@ and never as much as there are requests. Requests under way are not counted. Not
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -45,8 +45,7 @@ _COLUMNS = {Dimension.MODEL: "model", Dimension.KEY: "key_id"}  # where they dif
 Piece: TypeAlias = tuple[datetime, datetime]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """A time, as whole days (``end_day`` is left out; absent: without end) and the pieces of days beside them."""
 
     first_day: int | None = None
@@ -96,7 +95,7 @@ def span_of(query: UsageQuery) -> Span:
 def _served(
     connection: Connection, source: Table | Subquery, query: UsageQuery, span: Span | None = None
 ) -> list[Served]:
-    names = ("requests", "delivered", "images", "accepted", "rejected", "credits")
+    names = ("requests", "delivered", "images", "accepted", "rejected", "credits", "rescued", "lost")
     group = _group(source, query.by)
     statement = (
         select(*group, *(_sum(source, name) for name in names))
@@ -112,6 +111,8 @@ def _served(
             accepted=cell["accepted"],
             rejected=cell["rejected"],
             credits=cell["credits"],
+            rescued=cell["rescued"],
+            lost=cell["lost"],
         )
         for cell in _bounded(connection, statement)
         if any(cell[name] for name in names)
@@ -121,7 +122,7 @@ def _served(
 def _spent(
     connection: Connection, source: Table | Subquery, query: UsageQuery, span: Span | None = None
 ) -> list[Spent]:
-    names = ("attempts", "missing", "amount_micro", "exposure_micro")
+    names = ("attempts", "missing", "amount_micro", "exposure_micro", "rescued_micro", "lost_micro")
     words = ("outcome", "unit", "currency", "state")
     group = _group(source, query.by)
     statement = (
@@ -140,6 +141,8 @@ def _spent(
             missing=cell["missing"],
             amount_micro=cell["amount_micro"],
             exposure_micro=cell["exposure_micro"],
+            rescued_micro=cell["rescued_micro"],
+            lost_micro=cell["lost_micro"],
         )
         for cell in _bounded(connection, statement)
         if any(cell[name] for name in names)

@@ -29,6 +29,10 @@ FIGURES = (
     "cost_per_accepted_currency",
     "credits",
     "missing_price_requests",
+    "rescued_images",
+    "rescued_micro",
+    "lost_requests",
+    "lost_micro",
 )
 PARAMETERS = ("by", "since", "until")
 
@@ -98,6 +102,10 @@ def lines(rows: Sequence[Usage]) -> Iterator[Sequence[Cell]]:
             None if per_accepted is None else row.currency,
             row.credits,
             row.missing,
+            row.rescued,
+            row.rescued_micro,
+            row.lost,
+            row.lost_micro,
         ]
         counts: list[Cell] = [
             row.requests, row.images, row.delivered, row.accepted, row.rejected, row.failed, row.attempts,

@@ -181,6 +181,10 @@ GROUP: JsonObject = _object(
         "cost_per_accepted_currency": MAYBE_TEXT,
         "credits": COUNT,
         "missing_price_requests": COUNT,
+        "rescued_images": COUNT,
+        "rescued_micro": MAYBE_COUNT,
+        "lost_requests": COUNT,
+        "lost_micro": MAYBE_COUNT,
     },
     *("requests", "images", "delivered", "accepted", "rejected", "failed", "cost", "credits"),
 )

@@ -59,6 +59,10 @@ def test_counts_and_money_of_a_group_stand_in_one_row() -> None:
         "cost_per_accepted_currency": None,
         "credits": 33,
         "missing_price_requests": 0,
+        "rescued_images": 0,
+        "rescued_micro": 0,
+        "lost_requests": 0,
+        "lost_micro": 0,
     }
 
 

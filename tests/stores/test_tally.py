@@ -1,17 +1,21 @@
 """The sums by day are what counting all requests anew gives, whatever happened to them and however often."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import insert, select, true
 
 from gateway.core.assets import Verdict
+from gateway.core.money import exposed
 from gateway.core.spend import Dimension, Usage, UsageQuery
 from gateway.ports.readings import TooManyGroups
 from gateway.stores import tally
 from gateway.stores.assets_sql import open_assets
+from gateway.stores.commands import Rescue
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
+from gateway.stores.recovery import recover_all
 from gateway.stores.schema import assets, attempt_sums, request_sums
 from gateway.stores.usage import MOST_GROUPS, read_usage, span_of
 from tests.stores.conftest import beside
@@ -63,8 +67,8 @@ async def test_settled_once_or_twice_a_request_is_counted_once(ledger: SqlLedger
     once = kept(url)
     await ledger.settle(settlement(1, replace(result(1), cost=cost(999)), status=500))
     assert kept(url) == once == counted(url)
-    assert list(once[0].values()) == [(1, 1, 1, 0, 0, 0)]
-    assert list(once[1].values()) == [(1, 0, 100, 0)]
+    assert list(once[0].values()) == [(1, 1, 1, 0, 0, 0, 0, 0)]
+    assert list(once[1].values()) == [(1, 0, 100, 0, 0, 0)]
 
 
 async def test_a_request_under_way_is_not_counted_and_an_interrupted_one_is(url: str) -> None:
@@ -105,6 +109,73 @@ async def test_verdicts_are_counted_as_they_change(ledger: SqlLedger, url: str) 
     books.close()
     (row,) = read_usage(url, UsageQuery(by=(Dimension.OWNER,)))
     assert (row.accepted, row.rejected, row.per_accepted_micro, row.currency) == (1, 1, 300, "USD")
+
+
+async def test_what_was_rescued_is_counted_once_whether_settled_before_or_after(ledger: SqlLedger, url: str) -> None:
+    await served(ledger, 1, 300)
+    await ledger.write(Rescue(request_id=request_id(1), pictures=1))
+    assert kept(url) == counted(url)
+    await ledger.write(Rescue(request_id=request_id(1), pictures=4))  # said again
+    await ledger.begin(request(2), attempt(2))
+    await ledger.write(Rescue(request_id=request_id(2), pictures=2))
+    await ledger.settle(replace(settlement(2, replace(result(2), cost=cost(50))), images=2))
+    await ledger.write(Rescue(request_id=request_id(9), pictures=9))  # nobody's
+    assert kept(url) == counted(url)
+    (row,) = read_usage(url, UsageQuery(by=(Dimension.OWNER,)))
+    assert (row.requests, row.rescued, row.rescued_micro, row.lost, row.lost_micro) == (2, 3, 350, 0, 0)
+
+
+async def test_what_may_be_paid_for_and_has_no_answer_is_lost(ledger: SqlLedger, url: str) -> None:
+    lost = result(1, failure="timeout", outcome="unknown")
+    await ledger.begin(request(1), attempt(1))
+    await ledger.settle(settlement(1, replace(lost, cost=exposed(cost(70))), status=504))
+    free = result(2, failure="rate_limited", outcome="refused")
+    await ledger.begin(request(2), attempt(2))
+    await ledger.settle(settlement(2, free, status=429))
+    await served(ledger, 3)
+    await ledger.settle(settlement(4, status=400))
+    assert kept(url) == counted(url)
+    (row,) = read_usage(url, UsageQuery(by=()))
+    assert (row.requests, row.lost, row.lost_micro, row.rescued) == (4, 1, 70, 0)
+
+
+async def test_what_is_lost_of_two_currencies_is_not_added_up(ledger: SqlLedger, url: str) -> None:
+    for number, currency in ((1, "USD"), (2, "EUR")):
+        await ledger.begin(request(number), attempt(number))
+        unknown = replace(result(number, failure="timeout", outcome="unknown"), cost=cost(70, currency))
+        await ledger.settle(settlement(number, unknown, status=504))
+    (row,) = read_usage(url, UsageQuery(by=()))
+    assert (row.lost, row.lost_micro, row.gone) == (2, None, {"USD": 70, "EUR": 70})
+
+
+async def test_an_interrupted_request_is_lost_until_its_server_settles_it(ledger: SqlLedger, url: str) -> None:
+    await ledger.begin(request(1), replace(attempt(1), quote=exposed(cost(70))))
+    with beside(url) as connection:
+        recover_all(connection)
+    (row,) = read_usage(url, UsageQuery(by=()))
+    assert (row.lost, row.lost_micro) == (1, 70)
+    await ledger.settle(replace(settlement(1, replace(result(1), cost=cost(60))), images=1))
+    assert kept(url) == counted(url)
+    (row,) = read_usage(url, UsageQuery(by=()))
+    assert (row.lost, row.lost_micro) == (0, 0)
+
+
+async def test_an_older_ledger_is_counted_anew_for_what_is_lost(ledger: SqlLedger, url: str) -> None:
+    lost = result(1, failure="timeout", outcome="unknown")
+    await ledger.begin(request(1), attempt(1))
+    await ledger.settle(settlement(1, replace(lost, cost=exposed(cost(70))), status=504))
+    await ledger.begin(request(2), replace(attempt(2), quote=exposed(cost(30))))
+    await served(ledger, 3)
+    with beside(url) as connection:
+        recover_all(connection)
+        connection.exec_driver_sql("UPDATE request_sums SET lost = 0")
+        connection.exec_driver_sql("UPDATE attempt_sums SET lost_micro = 0")
+        migration = import_module("gateway.stores.migrations.versions.0014_rescued")
+        connection.exec_driver_sql(migration.REQUESTS)
+        connection.exec_driver_sql(migration.ATTEMPTS)
+    assert kept(url) == counted(url)
+    (row,) = read_usage(url, UsageQuery(by=()))
+    assert (row.lost, row.lost_micro) == (2, 100)
 
 
 async def test_a_request_with_two_unknown_costs_is_counted_at_the_first(ledger: SqlLedger, url: str) -> None:
