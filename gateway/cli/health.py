@@ -2,7 +2,7 @@
 
 import typer
 
-from gateway.cli import client, terminal
+from gateway.cli import client, lines
 from gateway.cli.options import Json, Url
 from gateway.cli.setting import base_url, setting
 from gateway.core.types import JsonObject
@@ -22,9 +22,9 @@ def health(*, url: Url = None, as_json: Json = False) -> None:
 
 def _end(base: str, document: JsonObject, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        terminal.print_json(document, pretty=False)
+        lines.print_json(document, pretty=False)
     elif document["ready"]:
         typer.echo(f"{base} is {sentence}")
     else:
-        terminal.complain([f"waybill: {base} is {sentence}"])
+        lines.complain([f"waybill: {base} is {sentence}"])
     raise typer.Exit(0 if document["ready"] else 1)

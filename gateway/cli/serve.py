@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import terminal
+from gateway.cli.lines import stop
 from gateway.cli.options import AllowSandbox, Config, DataDir, Host
 from gateway.cli.setting import setting
 from gateway.config.units import stretch
@@ -62,4 +62,4 @@ def _stretch(option: str, given: str | None, else_s: float) -> float:
     try:
         return else_s if given is None else stretch(given)
     except ValueError as error:
-        terminal.stop(f"{option} {error}")
+        stop(f"{option} {error}")

@@ -5,16 +5,17 @@ itself: ``gateway.config`` does, once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.cli.terminal import stop_for
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.cli.lines import stop_for
 from gateway.config import Loaded, Mistake, ProcessSettings, current, find_routes, load, settings_env
 from gateway.core.netguard import is_loopback
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """The environment as it was at the start, and the settings with the flags laid over them."""
 
     env: Mapping[str, str]

@@ -7,19 +7,18 @@ printed as text, never as markup, with control characters taken out.
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
 
-import orjson
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.config import Mistake
-from gateway.core.types import JsonValue
+from gateway.cli.lines import complain, print_json, stop, stop_for
+
+__all__ = ["complain", "print_json", "stop", "stop_for"]  # what commands that print look for here too
 
 PIPE_COLUMNS = 140
 WIDE_COLUMNS = 110
@@ -63,26 +62,6 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
-def print_json(document: JsonValue, *, pretty: bool = True) -> None:
-    """Write one JSON document and a line end to stdout."""
-    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if pretty else 0)
-    sys.stdout.write(orjson.dumps(document, option=option).decode())
-    sys.stdout.flush()
-
-
-def complain(lines: Iterable[object]) -> None:
-    """Write plain lines to stderr."""
-    for line in lines:
-        sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
-
-
-def stop(message: str, code: int = 2) -> NoReturn:
-    """End the command with one sentence on stderr."""
-    complain([f"waybill: {message}"])
-    raise typer.Exit(code)
-
-
 @contextmanager
 def interruptible(what: str) -> Iterator[None]:
     """End the command with exit code 130 and a sentence when it is interrupted inside the block."""
@@ -96,9 +75,3 @@ def interruptible(what: str) -> Iterator[None]:
 def read_stdin() -> str:
     """Read all of standard input as text."""
     return sys.stdin.buffer.read().decode("utf-8", "replace")
-
-
-def stop_for(mistakes: Iterable[Mistake]) -> NoReturn:
-    """End the command with exit code 2 and a line for each mistake."""
-    complain(mistakes)
-    raise typer.Exit(2)

@@ -1,11 +1,17 @@
-"""The forms that values of a file have, and what every block of keys keeps to. Pydantic at the boundary only."""
+"""The forms that values of a file have, and what every block of keys keeps to. Pydantic at the boundary only.
 
+Plugins of pydantic stay out: the file leads to secrets, and looking for them reads what every package says of itself.
+"""
+
+import os
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
 
 from gateway.config import units
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 VARIABLE = {"type": "string", "pattern": r"\$\{.*\}"}
 DURATION = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d)$|\$\{.*\}"}
@@ -33,9 +39,13 @@ Text: TypeAlias = Annotated[str, AfterValidator(units.text)]
 
 
 class Strict(BaseModel):
-    """A block of the file: frozen, and no key that is not written down here."""
+    """A block of the file: frozen, and no key that is not written down here.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    ``defer_build``: the file's validator is built when a file is read, and holds those of its blocks; each block's own
+    would be built at every start, and never used.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
