@@ -13,13 +13,14 @@ from sqlalchemy import Engine
 
 from gateway.ports import LogQuery
 from gateway.stores.engine import open_engine
+from gateway.stores.indexes import metadata
 from gateway.stores.ledger_sql import open_ledger
 from gateway.stores.migrate import upgrade
 from gateway.stores.place import Access
 from gateway.stores.reader import Reader
 from gateway.stores.refusals import LedgerRefused, SchemaTooNew
 from gateway.stores.revisions import SCRIPTS
-from gateway.stores.schema import HEAD, REVISIONS, metadata, stored_revision
+from gateway.stores.schema import HEAD, REVISIONS, stored_revision
 from gateway.stores.sqlite import create_private
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ Executed by alembic only; see ``gateway/stores/revisions.py``.
 
 from alembic import context
 
-from gateway.stores.schema import metadata
+from gateway.stores.indexes import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True)
 with context.begin_transaction():
