@@ -28,6 +28,7 @@ from gateway.replays import ANSWER_GONE, ELSEWHERE, LOST, MISMATCH, UNREADABLE, 
 from gateway.rescue import Rescue
 from gateway.spool import SpoolFull
 from gateway.vault import Vault
+from gateway.waiting import Waiting
 
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 2.0
@@ -48,7 +49,7 @@ class Archive(Struct, frozen=True, kw_only=True):
         body_hash = flight.hash = await hash_of(flight.job)
         pause_s = FIRST_PAUSE_S
         try:
-            entry = await self.journal.open(self._entry(flight, body_hash, FlightState.HELD))
+            entry = await self._open(flight, body_hash)
             while entry.flight_id != flight.id:
                 if entry.body_hash != body_hash:
                     return asking().refused(MISMATCH)
@@ -60,23 +61,31 @@ class Archive(Struct, frozen=True, kw_only=True):
                     return told
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                entry = await self.journal.open(self._entry(flight, body_hash, FlightState.HELD))
+                entry = await self._open(flight, body_hash)
         except LedgerUnavailable:
             return asking().refused(UNREADABLE)
         return None
+
+    async def _open(self, flight: Flight, body_hash: str) -> Entry:
+        with Waiting(flight.job.wait):
+            return await self.journal.open(self._entry(flight, body_hash, FlightState.HELD), flight.job.wait.left_s)
 
     async def adopt(self, job: Job, asking: Callable[[], Asking], *, is_gone: Callable[[], bool]) -> Result | None:
         """Give the end of a flight on file that no client has, for the same request; ``None``: there is none."""
         body_hash = await hash_of(job)
         looks = looks_of(job, body_hash)
         try:
-            told = await self._left(looks, asking, is_gone)
+            with Waiting(job.wait):
+                lonely = await self.journal.lonely(looks, self.clock.now())
+            told = await self._left(lonely, asking, is_gone)
             return told or await self._lost(job, body_hash, asking, is_gone)
         except LedgerUnavailable:
             return None
 
-    async def _left(self, looks: str, asking: Callable[[], Asking], is_gone: Callable[[], bool]) -> Result | None:
-        for entry in await self.journal.lonely(looks, self.clock.now()):
+    async def _left(
+        self, lonely: Sequence[Entry], asking: Callable[[], Asking], is_gone: Callable[[], bool]
+    ) -> Result | None:
+        for entry in lonely:
             told = None if entry.is_here else await self._take(entry, asking, is_gone)
             if told is not None:
                 return told
@@ -88,7 +97,8 @@ class Archive(Struct, frozen=True, kw_only=True):
         """Say of a request whose server ended before it that it is lost; of one whose server may have, once it has."""
         scope, endpoint = job.principal.scope, job.facts.endpoint
         pause_s = FIRST_PAUSE_S
-        found = await self.journal.cut(scope, endpoint, body_hash, self.clock.now())
+        with Waiting(job.wait):
+            found = await self.journal.cut(scope, endpoint, body_hash, self.clock.now())
         seen = {entry.request_id for entry in found}
         if not seen:
             return None
@@ -101,7 +111,8 @@ class Archive(Struct, frozen=True, kw_only=True):
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             found = await self.journal.cut(scope, endpoint, body_hash, self.clock.now())
             seen.intersection_update(entry.request_id for entry in found)  # what comes meanwhile is not waited for
-        return await self._left(looks_of(job, body_hash), asking, is_gone)
+        lonely = await self.journal.lonely(looks_of(job, body_hash), self.clock.now())
+        return await self._left(lonely, asking, is_gone)
 
     async def look(self, scope: str, name: str) -> Sight | None:
         """Give a flight on file as it stands; nothing when the file cannot be had."""
@@ -175,6 +186,11 @@ class Archive(Struct, frozen=True, kw_only=True):
         if flight.key is None:
             await self._tried(self.journal.remove(flight.id), flight)
 
+    async def rescued(self, request_id: str, pictures: int) -> None:
+        """Note, for the sums, that a client got what a request had bought for one that had left."""
+        with suppress(LedgerUnavailable):  # it is written as soon as the ledger can be
+            await self.journal.rescued(request_id, pictures)
+
     async def remove(self, flight_id: FlightId) -> None:
         """Take a flight off the file. Raises ``LedgerUnavailable``."""
         await self.journal.remove(flight_id)
@@ -185,11 +201,6 @@ class Archive(Struct, frozen=True, kw_only=True):
         found: Entry | None = entry
         while found is not None and not is_gone():
             told = await self._told(found, asking)
-    async def rescued(self, request_id: str, pictures: int) -> None:
-        """Note, for the sums, that a client got what a request had bought for one that had left."""
-        with suppress(LedgerUnavailable):  # it is written as soon as the ledger can be
-            await self.journal.rescued(request_id, pictures)
-
             if told is not None:
                 return told if await self._given(found) else None
             await asyncio.sleep(pause_s)
@@ -203,6 +214,7 @@ class Archive(Struct, frozen=True, kw_only=True):
             return False
         if entry.state is FlightState.LATE and entry.answer is not None:
             self.rescue.count(entry.answer.pictures, entry.answer.cost_micro, entry.answer.currency)
+            await self.rescued(entry.request_id, entry.answer.pictures)
         return True
 
     async def _told(self, entry: Entry, asking: Callable[[], Asking]) -> Result | None:
@@ -213,7 +225,6 @@ class Archive(Struct, frozen=True, kw_only=True):
         if answer is None:
             self.rescue.lost += 1
             return asking().told(LOST, entry.flight_id)
-            await self.rescued(entry.request_id, entry.answer.pictures)
         try:
             if not await self.vault.has(answer.parts):
                 return asking().told(ANSWER_GONE, entry.flight_id)

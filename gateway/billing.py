@@ -27,6 +27,7 @@ from gateway.ports import (
     RequestIntent,
     Settlement,
 )
+from gateway.waiting import Waiting
 
 UNREACHED: Final = "ledger_unavailable"  # the code of who was refused for the ledger's sake
 
@@ -70,7 +71,7 @@ class Billing:
             )
         if hold is not None:
             self._holding.add(job.request_id)  # before it is committed: a commit nobody waits for is closed as well
-        with job.wait:
+        with Waiting(job.wait):
             return await self._ledger.begin(intent, attempt, hold, job.wait.left_s)
 
     async def settle(self, record: Record) -> None:

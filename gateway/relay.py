@@ -37,6 +37,7 @@ from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_o
 from gateway.streaming import Follower
 from gateway.tab import Tab
 from gateway.tape import Tape
+from gateway.waiting import Waiting
 
 LEDGER_UNAVAILABLE = PublicError(
     status=503,
@@ -151,7 +152,7 @@ class Relay:
         barred = forbidden(job.facts, job.principal, table)
         if barred is not None:
             return await self._refuse(job, table, barred)
-        with job.wait:
+        with Waiting(job.wait):
             kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
         if isinstance(kept_by, Refusal):
             return await self._refuse(job, table, kept_by)

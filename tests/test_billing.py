@@ -22,7 +22,7 @@ from gateway.core.types import (
     RequestId,
     Surface,
 )
-from gateway.ports import AttemptIntent, Hold, Job, LedgerUnavailable, RequestIntent, Settlement
+from gateway.ports import LEDGER_WAIT_S, AttemptIntent, Hold, Job, LedgerUnavailable, RequestIntent, Settlement
 from gateway.spool import Held
 
 TIME = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -88,13 +88,19 @@ class Book:
     open: asyncio.Event = field(default_factory=asyncio.Event)
     holds: list[Hold | None] = field(default_factory=list)
 
-    async def begin(self, intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None) -> None:
+    async def begin(
+        self,
+        intent: RequestIntent | None,
+        attempt: AttemptIntent,
+        hold: Hold | None = None,
+        within_s: float = LEDGER_WAIT_S,
+    ) -> None:
         self.holds.append(hold)
         if self.lost:
             raise LedgerUnavailable("the ledger is away")
         self.begun.append((intent, attempt))
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settlement, within_s: float = LEDGER_WAIT_S) -> None:
         if self.lost:
             raise LedgerUnavailable("the ledger is away")
         await self.open.wait()

@@ -4,12 +4,15 @@
 """
 
 from gateway.ports.books import (
+    LEAST_WAIT_S,
+    LEDGER_WAIT_S,
     AttemptIntent,
     AttemptResult,
     Capture,
     Hold,
     Ledger,
     LedgerUnavailable,
+    LedgerWait,
     LogQuery,
     Refused,
     RequestIntent,
@@ -46,6 +49,8 @@ from gateway.ports.wires import (
 )
 
 __all__ = [
+    "LEAST_WAIT_S",
+    "LEDGER_WAIT_S",
     "AnswerBody",
     "Ask",
     "AssetBooks",
@@ -75,6 +80,7 @@ __all__ = [
     "Keys",
     "Ledger",
     "LedgerUnavailable",
+    "LedgerWait",
     "LogQuery",
     "NoRoom",
     "Old",

@@ -1,17 +1,20 @@
 """The seam to the ledger: what is committed before an attempt is sent, and when its request is over."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 from gateway.core.assets import Asset
 from gateway.core.money import Cost
 from gateway.core.types import AttemptId, JsonObject, RequestId
 
+LEDGER_WAIT_S: Final = 5.0  # what one request waits for the ledger before it is sent, in all
+LEAST_WAIT_S: Final = 0.1  # what is tried at all is tried for so long
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptIntent:
+
+class AttemptIntent(Struct, frozen=True, kw_only=True):
     """An attempt about to be sent, written before its first byte goes out."""
 
     request_id: RequestId
@@ -27,8 +30,7 @@ class AttemptIntent:
     quote: Cost | None = None  # what it may cost at most; stands in the ledger until the attempt has ended
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestIntent:
+class RequestIntent(Struct, frozen=True, kw_only=True):
     """A request that is about to buy something."""
 
     request_id: RequestId
@@ -42,8 +44,7 @@ class RequestIntent:
     body_hash: str | None = None  # of one that may buy a picture: who sends it again is to be known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Struct, frozen=True, kw_only=True):
     """The worst case of a request, taken from its key before anything is sent. Absent: nothing of that kind.
 
     ``credits`` are the key's; ``micro`` is money of its budget, in ``currency``, in the window ``window_no``. What is
@@ -58,16 +59,14 @@ class Hold:
     window_no: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(Struct, frozen=True, kw_only=True):
     """What of a request's holds is owed; the rest goes back. ``micro`` absent: what was spent is not known."""
 
     credits: int
     micro: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptResult:
+class AttemptResult(Struct, frozen=True, kw_only=True):
     """How an attempt ended. ``outcome`` is the word of ``core.types.Outcome``."""
 
     attempt_id: AttemptId
@@ -79,8 +78,7 @@ class AttemptResult:
     cost: Cost | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(Struct, frozen=True, kw_only=True):
     """The end of a request: its record, and the outcome of every attempt, committed together."""
 
     request_id: RequestId
@@ -98,8 +96,7 @@ class Settlement:
     assets: Sequence[Asset] = ()  # those of them that are kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogQuery:
+class LogQuery(Struct, frozen=True, kw_only=True):
     """A page of the ledger, newest first. ``before`` is the request id after which the page starts (keyset)."""
 
     failed: bool = False
@@ -110,8 +107,7 @@ class LogQuery:
     after: str | None = None  # only requests newer than this id (for --follow)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """What the books say no to, as a value: nothing of the command was written. ``code`` is the client's word."""
 
     code: str
@@ -121,11 +117,26 @@ class LedgerUnavailable(Exception):
     """The ledger could not commit in time; new paid work is refused with 503 ``ledger_unavailable``."""
 
 
+class LedgerWait(Struct, kw_only=True):
+    """What one request has waited for the ledger so far, in seconds."""
+
+    spent_s: float = 0.0
+
+    @property
+    def left_s(self) -> float:
+        """How long it may wait now."""
+        return max(LEAST_WAIT_S, LEDGER_WAIT_S - self.spent_s)
+
+
 class Ledger(Protocol):
     """What was asked, sent and settled. Every method returns after its transaction committed."""
 
     async def begin(
-        self, intent: RequestIntent | None, attempt: AttemptIntent, hold: Hold | None = None
+        self,
+        intent: RequestIntent | None,
+        attempt: AttemptIntent,
+        hold: Hold | None = None,
+        within_s: float = LEDGER_WAIT_S,
     ) -> Refused | None:
         """Commit the intent (with the request on its first attempt), and what it holds of its key, or neither.
 
@@ -133,6 +144,9 @@ class Ledger(Protocol):
         """
         ...
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Commit the end of a request, whether or not it ever began. Raises ``LedgerUnavailable``."""
+    async def settle(self, settlement: Settlement, within_s: float = LEDGER_WAIT_S) -> None:
+        """Commit the end of a request, whether or not it ever began. Raises ``LedgerUnavailable``.
+
+        It is committed as soon as it can be, also when nobody waits for it any more.
+        """
         ...

@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.core.flights import FlightId, FlightState
+from gateway.ports.books import LEDGER_WAIT_S
 
 
 class Kept(Struct, frozen=True, kw_only=True):
@@ -56,8 +57,11 @@ class Entry(Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """Flights on file. Every method raises ``LedgerUnavailable``; times are given in."""
 
-    async def open(self, entry: Entry) -> Entry:
-        """File a flight, unless one with its Idempotency-Key is there; gives the one that is on file."""
+    async def open(self, entry: Entry, within_s: float = LEDGER_WAIT_S) -> Entry:
+        """File a flight, unless one with its Idempotency-Key is there; gives the one that is on file.
+
+        ``within_s``: how long the ledger is waited for.
+        """
         ...
 
     async def land(self, entry: Entry) -> None:
@@ -87,10 +91,10 @@ class Journal(Protocol):
         """Note that a client gets it; ``False``: another has it."""
         ...
 
-    async def remove(self, name: FlightId) -> None:
-        """Take a flight off the file."""
-        ...
     async def rescued(self, request_id: str, pictures: int) -> None:
         """Note that a client got what a request had bought for one that had left; the first who says so is right."""
         ...
 
+    async def remove(self, name: FlightId) -> None:
+        """Take a flight off the file."""
+        ...

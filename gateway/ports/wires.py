@@ -109,7 +109,7 @@ class Exchange(Protocol):
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes (any size up to 256 KiB). Raises ``ExchangeBroken``."""
+        """Yield the body as it comes, in pieces of at most half a MiB. Raises ``ExchangeBroken``."""
         ...
 
     async def close(self) -> None:

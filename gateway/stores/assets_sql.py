@@ -5,9 +5,9 @@ verdict, and the end. A picture's row stays when the picture goes; its bytes are
 other picture has them. Everything runs in threads and never on the event loop. ``LedgerUnavailable`` for all failures.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, bindparam, select, update
@@ -20,10 +20,13 @@ from gateway.stores import tally
 from gateway.stores.asset_rows import asset_of, to_us
 from gateway.stores.engine import open_engine
 from gateway.stores.place import Access
+from gateway.stores.room import WAIT_S, Room
 from gateway.stores.schema import HERE, asset_parents, assets, blobs, requests
 from gateway.stores.statement import Statement
 
 BUSY_MS: Final = 5_000
+THREADS: Final = 4
+PATIENCE_S: Final = 10.0  # of operators; requests have less
 IDS_PER_QUERY: Final = 500
 MOST_CHILDREN: Final = 1_000
 REACH: Final = 2_000  # rows that one page of several filters looks at
@@ -64,34 +67,39 @@ class SqlAssets:
     def __init__(self, reading: Engine, writing: Engine) -> None:
         self._reading = reading
         self._writing = writing
+        self._room = Room("assets", THREADS, "the assets could not be had", PATIENCE_S)
 
     async def known(self, scope: str, hashes: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
         """Give the assets of one owner by the hash of their bytes, newest first; a hash without any has no entry."""
-        return await asyncio.to_thread(self.read, lambda connection: _known(connection, scope, hashes))
+        look = partial(self.read, lambda connection: _known(connection, scope, hashes))
+        return await self._room.ask(look, WAIT_S)
 
     async def find(self, asset_id: str) -> Asset | None:
         """Give one asset that is still there, with its parents."""
-        return await asyncio.to_thread(self.read, lambda connection: _find(connection, asset_id))
+        return await self._looking(self.read, lambda connection: _find(connection, asset_id))
 
     async def children(self, ids: Sequence[str]) -> Mapping[str, Sequence[AssetId]]:
         """Give the assets that were made from each, newest first; one without any has no entry."""
-        return await asyncio.to_thread(self.read, lambda connection: _children(connection, ids))
+        return await self._looking(self.read, lambda connection: _children(connection, ids))
 
     async def page(self, query: AssetQuery) -> AssetPage:
         """Give a page of assets that are still there, with their parents."""
-        return await asyncio.to_thread(self.read, lambda connection: _page(connection, query))
+        return await self._looking(self.read, lambda connection: _page(connection, query))
 
     async def judge(self, asset_id: str, verdict: Verdict | None, at: datetime) -> bool:  # noqa: ARG002 - not kept
         """Set the verdict on an asset; whether there is such a one."""
-        return await asyncio.to_thread(self.write, lambda connection: _judge(connection, asset_id, verdict))
+        return await self._looking(self.write, lambda connection: _judge(connection, asset_id, verdict))
 
     async def remove(self, asset_id: str, at: datetime) -> bool:
         """Note that an asset is gone; its bytes go when no other asset has them. Whether there was such a one."""
-        return await asyncio.to_thread(self.write, lambda connection: bool(end(connection, [asset_id], to_us(at))))
+        return await self._looking(self.write, lambda connection: bool(end(connection, [asset_id], to_us(at))))
 
     async def stored(self, sha256: str, at: datetime) -> None:
         """Note that bytes have reached the store after all."""
-        await asyncio.to_thread(self.write, lambda connection: _STORED.one(connection, (to_us(at), sha256)))
+        await self._looking(self.write, lambda connection: _STORED.one(connection, (to_us(at), sha256)))
+
+    async def _looking(self, work: Callable[[Callable[[Connection], T]], T], what: Callable[[Connection], T]) -> T:
+        return await self._room.ask(partial(work, what))
 
     def pages(self, query: AssetQuery) -> Sequence[Asset]:
         """Give the assets of a page. Blocks."""
@@ -107,6 +115,7 @@ class SqlAssets:
 
     def close(self) -> None:
         """Close what is connected."""
+        self._room.close()
         self._reading.dispose()
         self._writing.dispose()
 

@@ -6,10 +6,10 @@ way whose request is interrupted is lost. One whose server has gone and whose re
 and is taken off when somebody asks for it.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Protocol
 
 import orjson
 from msgspec.structs import replace
@@ -18,17 +18,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.core.flights import ADOPTION_S, FLIGHT, FlightId, FlightState
 from gateway.core.types import JsonValue
-from gateway.ports import LedgerUnavailable, Refused
+from gateway.ports import LEDGER_WAIT_S, LedgerUnavailable, Refused
 from gateway.ports.journal import Entry, Kept, Written
 from gateway.stores.commands import Command, Note, Rescue, epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.jsontext import encode
 from gateway.stores.place import Access
+from gateway.stores.room import Room
 from gateway.stores.schema import CUT, OPEN, RequestState, flights, requests, servers
 from gateway.stores.statement import Row, Statement, ignoring, replacing
 
 BUSY_MS = 2_000
 MOST_LONELY = 32
+THREADS = 4
+_UNREADABLE = "the flights could not be read"
 
 ORDER = (
     "flight_id", "scope", "endpoint", "request_id", "server_id", "key_hash", "body_hash", "looks", "state", "is_stream",
@@ -46,7 +49,13 @@ DELIVERED = Statement(
 )
 REMOVED = Statement(delete(flights).where(flights.c.flight_id == bindparam("the_flight")), ("the_flight",))
 
-Write = Callable[[Command], Awaitable[Refused | None]]
+
+class Write(Protocol):
+    """Commits a command."""
+
+    async def __call__(self, command: Command, timeout_s: float | None = None, /) -> Refused | None:
+        """Give what the books say. Raises ``LedgerUnavailable``."""
+        ...
 
 
 class SqlJournal:
@@ -56,17 +65,18 @@ class SqlJournal:
         self._engine = engine
         self._write = write
         self._server_id = server_id
+        self._reading = Room("flights", THREADS, _UNREADABLE)
 
-    async def open(self, entry: Entry) -> Entry:
+    async def open(self, entry: Entry, within_s: float = LEDGER_WAIT_S) -> Entry:
         """File a flight, unless one with its key is there; gives the one on file. Raises ``LedgerUnavailable``."""
         added = Note(steps=((EXPIRED, (epoch_us(entry.created),)), (OPENED, self._row(entry))), must_change=True)
-        refused = await self._write(added)
+        refused = await self._write(added, within_s)
         if refused is None:
             return entry
         found = await self._look(_same_key(entry), entry.created)
         if found:
             return found[0]
-        return entry if await self._write(added) is None else await self.open(entry)
+        return entry if await self._write(added, within_s) is None else await self.open(entry, within_s)
 
     async def land(self, entry: Entry) -> None:
         """File the end of a flight. Raises ``LedgerUnavailable``."""
@@ -91,7 +101,7 @@ class SqlJournal:
             & (requests.c.key_id == scope if scope else requests.c.key_id.is_(None))
             & (requests.c.time_us >= since_us)
         )
-        return await asyncio.to_thread(self._read_cut, which, scope)
+        return await self._reading.ask(partial(self._read_cut, which, scope))
 
     async def claim(self, entry: Entry, now: datetime) -> bool:
         """File one of them, to be told of it; ``False``: somebody was told. Raises ``LedgerUnavailable``."""
@@ -123,6 +133,10 @@ class SqlJournal:
         delivered = FlightState.DELIVERED.value
         return await self._write(Note(steps=((DELIVERED, (delivered, name, delivered)),), must_change=True)) is None
 
+    async def rescued(self, request_id: str, pictures: int) -> None:
+        """Note that a client got what was bought for one that had left. Raises ``LedgerUnavailable``."""
+        await self._write(Rescue(request_id=request_id, pictures=pictures))
+
     async def remove(self, name: FlightId) -> None:
         """Take a flight off the file. Raises ``LedgerUnavailable``."""
         await self._write(Note(steps=((REMOVED, (name,)),)))
@@ -133,10 +147,6 @@ class SqlJournal:
             entry.scope,
             entry.endpoint,
             entry.request_id,
-    async def rescued(self, request_id: str, pictures: int) -> None:
-        """Note that a client got what was bought for one that had left. Raises ``LedgerUnavailable``."""
-        await self._write(Rescue(request_id=request_id, pictures=pictures))
-
             self._server_id,
             entry.key_hash,
             entry.body_hash,
@@ -149,7 +159,7 @@ class SqlJournal:
         )
 
     async def _look(self, which: ColumnElement[bool], now: datetime) -> list[Entry]:
-        found = await asyncio.to_thread(self._read, which, epoch_us(now))
+        found = await self._reading.ask(partial(self._read, which, epoch_us(now)))
         for entry in found:
             if entry.state is FlightState.REFUSED:  # it was never sent, and never will be
                 await self.remove(entry.flight_id)
@@ -168,7 +178,7 @@ class SqlJournal:
             with self._engine.begin() as connection:
                 return self._entries(connection.execute(statement).mappings().all())
         except SQLAlchemyError as error:
-            raise LedgerUnavailable("the flights could not be read") from error
+            raise LedgerUnavailable(_UNREADABLE) from error
 
     def _entries(self, rows: Sequence[RowMapping]) -> list[Entry]:
         return [_entry(row, self._server_id) for row in rows]

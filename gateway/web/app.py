@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.core.types import JsonObject, Surface
+from gateway.waiting import Waiting
 from gateway.web.admin import Control, operator_pages
 from gateway.web.answer import Answer, respond_early
 from gateway.web.arrival import visit_of
@@ -112,7 +113,7 @@ class _Dispatch(Struct, frozen=True, kw_only=True):
         """Learn who asks, before anything is read."""
         if self.services.gate is not None:
             visit = visit_of(scope)
-            with visit.wait:
+            with Waiting(visit.wait):
                 visit.principal = await self.services.gate.admit(scope)
 
 

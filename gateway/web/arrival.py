@@ -7,7 +7,7 @@ Rules: a request gets its id before anything is judged about it. A client that l
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, field
 from starlette.types import Receive, Scope
 
 from gateway.core.principal import ANYONE, Principal
