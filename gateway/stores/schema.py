@@ -2,8 +2,8 @@
 
 Portable on purpose: plain types, times as integer microseconds since 1970 (UTC), the record as JSON text, no
 autoincrement, no dialect's own functions. Ids are time-ordered, so *newest first* is *largest id first* and every
-listing pages by key. Their indexes stand in ``stores/indexes.py``. A change here needs a new file under ``migrations/versions`` and a new entry in ``REVISIONS``;
-a test holds the two together.
+listing pages by key. The tables' indexes stand in ``stores/indexes.py``. A change needs a new file under
+``migrations/versions`` and a new entry in ``REVISIONS``; a test holds the two together.
 """
 
 from enum import StrEnum
