@@ -59,6 +59,9 @@ class _Pass(Struct, frozen=True, kw_only=True):
     claimed_at: float | None = None
 
 
+_FREELY = _Pass()
+
+
 class Admission:
     """A place at a channel, from ``Roster.enter`` until ``end``."""
 
@@ -89,21 +92,20 @@ class Roster:
     def view(self) -> View:
         """Give what is known of the channels at this moment."""
         means = self._means
-        channels = means.table().channels
         return View(
             now=means.clock.monotonic(),
             wall=means.clock.now(),
             health=means.shared.health,
             brakes=means.brakes.current(),
             latency=means.shared.latency,
-            busy={
-                name: busyness(inside, channels[name].max_in_flight)
-                for name, inside in means.gates.load().items()
-                if name in channels
-            },
+            busy=self._busy,
             roll=means.roll,
             verified=means.verified(),
         )
+
+    def _busy(self, channel: str) -> float:
+        """Give the share of a channel's places that is taken."""
+        return busyness(self._means.gates.inside(channel), self._means.table().channels[channel].max_in_flight)
 
     def road(self, passed: Collection[int]) -> Road:
         """Give what the walk wants to know of the moment; ``passed``: places of targets that were passed over."""
@@ -207,6 +209,8 @@ class Roster:
     def _terms(self, step: Try) -> _Pass | Resting:
         """Look again, since a plan is older than its steps."""
         target, view = step.target, self.view()
+        if not view.health.marks and not view.brakes:
+            return _FREELY  # the common case: nobody rests
         resting = rests(target, view)
         stand = standing(view.health, target.id, view.now)
         if resting is None:

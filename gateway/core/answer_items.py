@@ -27,6 +27,7 @@ _SCALAR: Final = re.compile(_STRING + rb'|[^"\[{}\], \t\n\r]++', re.DOTALL)
 _TO_BRACKET: Final = re.compile(rb'[^"\[\]{}]*+(?:' + _STRING + rb'[^"\[\]{}]*+)*+', re.DOTALL)
 _PLACEHOLDER: Final = re.compile(re.escape(placeholder_json(0)[:-1]) + rb'([0-9]{1,4})"')
 _EMPTY = b'""'
+_LENIENT: Final = json.JSONDecoder(strict=False)
 
 
 class Member(Struct, frozen=True, kw_only=True):
@@ -99,7 +100,9 @@ def _payload(value: bytes | None) -> int | None:
 
 
 def _decoded(value: bytes) -> str:
-    return str(json.loads(value.decode("utf-8", "replace"), strict=False))
+    """Give the text that a JSON string stands for; most have no escape in them."""
+    text = value.decode("utf-8", "replace")
+    return text[1:-1] if "\\" not in text else str(_LENIENT.decode(text))
 
 
 def _elements(skeleton: bytes, array: Member) -> Iterator[int]:

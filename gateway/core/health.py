@@ -136,7 +136,10 @@ class Standing(Struct, frozen=True, kw_only=True):
     @property
     def last(self) -> Bar | None:
         """The bar that lifts last."""
-        return max(self.bars, key=lambda bar: bar.until, default=None)
+        return max(self.bars, key=lambda bar: bar.until) if self.bars else None
+
+
+WELL: Final = Standing()
 
 
 class News(Struct, frozen=True, kw_only=True):
@@ -165,6 +168,8 @@ def usable(state: Health, target: TargetId, now: float) -> Trouble | None:
 
 def standing(state: Health, target: TargetId, now: float) -> Standing:
     """Say how a target stands at ``now``."""
+    if not state.marks:
+        return WELL
     bars: list[Bar] = []
     is_probe = False
     for place, mark in _marks(state, target):

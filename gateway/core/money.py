@@ -102,9 +102,15 @@ def rounded(exact: Fraction) -> int:
 
 def line(item: Item, quantity: int, rate: Fraction, currency: str, price_id: str) -> Line:
     """Make a line of ``quantity`` times ``rate`` micro-units."""
-    return Line(
-        item=item, quantity=quantity, amount_micro=rounded(quantity * rate), currency=currency, price_id=price_id
-    )
+    return Line(item=item, quantity=quantity, amount_micro=times(quantity, rate), currency=currency, price_id=price_id)
+
+
+def times(quantity: int, rate: Fraction) -> int:
+    """Give ``rounded(quantity * rate)``; worked out in whole numbers, since every line of every bill is made here."""
+    parts = rate.denominator
+    whole, rest = divmod(quantity * rate.numerator, parts)
+    is_up = 2 * rest > parts or (2 * rest == parts and whole % 2 == 1)
+    return whole + is_up
 
 
 def nothing(currency: str = DEFAULT_CURRENCY) -> Cost:
@@ -114,14 +120,14 @@ def nothing(currency: str = DEFAULT_CURRENCY) -> Cost:
 
 def billed(lines: Sequence[Line], *, unit: str, exact: bool) -> Cost:
     """Add lines up to a cost; missing when they are of two currencies."""
-    currencies = {one.currency for one in lines}
-    if len(currencies) > 1:
+    currency = lines[0].currency if lines else DEFAULT_CURRENCY
+    if len(lines) > 1 and any(one.currency != currency for one in lines):
         return Cost(state=CostState.MISSING, unit=MIXED, lines=tuple(lines))
     return Cost(
         state=CostState.EXACT if exact else CostState.ESTIMATED,
         unit=unit,
-        amount_micro=sum(one.amount_micro for one in lines),
-        currency=next(iter(currencies), DEFAULT_CURRENCY),
+        amount_micro=sum([one.amount_micro for one in lines]),
+        currency=currency,
         price_id=lines[0].price_id if lines else None,
         lines=tuple(lines),
     )
@@ -141,6 +147,8 @@ def total(costs: Sequence[Cost]) -> Cost | None:
     """
     if not costs:
         return None
+    if len(costs) == 1:
+        return _numbered(costs[0])
     lines = tuple(replace(one, attempt=n) for n, cost in enumerate(costs, start=1) for one in cost.lines)
     owed = [cost for cost in costs if cost.lines]
     currencies = {cost.currency for cost in owed}
@@ -160,6 +168,13 @@ def total(costs: Sequence[Cost]) -> Cost | None:
         price_id=owed[-1].price_id if owed else None,
         lines=lines,
     )
+
+
+def _numbered(cost: Cost) -> Cost:
+    """Give the cost of the only attempt as that of its request."""
+    lines = tuple([replace(one, attempt=1) for one in cost.lines])
+    unit = cost.unit if cost.lines else NO_UNIT
+    return replace(cost, unit=unit, price_id=cost.price_id if cost.lines else None, lines=lines)
 
 
 def decimal(amount_micro: int) -> str:

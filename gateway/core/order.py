@@ -50,5 +50,5 @@ def _figure(target: RouteTarget, policy: Policy, facts: Facts, view: View) -> fl
         place = TargetId(target.channel, target.row)
         return expected_s(view.latency, place, size_class(facts), view.now)
     if policy is Policy.LEAST_BUSY:
-        return view.busy.get(target.channel, 0.0)
+        return view.busy(target.channel)
     return 0.0

@@ -20,11 +20,15 @@ def _middle() -> float:
     return 0.5
 
 
+def _idle(_channel: str) -> float:
+    return 0.0
+
+
 class View(Struct, frozen=True, kw_only=True):
     """``now``: seconds of the clock that health and latency are kept in; ``wall``: the same moment, UTC.
 
-    ``busy``: share of a channel's places that is taken. ``roll`` gives numbers in [0, 1). ``verified``: what smoke runs
-    have proven.
+    ``busy`` gives the share of a channel's places that is taken. ``roll`` gives numbers in [0, 1). ``verified``:
+    what smoke runs have proven.
     """
 
     now: float = 0.0
@@ -32,7 +36,7 @@ class View(Struct, frozen=True, kw_only=True):
     health: Health = field(default_factory=Health)
     brakes: Mapping[str, Brake] = field(default_factory=dict)
     latency: Latencies = field(default_factory=dict)
-    busy: Mapping[str, float] = field(default_factory=dict)
+    busy: Callable[[str], float] = _idle
     roll: Callable[[], float] = _middle
     verified: Collection[Proof] = ()
 

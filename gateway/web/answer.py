@@ -85,7 +85,8 @@ async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Heade
         sent += len(chunk)
         # The last piece ends the message: an empty end after it would come when the client may have asked again.
         await send({"type": "http.response.body", "body": chunk, "more_body": sent < length})
-        await asyncio.sleep(0)  # a reader that keeps up would have it all in one turn of the loop
+        if sent < length:
+            await asyncio.sleep(0)  # a reader that keeps up would have it all in one turn of the loop
     if length == 0:
         await send({"type": "http.response.body", "body": b""})
     return sent == length

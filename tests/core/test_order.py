@@ -26,7 +26,7 @@ def order(policy: Policy, *targets: RouteTarget, view: View = CALM) -> str:
 
 @pytest.mark.parametrize("policy", Policy)
 def test_substitutes_come_last_whatever_the_policy(policy: Policy) -> None:
-    view = View(busy={"b": 1.0, "c": 1.0}, roll=random.Random(1).random)
+    view = View(busy={"b": 1.0, "c": 1.0}.__getitem__, roll=random.Random(1).random)
     targets = (target("s", substitute=True), target("b"), target("t", substitute=True), target("c"))
     found = order(policy, *targets, view=view)
     assert found[2:] == "st"
@@ -64,4 +64,7 @@ def test_the_fastest_for_this_size_comes_first_and_who_was_never_asked_before_al
 
 def test_the_least_busy_comes_first_and_equals_stay_as_written() -> None:
     targets = (target("a"), target("b"), target("c"), target("d"))
-    assert order(Policy.LEAST_BUSY, *targets, view=View(busy={"a": 0.5, "c": 0.25})) == "bdca"
+    assert (
+        order(Policy.LEAST_BUSY, *targets, view=View(busy={"a": 0.5, "b": 0.0, "c": 0.25, "d": 0.0}.__getitem__))
+        == "bdca"
+    )
