@@ -38,7 +38,10 @@ def modules(bare: Program, *arguments: str) -> set[str]:
     ("arguments", "unwanted"),
     [
         (("--version",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "pydantic", "gateway.main"}),
-        (("health", "--url", "http://127.0.0.1:9"), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "gateway.main"}),
+        (
+            ("health", "--url", "http://127.0.0.1:9"),
+            {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "rich", "gateway.main"},
+        ),
         (("schema",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
         (("check",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
     ],
@@ -46,6 +49,30 @@ def modules(bare: Program, *arguments: str) -> set[str]:
 )
 def test_a_command_imports_what_it_needs(bare: Program, arguments: tuple[str, ...], unwanted: set[str]) -> None:
     assert modules(bare, *arguments) & unwanted == set()
+
+
+# What a server of another kind needs, what only draws tables, what only runs at an upgrade.
+NOT_FOR_SQLITE = {
+    "alembic", "mako", "psycopg", "redis", "obstore", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.mysql",
+    "httpx2", "rich", "rich.console", "pygments", "aiohttp.web", "gateway.stores.indexes",
+    "gateway.stores.assets_object", "gateway.stores.revisions", "gateway.cli.terminal",
+}  # fmt: skip
+
+
+def test_a_server_on_sqlite_imports_nothing_that_others_need(bare: Program) -> None:
+    data = bare.directory / "data"
+    open_ledger(f"sqlite:///{data / 'waybill.db'}", serve=True).close()
+    with subprocess.Popen(
+        [sys.executable, "-c", LISTING, "serve", "--port", "0", "--data-dir", str(data), "--grace", "1s"],
+        cwd=bare.directory, env=bare.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert "server.ready" in process.stdout.readline()
+        process.terminate()
+        _, listed = process.communicate(timeout=60)
+    loaded = set(listed.splitlines())
+    assert "gateway.main" in loaded
+    assert loaded & NOT_FOR_SQLITE == set()
 
 
 @pytest.mark.parametrize(("client", "told"), [("obstore", ""), ("json", "taken down")])
