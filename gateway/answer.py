@@ -7,7 +7,7 @@ no document, and still given back as it came.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Final, cast
 
 import orjson
@@ -25,7 +25,9 @@ from gateway.core.types import Cause, ImageFacts, JsonObject, JsonValue
 from gateway.ports import Replayable
 from gateway.spool import PIECE, Lease, Spool, SpooledBody, SpoolFull
 
-MEMORY_ITEM: Final = 256 * 1024  # of one picture, before it goes to disk
+MEMORY_ITEM: Final = 4 * 1024 * 1024  # of one picture, before it goes to disk
+MEMORY_LEFT: Final = 8 * 1024 * 1024  # of the spool's, for requests: pictures leave so much
+MEMORY_KNOWN: Final = 16 * 1024 * 1024  # of one picture, when it is known how long it is at most
 ENCODE_PIECE: Final = 192 * 1024  # a multiple of three, so that pieces of base64 join
 MOST_TEXT: Final = 16 * 1024 * 1024  # of an answer, outside its pictures
 
@@ -36,7 +38,7 @@ class _Picture:
     __slots__ = ("body", "encoded", "facts", "meter", "raw", "seen")
 
     def __init__(self, spool: Spool, memory_item: int) -> None:
-        self.body = SpooledBody(spool, memory_item)
+        self.body = SpooledBody(spool, memory_item, MEMORY_LEFT)
         self.encoded = 0  # bytes of the body that are sent as base64
         self.raw = 0  # bytes of the body, after those, that are sent as they are
         self.meter = PictureMeter()
@@ -90,16 +92,21 @@ class _Joined:
 
 
 class AnswerSpool:
-    """An upstream's whole answer: its pictures decoded in the spool, the rest in memory; implements ``AnswerBody``."""
+    """An upstream's whole answer: its pictures decoded in the spool, the rest in memory; implements ``AnswerBody``.
 
-    def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM) -> None:
+    ``memory_item``: bytes of a picture that may be in memory; ``expected``: of the answer, if that is known.
+    """
+
+    def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM, expected: int | None = None) -> None:
         self._spool = spool
         self._memory_item = memory_item
+        self._expected = expected
         self._extractor = Extractor()
         self._parts: list[bytes | _Picture] = []
         self._facts: list[ImageFacts | None] = []
         self._text_bytes = 0
         self._came = 0
+        self._before = 0  # of it, what came before the last chunk
         self._added: list[_Picture] = []
         self._rewritten: list[bytes | _Picture] | None = None
 
@@ -112,6 +119,7 @@ class AnswerSpool:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the answer. Raises ``SpoolFull``."""
+        self._before = self._came
         self._came += len(chunk)
         self._take(self._extractor.feed(chunk))
 
@@ -211,8 +219,15 @@ class AnswerSpool:
 
     @staticmethod
     async def _payload(picture: _Picture) -> AsyncIterator[bytes]:
-        for at in range(0, picture.encoded, ENCODE_PIECE):
-            yield pybase64.b64encode(picture.body.at(at, min(at + ENCODE_PIECE, picture.encoded)))
+        rest = b""  # what makes no whole quantum
+        for piece in picture.body.pieces(0, picture.encoded, ENCODE_PIECE):
+            data = rest + piece if rest else piece
+            whole = len(data) - len(data) % 3
+            rest = data[whole:]
+            if whole:
+                yield pybase64.b64encode(memoryview(data)[:whole])
+        if rest:
+            yield pybase64.b64encode(rest)
         async for piece in picture.body.read(picture.encoded):
             yield piece
 
@@ -224,9 +239,15 @@ class AnswerSpool:
                     raise SpoolFull("the answer's text is over its cap", Cause.TOO_LARGE)
                 self._parts.append(piece.data)
             elif isinstance(piece, Opened):
-                self._parts.append(_Picture(self._spool, self._memory_item))
+                self._parts.append(self._opened())
             else:
                 self._take_payload(cast("_Picture", self._parts[-1]), piece)  # text never comes inside a payload
+
+    def _opened(self) -> _Picture:
+        picture = _Picture(self._spool, self._memory_item)
+        if self._expected is not None:
+            picture.body.expect(max(0, self._expected - self._before) // 4 * 3, MEMORY_KNOWN)
+        return picture
 
     def _take_payload(self, picture: _Picture, piece: Decoded | Raw | Seen | Closed) -> None:
         if isinstance(piece, Decoded):
@@ -239,7 +260,7 @@ class AnswerSpool:
         elif isinstance(piece, Seen):
             picture.meter.feed(piece.data)
             if picture.seen is None:
-                picture.seen = SpooledBody(self._spool, self._memory_item)
+                picture.seen = SpooledBody(self._spool, self._memory_item, MEMORY_LEFT)
             picture.seen.append(piece.data)
         else:
             picture.body.seal()
@@ -254,6 +275,12 @@ class AnswerSpool:
             else:
                 yield placeholder_json(index), part
                 index += 1
+
+
+def expected_of(headers: Mapping[str, str]) -> int | None:
+    """Say how long an answer will be, by its headers."""
+    said = headers.get("content-length", "")
+    return int(said) if said.isascii() and said.isdigit() else None
 
 
 def _document(skeleton: bytes) -> JsonObject | None:

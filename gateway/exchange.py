@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.answer import AnswerSpool
+from gateway.answer import AnswerSpool, expected_of
 from gateway.contents import Contents, Fetcher, bring_in
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
@@ -244,7 +244,7 @@ async def _follow(wires: Wires, sent: Exchange, started: float, follower: Follow
 async def take(wires: Wires, sent: Exchange, started: float) -> Answered:
     """Take a whole answer into the spool; ``started``: the clock's seconds when its call was made."""
     first_byte_ms = round((wires.clock.monotonic() - started) * 1000, 1)
-    answer = AnswerSpool(wires.spool)
+    answer = AnswerSpool(wires.spool, expected=expected_of(sent.headers))
     facts: AnswerFacts | None = None
     cause: Cause | None = None
     try:

@@ -9,7 +9,7 @@ large file takes the file system tens of milliseconds, so that is done by a thre
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -17,11 +17,12 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.core.types import Cause, Splice
+from gateway.pile import Pile
 from gateway.ports import Replayable
 
 PIECE: Final = 256 * 1024
 MEMORY_ITEM: Final = 1024 * 1024
-MEMORY_TOTAL: Final = 32 * 1024 * 1024
+MEMORY_TOTAL: Final = 40 * 1024 * 1024
 DISK_CAP: Final = 20_000_000_000
 LARGE_FILE: Final = 16 * 1024 * 1024  # a smaller one is removed in a millisecond
 
@@ -63,9 +64,9 @@ class Spool:
         self._remover.shutdown()
         self._empty()
 
-    def take_memory(self, amount: int) -> bool:
-        """Reserve memory; ``False`` when the total is used up."""
-        if amount > self._memory_left:
+    def take_memory(self, amount: int, leaves: int = 0) -> bool:
+        """Reserve memory; ``False`` when less than ``leaves`` would be left of the total."""
+        if amount + leaves > self._memory_left:
             return False
         self._memory_left -= amount
         return True
@@ -105,22 +106,24 @@ class Spool:
 class SpooledBody:
     """Bytes that are appended once and read any number of times; implements ``ports.Replayable`` and ``ports.Filed``.
 
-    Memory and file are given back when it was closed and so was every lease on it.
+    Memory and file are given back when it was closed and so was every lease on it. ``memory_item``: bytes that it may
+    have in memory, as long as ``leaves`` bytes of the spool's are left to others.
     """
 
     __slots__ = (
-        "_closed", "_file", "_leases", "_memory", "_memory_item", "_path", "_reserved", "_spool", "_whole", "length",
-    )  # fmt: skip
+        *("_closed", "_file", "_leases", "_leaves", "_memory_item", "_path", "_pile", "_reserved", "_sealed", "_spool"),
+        "length",
+    )
 
-    def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM) -> None:
+    def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM, leaves: int = 0) -> None:
         self._spool = spool
         self._memory_item = memory_item
-        self._memory = bytearray()
-        self._whole: bytes | None = None  # once sealed in memory
+        self._leaves = leaves
+        self._pile = Pile()  # while it is in memory
         self._reserved = 0  # of memory
         self._file = -1
         self._path: Path | None = None
-        self._closed = False
+        self._closed = self._sealed = False
         self._leases = 0
         self.length = 0
 
@@ -141,14 +144,18 @@ class SpooledBody:
         self._leases -= 1
         self._give_back()
 
+    def expect(self, size: int, most: int) -> None:
+        """Say how many bytes will come, at most: all of them stay in memory, or none if ``most`` do not hold them."""
+        self._memory_item = size if size <= most and self._spool.take_memory(size, self._leaves) else 0
+        self._reserved = self._memory_item
+
     def append(self, data: bytes | memoryview) -> None:
         """Add bytes at the end. Raises ``SpoolFull``; ``ValueError`` once the body was sealed in memory or closed."""
-        if self._closed or self._whole is not None:
+        if self._closed or self._sealed:
             raise ValueError("the body takes no more")
         size = len(data)
-        if self._file < 0 and self.length + size <= self._memory_item and self._spool.take_memory(size):
-            self._memory += data
-            self._reserved += size
+        if self._file < 0 and self._has_memory(size):
+            self._pile.put(data)
         else:
             if self._file < 0:
                 self._move_to_disk()
@@ -156,30 +163,36 @@ class SpooledBody:
         self.length += size
 
     def seal(self) -> None:
-        """Say that nothing more comes: what is in memory becomes one value, which readers share."""
-        if self._file < 0 and self._whole is None:
-            self._whole, self._memory = bytes(self._memory), bytearray()
+        """Say that nothing more comes; memory that it has not used is given back."""
+        if self._file < 0 and not self._sealed:
+            self._sealed = True
+            self._spool.give_back(self._reserved - self.length, 0)
+            self._reserved = self.length
 
     @property
     def in_memory(self) -> bytes | None:
-        """The whole body, while it is in memory."""
+        """The whole body as one value, if it is in memory."""
         self.seal()
-        return self._whole
+        return self._pile.whole() if self._sealed else None
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes ``start:end`` in pieces of at most 256 KiB; several readers may read at once."""
-        stop = self.length if end is None else min(end, self.length)
-        for at in range(start, stop, PIECE):
-            yield self.at(at, min(stop, at + PIECE))
+        for piece in self.pieces(start, self.length if end is None else end):
+            yield piece
 
-    def at(self, start: int, end: int) -> bytes:
-        """Give the bytes ``start:end`` at once."""
+    def pieces(self, start: int, end: int, most: int = PIECE) -> Iterator[bytes]:
+        """Yield the bytes ``start:end`` in pieces of at most ``most``; on disk all but the last have just as many."""
         if self._is_gone:
             raise ValueError("the body is closed")
-        whole = self.in_memory
-        if whole is not None:
-            return whole if start == 0 and end >= len(whole) else whole[start:end]
-        return os.pread(self._file, end - start, start)
+        self.seal()
+        if self._sealed:
+            yield from self._pile.read(start, end, most)
+            return
+        stop = min(end, self.length)
+        for at in range(start, stop, most):
+            if self._is_gone:
+                raise ValueError("the body is closed")
+            yield os.pread(self._file, min(most, stop - at), at)
 
     def close(self) -> None:
         """Give memory and file back, once every lease has ended; idempotent."""
@@ -196,10 +209,20 @@ class SpooledBody:
             return
         on_disk = self.length if self._file >= 0 else 0
         self._spool.give_back(self._reserved, on_disk)
-        self._memory, self._whole, self._reserved = bytearray(), None, 0
+        self._pile, self._reserved = Pile(), 0
         if self._path is not None:
             os.close(self._file)
             self._spool.remove(self._path, on_disk)
+
+    def _has_memory(self, size: int) -> bool:
+        """Take memory for more bytes, if there is any to be had."""
+        missing = self.length + size - self._reserved
+        if missing <= 0:
+            return True
+        if self.length + size > self._memory_item or not self._spool.take_memory(missing, self._leaves):
+            return False
+        self._reserved += missing
+        return True
 
     def _move_to_disk(self) -> None:
         self._spool.take_disk(self.length)
@@ -208,8 +231,10 @@ class SpooledBody:
         except SpoolFull:
             self._spool.give_back(0, self.length)
             raise
-        held, self._memory = self._memory, bytearray()
-        self._write_out(held, 0)
+        at, held, self._pile = 0, self._pile.pieces(), Pile()
+        for piece in held:
+            self._write_out(piece, at)
+            at += len(piece)
         self._spool.give_back(self._reserved, 0)
         self._reserved = 0
 
@@ -221,7 +246,7 @@ class SpooledBody:
             self._spool.give_back(0, len(data))
             raise
 
-    def _write_out(self, data: bytes | bytearray | memoryview, at: int) -> None:
+    def _write_out(self, data: bytes | memoryview, at: int) -> None:
         """Write at a place, so that what a refused write left behind is written over."""
         view = memoryview(data)
         try:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.answer import MOST_TEXT, AnswerSpool
+from gateway.answer import MEMORY_LEFT, MOST_TEXT, AnswerSpool, expected_of
 from gateway.core.extract import placeholder
 from gateway.core.seen import AnswerFacts
 from gateway.spool import PIECE, Spool, SpoolFull
@@ -71,6 +71,28 @@ async def test_the_bytes_are_identical_and_the_facts_are_right(name: str, memory
     assert [p.alpha for p in found] == [False, True, False]
     answer.close()
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1, 3])
+@pytest.mark.parametrize("memory", [0, 100_000, 10_000_000])
+async def test_an_answer_of_known_length_leaves_memory_as_it_was(ratio: float, memory: int, tmp_path: Path) -> None:
+    data = WHOLE["odd order, long numbers, unknown fields"].encode()
+    spool = Spool(tmp_path / "spool", memory_total=MEMORY_LEFT + memory)
+    answer = AnswerSpool(spool, expected=int(len(data) * ratio))
+    fed(answer, data, step=5_000)
+    assert await given_back(answer) == data
+    held = sum(len(picture) for picture in PICTURES) if memory > 1_000_000 else 0
+    assert spool.memory_left <= MEMORY_LEFT + memory
+    assert ratio < 1 or memory == 100_000 or spool.memory_left == MEMORY_LEFT + memory - held
+    answer.close()
+    assert (spool.memory_left, list((tmp_path / "spool").iterdir())) == (MEMORY_LEFT + memory, [])
+
+
+@pytest.mark.parametrize(
+    ("said", "length"), [("12", 12), ("", None), ("-1", None), ("1e3", None), ("٣", None), ("1_0", None)]
+)
+def test_only_a_plain_length_is_believed(said: str, length: int | None) -> None:
+    assert expected_of({"content-length": said} if said else {}) == length
 
 
 async def test_the_document_holds_placeholders_where_pictures_were(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def test_a_larger_body_goes_to_a_private_file_that_goes_with_it(tmp_path: 
     body.close()
     assert list((tmp_path / "spool").iterdir()) == []
     with pytest.raises(ValueError, match="closed"):
-        body.at(0, 1)
+        list(body.pieces(0, 1))
 
 
 async def test_memory_over_all_bodies_is_bounded(tmp_path: Path) -> None:
@@ -66,6 +66,38 @@ async def test_memory_over_all_bodies_is_bounded(tmp_path: Path) -> None:
     assert await whole(second) == b"b" * 60
     first.close()
     assert filled(spool, b"c" * 60).in_memory is not None
+
+
+async def test_what_is_expected_has_its_memory_at_once_or_goes_to_disk_at_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", memory_total=1000)
+    first, second, third = (SpooledBody(spool, 0, leaves=100) for _ in range(3))
+    first.expect(600, most=700)
+    assert spool.memory_left == 400
+    second.expect(600, most=700)
+    third.expect(800, most=700)
+    assert spool.memory_left == 400
+    for body in (first, second, third):
+        body.append(b"x" * 250)
+        body.append(b"y" * 250)
+        body.seal()
+        assert await whole(body, 200, 300) == b"x" * 50 + b"y" * 50
+    assert spool.memory_left == 500  # what did not come is given back
+    assert [body.path is None for body in (first, second, third)] == [True, False, False]
+    for body in (first, second, third):
+        body.close()
+    assert (spool.memory_left, list((tmp_path / "spool").iterdir())) == (1000, [])
+
+
+async def test_what_comes_beyond_the_expected_is_kept_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", memory_total=1000)
+    body = SpooledBody(spool, 0)
+    body.expect(100, most=200)
+    body.append(b"x" * 90)
+    body.append(b"y" * 90)
+    assert body.path is not None
+    assert await whole(body) == b"x" * 90 + b"y" * 90
+    assert spool.memory_left == 1000
+    body.close()
 
 
 def test_the_disk_cap_is_a_full_spool_and_leaves_the_books_right(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ async def observe(sender: Sender, made: Call) -> Outcome:
     cause = None
     try:
         async for piece in exchange.chunks():
-            assert 0 < len(piece) <= _PIECE
+            assert 0 < len(piece) <= 2 * _PIECE
             pieces.append(piece)
     except ExchangeBroken as broken:
         cause = broken.cause

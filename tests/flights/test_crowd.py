@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from gateway.spool import DISK_CAP, MEMORY_TOTAL
 from tests.flights.airport import airport
 from tests.flights.crowd import crowd
 
@@ -21,4 +22,4 @@ async def test_purchases_are_the_distinct_requests(tmp_path: Path) -> None:
         text = (await all_.client.get(f"{all_.gateway.url}/metrics")).text
         assert f"waybill_pictures_rescued_total {float(came.rescued)}" in text
         spool = all_.gateway.gateway.spool
-        assert (spool.memory_left, spool.disk_left) == (32 * 1024 * 1024, 20_000_000_000)
+        assert (spool.memory_left, spool.disk_left) == (MEMORY_TOTAL, DISK_CAP)

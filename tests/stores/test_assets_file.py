@@ -13,7 +13,7 @@ import pytest
 
 from gateway.ports import NoRoom, StoreUnavailable
 from gateway.spool import Held, Spool, SpooledBody
-from gateway.stores.assets_file import PIECE, FileBlobs
+from gateway.stores.assets_file import BATCH, PIECE, FileBlobs
 
 DATA = os.urandom(3 * PIECE + 17)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -63,6 +63,16 @@ async def test_a_body_in_memory_is_written_whole_and_leaves_nothing_beside_it(tm
     await asyncio.gather(*(blobs.keep(SHA, Held(DATA), "image/png") for _ in range(5)))
     assert all_files(tmp_path) == [SHA]
     assert await read(blobs) == DATA
+
+
+async def test_a_body_of_many_pieces_is_written_in_batches(tmp_path: Path) -> None:
+    data = os.urandom(2 * BATCH * PIECE + 17)
+    sha256 = hashlib.sha256(data).hexdigest()
+    blobs = FileBlobs(tmp_path / "assets")
+    await blobs.keep(sha256, Held(data), "image/png")
+    await blobs.keep(sha256, Held(b"it is there already"), "image/png")
+    assert all_files(tmp_path) == [sha256]
+    assert await read(blobs, sha256) == data
 
 
 class Failing:
