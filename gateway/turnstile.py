@@ -1,7 +1,9 @@
 """What a key may ask for in a minute and at the same time: counted when a request comes, before its body is read.
 
-Rules: the pictures of a request are counted once it has been read. What is refused counts nothing. A key without
-limits is never looked up. Must never wait: a key that has used up its share is told when to come back.
+Rules: the pictures of a request are counted once it has been read. What is refused here counts nothing; what is refused
+later, before anything was sent, gets its pictures back, and its place in the minute too when the key may not use what
+it asks for. A key without limits is never looked up. Must never wait: a key that has used up its share is told when to
+come back.
 """
 
 import math
@@ -54,6 +56,16 @@ class Turnstile:
         if most is not None and images > most:
             return Passed(refusal=_never(most))
         return await self._draw(principal, IMAGES, principal.limits.images_per_minute, images)
+
+    async def restore(self, principal: Principal, *, requests: int, images: int) -> Headers:
+        """Take back what was counted; gives how the key stands then."""
+        limits, headers = principal.limits, Headers()
+        for what, per_minute, pieces in (
+            (REQUESTS, limits.requests_per_minute, requests),
+            (IMAGES, limits.images_per_minute, images),
+        ):
+            headers += (await self._draw(principal, what, per_minute, -pieces)).headers
+        return headers
 
     def leave(self, passed: Passed) -> None:
         """Give the place back that a request had."""

@@ -51,14 +51,17 @@ class Reserved(Struct, frozen=True, kw_only=True):
 
 
 def reserve(rate: Rate, arrival: float, pieces: int, now: float) -> Reserved:
-    """Say when ``pieces`` may go and what the rate's state is once they did; ``arrival`` 0: nothing was asked yet."""
+    """Say when ``pieces`` may go and what the rate's state is once they did; ``arrival`` 0: nothing was asked yet.
+
+    Fewer than none: so many are given back.
+    """
     interval_s = rate.interval_s
     at_once = max(rate.at_once, pieces)
     owed_until = max(arrival, now)
     wait_s = max(0.0, owed_until + pieces * interval_s - at_once * interval_s - now)
     if wait_s < _ROUNDING:  # what clocks with large numbers leave over is no wait
         wait_s = 0.0
-    return Reserved(wait_s=wait_s, arrival=owed_until + pieces * interval_s)
+    return Reserved(wait_s=wait_s, arrival=max(now, owed_until + pieces * interval_s))
 
 
 class Level(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from typing import Final
 
 # A place in the flow of every rate, or in none (generic cell rate algorithm, as core.limits.reserve). ARGV: the longest
-# wait, then of each key: seconds between two pieces, pieces at once, pieces. Gives the wait, then what each owes, in
+# wait, then of each key: seconds between two pieces, pieces at once, pieces (below none: given back). Gives the wait, then what each owes, in
 # seconds.
 RESERVE: Final = """
 local t = redis.call('TIME')
@@ -15,7 +15,7 @@ for i, key in ipairs(KEYS) do
   local pieces = tonumber(ARGV[3 * i + 1])
   local from = math.max(tonumber(redis.call('GET', key) or '0'), now)
   owed[i] = from - now
-  after[i] = owed[i] + pieces * interval
+  after[i] = math.max(0, owed[i] + pieces * interval)
   wait = math.max(wait, after[i] - math.max(at_once, pieces) * interval)
 end
 if wait < 0.000001 then wait = 0 end

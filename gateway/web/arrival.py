@@ -23,7 +23,7 @@ class Visit(Struct, kw_only=True):
 
     ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen.
     ``principal`` is who asks, once the door knows; ``headers`` go on its answer, whatever that is; ``wait`` is what it
-    has waited for the ledger.
+    has waited for the ledger, ``drawn`` how many pictures of its key's minute it took.
     """
 
     request_id: RequestId
@@ -33,6 +33,7 @@ class Visit(Struct, kw_only=True):
     body_read: bool = False
     principal: Principal = ANYONE
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    drawn: int = 0
     wait: LedgerWait = field(default_factory=LedgerWait)
 
 

@@ -10,13 +10,14 @@ import asyncio
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
+from gateway.core.agreement import forbidden
 from gateway.core.charges import pictures_asked
 from gateway.core.record import Record
 from gateway.core.types import Refusal
 from gateway.exchange import Presence
 from gateway.intake import ClientGone, Incoming
 from gateway.ports import LEAST_WAIT_S, Job
-from gateway.relay import Refused
+from gateway.relay import Refused, Result
 from gateway.web.answer import Answer, respond_early
 from gateway.web.arrival import Upload, Visit, headers_of, origin_of, visit_of
 from gateway.web.checks import checked_answer
@@ -27,6 +28,7 @@ from gateway.web.stamps import advice, stamps
 from gateway.web.states import Wanted
 from gateway.web.streams import ClientStream, Pace
 
+FORBIDDEN = 403
 LEFT_EARLY = Refusal(status=499, code="client_gone", message="The client left before its request was whole.")
 
 
@@ -88,11 +90,14 @@ async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> 
     caller = visit.principal
     if caller.key_id is None:
         return replace(job, wait=visit.wait) if visit.wait.spent_s > LEAST_WAIT_S else job
-    if services.turnstile is not None and job.subject is None and not wanted.is_check:
-        passed = await services.turnstile.draw(caller, pictures_asked(job.facts))
+    is_counted = services.turnstile is not None and job.subject is None and not wanted.is_check
+    if services.turnstile is not None and is_counted and forbidden(job.facts, caller, services.table()) is None:
+        images = pictures_asked(job.facts)
+        passed = await services.turnstile.draw(caller, images)
         visit.headers = (*visit.headers, *passed.headers)
         if passed.refusal is not None:
             return passed.refusal
+        visit.drawn = images
     tags = tuple({**dict(job.directives.tags), **dict(caller.tags)}.items())
     return replace(job, principal=caller, wait=visit.wait, directives=replace(job.directives, tags=tags, caller=caller))
 
@@ -138,6 +143,7 @@ async def _run(services: Services, job: Job, receive: Receive, send: Send, visit
             else:
                 result = await services.kept.run(job, presence)
             visit.settled = True
+            await _restore(services, job, result, visit)
             client = Client(send=send, presence=presence, pace=_pace(services), stream=stream)
             await deliver(client, result)
         except asyncio.CancelledError:
@@ -148,6 +154,19 @@ async def _run(services: Services, job: Job, receive: Receive, send: Send, visit
                 task.cancel()
             if job.subject is not None:
                 job.body.close()
+
+
+async def _restore(services: Services, job: Job, result: Result, visit: Visit) -> None:
+    """Give a key back what a request took of its minute that was refused before anything was sent.
+
+    Asking for what it may not use takes nothing at all.
+    """
+    is_refused = result.error is not None and 400 <= result.status < 500 and not result.record.attempts
+    if services.turnstile is None or not is_refused or job.subject is not None:
+        return
+    requests = 1 if result.status == FORBIDDEN else 0
+    stands = await services.turnstile.restore(visit.principal, requests=requests, images=visit.drawn)
+    visit.headers = stands or visit.headers
 
 
 def _pace(services: Services) -> Pace:

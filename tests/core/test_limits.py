@@ -5,7 +5,7 @@ import random
 import pytest
 
 from gateway.core import limits
-from gateway.core.limits import Rate, busyness, earn, frees_in_time, may_repeat, reserve, spend
+from gateway.core.limits import Rate, busyness, earn, frees_in_time, level, may_repeat, reserve, spend
 
 
 @pytest.mark.parametrize(("per_minute", "at_once"), [(1, 1), (9, 1), (10, 1), (60, 6), (500, 50)])
@@ -99,6 +99,15 @@ def test_a_pool_is_waited_for_when_it_moves_fast_enough(
     waiting: int, idle_s: float, pace_s: float | None, frees: bool
 ) -> None:
     assert frees_in_time(waiting, idle_s, pace_s) is frees
+
+
+def test_what_is_given_back_can_be_had_again_and_no_more_than_was_there() -> None:
+    rate = Rate(per_minute=10, bucket=True)
+    arrival = reserve(rate, 0.0, 3, 1000.0).arrival
+    for left in (9, 10, 10):
+        back = reserve(rate, arrival, -2, 1000.0)
+        assert (back.wait_s, level(rate, back.arrival, 1000.0).left) == (0.0, left)
+        arrival = back.arrival
 
 
 def test_busyness_is_a_share() -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.turnstile import span
 from tests.fakes.answers import image_answer
 from tests.fakes.script import reply
-from tests.keys.house import GENERATION, keyed_house
+from tests.keys.house import BY_PICTURE, GENERATION, keyed_house
 
 PICTURE = reply(200, image_answer())
 SLOW = reply(200, image_answer(), delay_s=0.5)
@@ -55,6 +55,47 @@ async def test_pictures_in_a_minute(tmp_path: Path) -> None:
         assert (never.status_code, never.headers["x-should-retry"]) == (400, "false")
         assert (never.json()["error"]["code"], never.json()["error"]["param"]) == ("invalid_value", "n")
         assert house.upstream.count == 1
+
+
+async def test_what_a_key_may_not_use_takes_nothing_of_its_minute(tmp_path: Path) -> None:
+    async with keyed_house(tmp_path) as house:
+        house.upstream.play(PICTURE, PICTURE)
+        key = await house.create(rpm=2, ipm=2, models=["pic"])
+        await house.closed()
+        for _ in range(3):
+            refused = await house.generate(key, model="other", n=2)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
+            assert refused.headers["x-ratelimit-remaining-requests"] == "2"
+        used = [await house.generate(key) for _ in range(2)]
+        assert [answer.headers["x-ratelimit-remaining-requests"] for answer in used] == ["1", "0"]
+        assert [answer.headers["x-ratelimit-remaining-images"] for answer in used] == ["1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"), [({"model": "none"}, "model_not_found"), ({"size": "1x1"}, "invalid_size")]
+)
+async def test_pictures_that_were_refused_before_anything_was_sent_are_not_counted(
+    tmp_path: Path, fields: dict[str, str], code: str
+) -> None:
+    async with keyed_house(tmp_path) as house:
+        house.upstream.play(PICTURE)
+        key = await house.create(ipm=2)
+        await house.closed()
+        for _ in range(2):
+            refused = await house.generate(key, n=2, **fields)
+            assert refused.json()["error"]["code"] == code
+            assert refused.headers["x-ratelimit-remaining-images"] == "2"
+        assert (await house.generate(key)).headers["x-ratelimit-remaining-images"] == "1"
+
+
+async def test_pictures_that_the_key_cannot_pay_are_not_counted(tmp_path: Path) -> None:
+    async with keyed_house(tmp_path, {"charge": BY_PICTURE}) as house:
+        house.upstream.play(PICTURE)
+        key = await house.create(ipm=4, credits=1)
+        await house.closed()
+        short = [await house.generate(key, n=2) for _ in range(3)]
+        assert [answer.status_code for answer in short] == [402] * 3
+        assert (await house.generate(key)).headers["x-ratelimit-remaining-images"] == "3"
 
 
 async def test_requests_at_the_same_time(tmp_path: Path) -> None:

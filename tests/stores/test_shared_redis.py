@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.health import News, TargetId, usable
 from gateway.core.limits import Rate
@@ -93,6 +94,17 @@ async def test_a_bucket_says_what_is_left_of_it(two: tuple[SharedRedis, SharedRe
     ask = Ask(key="key:1:rpm", rate=Rate(per_minute=10, bucket=True), pieces=3)
     left = [(await shared.draw([ask], time.monotonic())).levels[0].left for shared in (*two, two[0], two[1])]
     assert left == [7, 4, 1, 1]
+
+
+async def test_what_is_given_back_can_be_had_again_and_no_more_than_was_there(
+    two: tuple[SharedRedis, SharedRedis],
+) -> None:
+    first, second = two
+    ask = Ask(key="key:2:rpm", rate=Rate(per_minute=10, bucket=True), pieces=3)
+    assert (await first.draw([ask], time.monotonic())).levels[0].left == 7
+    for left in (9, 10, 10):
+        back = replace(ask, pieces=-2)
+        assert (await second.draw([back], time.monotonic())).levels[0].left == left
 
 
 async def test_places_of_a_room_are_counted_together_and_given_back(two: tuple[SharedRedis, SharedRedis]) -> None:
