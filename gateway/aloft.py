@@ -57,6 +57,7 @@ class Flight(Struct, eq=False, kw_only=True):
     is_detached: bool = False  # a client said that it will not wait
     is_forgotten: bool = False
     is_filed: bool = False
+    is_on_offer: bool = False  # its end is on file, and who comes to another server may take it
     filing: asyncio.Lock = field(default_factory=asyncio.Lock)
     timer: asyncio.TimerHandle | None = None
 

@@ -153,7 +153,8 @@ class Archive(Struct, frozen=True, kw_only=True):
     async def land(self, flight: Flight, result: Result, body: AnswerBody | None) -> bool:
         """File the end of a flight, or that it came to nothing; whether it is on file. Closes ``body``."""
         outcomes = [attempt.outcome for attempt in result.record.attempts]
-        if not is_bought(outcomes):
+        is_looked_for = flight.is_detached and flight.key is None  # whatever came of it
+        if not is_bought(outcomes) and not is_looked_for:
             if body is not None:
                 body.close()
             return await self._tried(self.journal.remove(flight.id), flight)
@@ -186,6 +187,13 @@ class Archive(Struct, frozen=True, kw_only=True):
         if flight.key is None:
             await self._tried(self.journal.remove(flight.id), flight)
 
+    async def take(self, flight_id: FlightId) -> bool:
+        """Take a flight off the offer; ``False``: somebody else has it. Without the file whoever asks gets it."""
+        try:
+            return await self.journal.deliver(flight_id)
+        except LedgerUnavailable:
+            return True
+
     async def rescued(self, request_id: str, pictures: int) -> None:
         """Note, for the sums, that a client got what a request had bought for one that had left."""
         with suppress(LedgerUnavailable):  # it is written as soon as the ledger can be
@@ -202,7 +210,7 @@ class Archive(Struct, frozen=True, kw_only=True):
         while found is not None and not is_gone():
             told = await self._told(found, asking)
             if told is not None:
-                return told if await self._given(found) else None
+                return told if found.state.is_aloft or await self._given(found) else None
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             found = await self.journal.find(entry.scope, entry.flight_id, self.clock.now())

@@ -134,13 +134,14 @@ class Flights:
         flight.task = asyncio.ensure_future(self._fly(flight))
         flight.task.add_done_callback(partial(self._over, flight))
         if flight.is_detached:
+            await self._file_departure(flight)
             return self._asking(flight.job).accepted(name, hangar.pen)
         flight.board()
         wake = await self._wait(flight, presence)
         if wake is Wake.LANDED:
             return self._first(flight)
         asking = self._asking(flight.job)
-        self._leave(flight, wake)
+        await self._leave(flight, wake)
         return asking.gone(name) if wake is Wake.LEFT else asking.in_progress(name, flight.so_far)
 
     async def _fly(self, flight: Flight) -> None:
@@ -209,7 +210,7 @@ class Flights:
             return await self._settled(self._along(flight, asking))
         if flight.result is not None and wake is Wake.LANDED:
             return await self._give(flight, flight.result, asking)
-        self._leave(flight, wake)
+        await self._leave(flight, wake)
         if wake is Wake.LEFT:
             return await self._settled(asking.gone(flight.id))
         await self._hangar.settle(asking.record(503, flight.id, IN_PROGRESS.code))  # the attempts are the flight's own
@@ -239,8 +240,10 @@ class Flights:
             receipt=partial(self._receipt, flight),
         )
 
-    def _leave(self, flight: Flight, wake: Wake) -> None:
-        """Take a client off board: it has left, or was told to come back."""
+    async def _leave(self, flight: Flight, wake: Wake) -> None:
+        """Take a client off board: it has left, or was told to come back, which it may do at another server."""
+        if wake is Wake.WINDOW:
+            await self._file_departure(flight)
         flight.clients -= 1
         flight.was_left = True
         flight.is_announced = flight.is_announced or wake is Wake.WINDOW
@@ -264,7 +267,7 @@ class Flights:
             return
         flight.presence.leave()
         self.register.offer(flight)
-        if flight.key is None and flight.presence.glimpse is not None:
+        if flight.presence.glimpse is not None:
             self._chore(self._file_departure(flight))
 
     # Landed
@@ -287,10 +290,21 @@ class Flights:
         if first.status == CLIENT_CLOSED_REQUEST:
             self._receipt(flight, is_told=False)
             return None
+        if not await self._taken(flight):
+            self.retire(flight)
+            return None
         self.rescue.replayed += 1
         share = None if flight.body is None else flight.body.share()
         given = asking.again(first.flight_id or flight.id, first, share, self._hangar.pen)
         return await self._settled(replace(given, receipt=partial(self._receipt, flight)))
+
+    async def _taken(self, flight: Flight) -> bool:
+        """Take a flight that anybody may have who comes back; ``False``: another server has given it already."""
+        async with flight.filing:
+            if not flight.is_on_offer:
+                return True
+            flight.is_on_offer = False
+            return await self._hangar.archive.take(flight.id)
 
     def _receipt(self, flight: Flight, is_told: bool) -> None:  # noqa: FBT001 (it is called once, by whoever writes)
         """Take it that a client has its answer whole, or has not."""
@@ -317,6 +331,8 @@ class Flights:
         is_wanted = flight.is_detached or (flight.is_announced and not flight.is_told)
         is_owed = is_bought(outcomes) and (flight.key is not None or not flight.is_told)
         if flight.is_forgotten or result.status == CLIENT_CLOSED_REQUEST or not (is_wanted or is_owed):
+            if flight.key is None and not flight.is_told:
+                self._chore(self._file_delivery(flight))  # nobody is to wait for it
             self.retire(flight)
             return
         if flight.key is not None and flight.is_filed:
@@ -352,7 +368,7 @@ class Flights:
 
     async def _file_departure(self, flight: Flight) -> None:
         async with flight.filing:
-            if not flight.has_landed:
+            if flight.key is None and not flight.has_landed and not flight.is_filed:
                 flight.is_filed = True
                 await self._hangar.archive.depart(flight)
 
@@ -360,7 +376,8 @@ class Flights:
         """File what nobody has, so that it outlives the process; its request's body is of no use any more."""
         share = None if flight.body is None else flight.body.share()
         async with flight.filing:
-            flight.is_filed = await self._hangar.archive.land(flight, result, share) or flight.is_filed
+            flight.is_on_offer = await self._hangar.archive.land(flight, result, share)
+            flight.is_filed = flight.is_filed or flight.is_on_offer
         if flight.hash is None:
             flight.hash = await hash_of(flight.job)
         flight.job.body.close()

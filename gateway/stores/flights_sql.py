@@ -90,7 +90,7 @@ class SqlJournal:
     async def lonely(self, looks: str, now: datetime) -> Sequence[Entry]:
         """Give what no client has the answer of, the oldest first. Raises ``LedgerUnavailable``."""
         found = await self._look(flights.c.looks == looks, now)
-        return [one for one in found if one.state is not FlightState.DELIVERED]
+        return [one for one in found if one.state not in (FlightState.DELIVERED, FlightState.REFUSED)]
 
     async def cut(self, scope: str, endpoint: str, body_hash: str, now: datetime) -> Sequence[Entry]:
         """Give what was sent with this body and never ended, the oldest first. Raises ``LedgerUnavailable``."""
@@ -161,9 +161,9 @@ class SqlJournal:
     async def _look(self, which: ColumnElement[bool], now: datetime) -> list[Entry]:
         found = await self._reading.ask(partial(self._read, which, epoch_us(now)))
         for entry in found:
-            if entry.state is FlightState.REFUSED:  # it was never sent, and never will be
+            if _never_was(entry):
                 await self.remove(entry.flight_id)
-        return [entry for entry in found if entry.state is not FlightState.REFUSED]
+        return [entry for entry in found if not _never_was(entry)]
 
     def _read(self, which: ColumnElement[bool], now_us: int) -> list[Entry]:
         statement = (
@@ -182,6 +182,11 @@ class SqlJournal:
 
     def _entries(self, rows: Sequence[RowMapping]) -> list[Entry]:
         return [_entry(row, self._server_id) for row in rows]
+
+
+def _never_was(entry: Entry) -> bool:
+    """Whether it was never sent and never will be: its server has gone, and it is no refusal that was filed."""
+    return entry.state is FlightState.REFUSED and entry.answer is None
 
 
 def _cut(row: RowMapping, scope: str) -> Entry:
