@@ -42,6 +42,11 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
 
+# 1,000 clients, of whom a third leaves and comes back: each picture is bought once, and what was left is rescued.
+.PHONY: crowd
+crowd: $(VENV)/.test
+	$(BIN)/python -m tests.flights.crowd $(ARGS)
+
 $(VENV)/.run: $(VENV)/bin/pip requirements/run.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/run.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -10,10 +10,8 @@ CLIENTS = 200
 async def test_purchases_are_the_distinct_requests(tmp_path: Path) -> None:
     async with airport(tmp_path, max_in_flight=CLIENTS) as all_:
         came = await crowd(all_, CLIENTS, at_once=60)
-        assert set(came.bought.values()) == {1}
-        assert len(came.bought) == came.distinct
+        assert came.is_right, came
         assert came.left > CLIENTS // 5
-        assert came.rescued / came.left >= 0.99
         figures = all_.gateway.gateway.airport.flights.figures
         assert (figures.rescued, figures.pictures) == (came.rescued, came.rescued)
         assert (figures.aloft, figures.unclaimed) == (0, 0)
