@@ -1,8 +1,9 @@
 """Tells the operator what is wrong: listens to the log's events, looks at budgets and disks, and hands alerts on.
 
 Rules. ``hear`` is called with every event, from any thread: it reads it and queues, and must neither wait nor raise.
-One thread decides (``core.alerts``), logs each alert as an event and gives it to the webhook. Each process tells for
-itself: replicas that see the same thing each tell it.
+One thread decides (``core.alerts``), logs each alert as an event and gives it to the webhook. Of several servers that
+see the same thing one tells it; what is about a server's own disks or pictures each tells for itself, and so does each
+what it sees while it cannot be agreed on.
 """
 
 import queue
@@ -16,10 +17,10 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.core.alert_signs import Filling, Spending, signs_in, signs_of_filling, signs_of_spending
-from gateway.core.alerts import AlertKind, AlertSettings, AlertState, Signal, Standing, judge
+from gateway.core.alerts import OF_ONE_SERVER, Alert, AlertKind, AlertSettings, AlertState, Signal, Standing, judge
 from gateway.core.record import timestamp
 from gateway.core.types import JsonObject
-from gateway.ports import Clock, Events, LedgerUnavailable
+from gateway.ports import Clock, Events, LedgerUnavailable, Tellers
 from gateway.webhook import Webhook
 
 QUEUE_LIMIT: Final = 4_096
@@ -30,7 +31,8 @@ CLOSE_GRACE_S: Final = 2.0
 class AlarmMeans(Struct, frozen=True, kw_only=True):
     """What is worked with. ``spending`` may block and raise ``LedgerUnavailable``; ``disks``: names and directories.
 
-    ``encode`` gives the JSON of a value. ``reserve``: bytes of a disk that are the ledger's.
+    ``encode`` gives the JSON of a value. ``reserve``: bytes of a disk that are the ledger's. ``tellers``: all servers
+    that may tell the same; absent: there is only this one.
     """
 
     settings: AlertSettings
@@ -39,6 +41,7 @@ class AlarmMeans(Struct, frozen=True, kw_only=True):
     disks: Mapping[str, Path]
     reserve: int
     encode: Callable[[JsonObject], bytes]
+    tellers: Tellers | None = None
     look_s: float = LOOK_S
 
 
@@ -105,13 +108,26 @@ class Alarms:
         clock = self._means.clock
         repeat_s = self._means.settings.repeat_s
         self._standing, alert = judge(self._standing, signal, clock.monotonic(), repeat_s)
-        if alert is None:
+        if alert is None or not self._is_mine(alert):
             return
         self.told[alert.kind, alert.state] += 1
         said: JsonObject = {"event": "alert", "time": timestamp(clock.now()), **alert.as_json()}
         log.emit(said)
         if self._webhook is not None:
             self._webhook.send(self._means.encode(said))
+
+    def _is_mine(self, alert: Alert) -> bool:
+        """Whether it is this server that tells it."""
+        tellers, settings = self._means.tellers, self._means.settings
+        if tellers is None or alert.kind in OF_ONE_SERVER:
+            return True
+        about = f"{alert.kind.value} {alert.subject}"
+        try:
+            if alert.state is AlertState.RESOLVED:
+                return tellers.last(about)
+            return tellers.first(about, self._means.clock.now(), settings.repeat_s)
+        except LedgerUnavailable:
+            return True
 
     def _look(self) -> Iterator[Signal]:
         settings = self._means.settings

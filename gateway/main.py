@@ -41,6 +41,7 @@ from gateway.replicas import Replicas
 from gateway.roster import Roster, RosterMeans
 from gateway.running import Gateway
 from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
+from gateway.stores.alerts_sql import open_alerts
 from gateway.stores.assets_file import RESERVE_BYTES
 from gateway.stores.bindings_sql import open_bindings
 from gateway.stores.brakes_sql import SqlBrakes, open_brakes
@@ -51,6 +52,7 @@ from gateway.stores.ledger_sql import open_ledger
 from gateway.stores.lockfile import ServerLock
 from gateway.stores.place import place
 from gateway.stores.readings import open_readings
+from gateway.stores.room import Room
 from gateway.stores.sharing import open_sharing
 from gateway.stores.verified_sql import SqlVerifications, open_verifications, read_verifications
 from gateway.tracing import Traced
@@ -157,17 +159,18 @@ def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: P
 
 def _alarms(settings: Settings, data_dir: Path, clock: Clock) -> Alarms:
     desk, store, ledger = open_key_desk(settings.database), settings.assets.store, place(settings.database).file
-    disks = {"data": data_dir}
+    disks, room = {"data": data_dir}, Room("budgets", 1, "the budgets could not be read")
     disks |= {} if ledger is None else {"ledger": ledger.parent}
     disks |= {"assets": Path(store)} if isinstance(store, str) else {}
     return Alarms(
         AlarmMeans(
             settings=settings.alerts,
             clock=clock,
-            spending=lambda: [spent for row in desk.listed(clock.now()) if (spent := spending(row)) is not None],
+            spending=lambda: room.wait(lambda: [spent for row in desk.listed(clock.now()) if (spent := spending(row))]),
             disks=disks,
             reserve=RESERVE_BYTES,
             encode=encode,
+            tellers=open_alerts(settings.database),
         )
     )
 

@@ -1,18 +1,21 @@
 """Posts alerts to the operator's address: one thread, a bounded queue, few tries.
 
-Rules. ``send`` only queues; a full queue drops and counts. The address is the operator's own, so it may lie anywhere; a
-redirect is not followed, and no proxy is taken from the environment. 408, 429, 5xx and broken connections are tried
-again after a pause; every other answer but 2xx is final. Must never raise into its caller, and never say what the
-address or the secret is.
+Rules. ``send`` only queues; a full queue drops and counts. A receiver has ``TIMEOUT_S`` for each step and ``POST_S``
+for all of it: one that drips is cut off like one that says nothing. The address is the operator's own, so it may lie
+anywhere; a redirect is not followed, and no proxy is taken from the environment. 408, 429, 5xx and broken connections
+are tried again after a pause; every other answer but 2xx is final. Must never raise into its caller, and never say what
+the address or the secret is.
 """
 
 import hashlib
 import hmac
 import http.client
 import queue
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -20,6 +23,7 @@ from gateway import __version__
 
 QUEUE_LIMIT: Final = 256
 TIMEOUT_S: Final = 5.0
+POST_S: Final = 10.0
 PAUSES_S: Final = (1.0, 5.0, 25.0)
 CLOSE_GRACE_S: Final = 2.0
 _AGAIN: Final = frozenset({408, 429})
@@ -35,12 +39,19 @@ class Webhook:
     """One address. ``start`` begins its thread; ``epoch`` gives seconds since 1970 for signatures."""
 
     def __init__(
-        self, url: str, secret: str | None, *, epoch: Callable[[], float], pauses_s: Sequence[float] = PAUSES_S
+        self,
+        url: str,
+        secret: str | None,
+        *,
+        epoch: Callable[[], float],
+        pauses_s: Sequence[float] = PAUSES_S,
+        post_s: float = POST_S,
     ) -> None:
         self._parts = urlsplit(url)
         self._secret = secret
         self._epoch = epoch
         self._pauses_s = pauses_s
+        self._post_s = post_s
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="alert-webhook", daemon=True)
@@ -92,12 +103,16 @@ class Webhook:
             headers["x-waybill-signature"] = signature(self._secret, int(self._epoch()), body)
         target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
         connection = self._connection()
+        overdue = threading.Timer(self._post_s, _cut, [connection])
+        overdue.daemon = True
+        overdue.start()
         try:
             connection.request("POST", target, body=body, headers=headers)
             return connection.getresponse().status
         except (OSError, http.client.HTTPException, ValueError):
             return None
         finally:
+            overdue.cancel()
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -106,3 +121,11 @@ class Webhook:
             context = ssl.create_default_context()
             return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
         return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """Break a connection that takes too long: whoever reads from it reads its end."""
+    line: socket.socket | None = connection.sock
+    if line is not None:
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)

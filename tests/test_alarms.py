@@ -3,20 +3,26 @@
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 from gateway.alarms import AlarmMeans, Alarms
 from gateway.clock import SystemClock
 from gateway.core.alert_signs import Spending
 from gateway.core.alerts import AlertKind, AlertSettings, AlertState
 from gateway.core.types import JsonObject
+from gateway.ports import Tellers
+from gateway.stores.alerts_sql import open_alerts
 from gateway.stores.jsontext import encode
+from gateway.stores.ledger_sql import upgrade_ledger
 from gateway.webhook import Webhook
 
 BARRED: JsonObject = {"event": "target.barred", "channel": "a", "reason": "quota_exhausted", "for_s": 600.0}
@@ -75,7 +81,14 @@ def until(happened: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-def alarms(url: str | None, directory: Path, spent: Sequence[Spending] = (), *, disk: int = 99) -> Alarms:
+def alarms(
+    url: str | None,
+    directory: Path,
+    spent: Sequence[Spending] = (),
+    *,
+    disk: int = 99,
+    tellers: Tellers | None = None,
+) -> Alarms:
     return Alarms(
         AlarmMeans(
             settings=AlertSettings(webhook=url, secret="s3cret", disk=disk),
@@ -85,6 +98,7 @@ def alarms(url: str | None, directory: Path, spent: Sequence[Spending] = (), *, 
             reserve=0,
             encode=encode,
             look_s=0.02,
+            tellers=tellers,
         )
     )
 
@@ -147,3 +161,78 @@ def test_a_receiver_that_is_not_there_loses_alerts_and_nothing_else() -> None:
     hook.close()
     hook.send(b"{}")
     assert hook.sent == 0
+
+
+def test_of_servers_that_see_the_same_thing_one_tells_it_and_one_tells_its_end(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/waybill.db"
+    upgrade_ledger(url)
+    log = Log()
+    with receiver() as there:
+        two = [alarms(there.url, tmp_path, tellers=open_alerts(url)) for _ in range(2)]
+        for telling in two:
+            telling.start(log)
+            telling.hear(BARRED)
+        until(lambda: sum(len(telling._standing) for telling in two) == 2)
+        until(lambda: len(log.lines) == 1)
+        for telling in two:
+            telling.hear({**BARRED, "event": "target.restored"})
+        until(lambda: len(log.lines) == 2)
+        for telling in two:
+            telling.close()
+        again = alarms(there.url, tmp_path, tellers=open_alerts(url))
+        again.start(log)
+        again.hear(BARRED)  # it was over: told anew
+        until(lambda: len(there.got) == 3)
+        again.close()
+        restarted = alarms(there.url, tmp_path, tellers=open_alerts(url))
+        restarted.start(log)
+        restarted.hear(BARRED)
+        until(lambda: bool(restarted._standing))
+        restarted.close()
+    states = [json.loads(body)["state"] for _, body in there.got]
+    assert states == ["firing", "resolved", "firing"]
+    assert [line["state"] for line in log.lines] == states
+
+
+@contextmanager
+def dripping(pieces: Sequence[bytes], every_s: float) -> Iterator[str]:
+    """A receiver that takes every connection and answers in pieces, without an end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def drip(line: socket.socket) -> None:
+        with line, suppress(OSError):
+            while not ended.wait(every_s):
+                for piece in pieces:
+                    line.sendall(piece)
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                line, _ = listener.accept()
+                threading.Thread(target=drip, args=(line,), daemon=True).start()
+
+    taking = threading.Thread(target=take, daemon=True)
+    taking.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/hook"
+    finally:
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        taking.join()
+
+
+@pytest.mark.parametrize(
+    "pieces", [(), (b"H",), (b"HTTP/1.1 100 Continue\r\n\r\n",)], ids=["hangs", "drips", "goes on"]
+)
+def test_a_receiver_that_drips_or_hangs_is_cut_off(pieces: Sequence[bytes]) -> None:
+    with dripping(pieces, 0.02) as url:
+        hook = Webhook(url, None, epoch=time.time, pauses_s=(), post_s=0.3)
+        hook.start()
+        began = time.monotonic()
+        for _ in range(2):
+            hook.send(b"{}")
+        until(lambda: hook.unsent == 2)
+        assert 0.6 <= time.monotonic() - began < 2.0
+        hook.close()

@@ -29,6 +29,9 @@ class AlertKind(StrEnum):
     NOT_KEPT = "not_kept"  # a picture was delivered and is not in the store
 
 
+OF_ONE_SERVER: Final = frozenset({AlertKind.DISK, AlertKind.NOT_KEPT})  # about its own disks and pictures
+
+
 class AlertState(StrEnum):
     """Whether it goes on."""
 

@@ -18,7 +18,7 @@ from gateway.ports.books import (
     RequestIntent,
     Settlement,
 )
-from gateway.ports.keys import KeyOffice, Keys
+from gateway.ports.keys import KeyOffice, Keys, Tellers
 from gateway.ports.moments import Clock, Events
 from gateway.ports.pictures import (
     AssetBooks,
@@ -94,5 +94,6 @@ __all__ = [
     "Settlement",
     "Shared",
     "StoreUnavailable",
+    "Tellers",
     "Watcher",
 ]

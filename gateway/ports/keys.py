@@ -26,6 +26,21 @@ class Keys(Protocol):
         ...
 
 
+class Tellers(Protocol):
+    """The servers that may tell an operator the same thing: one of them does.
+
+    Every method blocks, for a moment, and raises ``LedgerUnavailable``.
+    """
+
+    def first(self, about: str, now: datetime, repeat_s: float) -> bool:
+        """Whether nobody has told it for ``repeat_s``; then it counts as told."""
+        ...
+
+    def last(self, about: str) -> bool:
+        """Whether it was told and nobody has told its end; then that counts as told."""
+        ...
+
+
 class KeyOffice(Protocol):
     """Makes and changes keys. Every method blocks, and raises ``LedgerUnavailable`` when nothing was changed."""
 

@@ -33,6 +33,15 @@ class Room:
         except TimeoutError:
             raise LedgerUnavailable(self._fault) from None
 
+    def wait(self, look: Callable[[], T]) -> T:
+        """Look something up for a thread that may block. Raises ``LedgerUnavailable``."""
+        asked = self._threads.submit(look)
+        try:
+            return asked.result(self._wait_s)
+        except TimeoutError:
+            asked.cancel()
+            raise LedgerUnavailable(self._fault) from None
+
     def close(self) -> None:
         """Begin no more look-ups; idempotent."""
         self._threads.shutdown(wait=False, cancel_futures=True)

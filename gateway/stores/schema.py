@@ -29,7 +29,7 @@ from gateway.stores.sum_tables import attempt_sums, request_sums
 
 __all__ = ["attempt_sums", "metadata", "request_sums"]  # what other modules look for here too
 
-REVISIONS = tuple(f"{number:04}" for number in range(1, 15))  # oldest first
+REVISIONS = tuple(f"{number:04}" for number in range(1, 16))  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -155,6 +155,14 @@ brakes = Table(
     Column("reason", Text),
     Column("set_us", BigInteger, nullable=False),
     CheckConstraint("state IN ('on', 'drained', 'off')", name="state"),
+)
+
+# What operators were told of, by kind and subject, and when last.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("about", Text, primary_key=True),
+    Column("told_us", BigInteger, nullable=False),
 )
 
 # Whose the ids are that an upstream gave. The key is part of what is looked up, never a filter afterwards; the id
