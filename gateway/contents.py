@@ -18,7 +18,7 @@ from gateway.core.delivery import Form, Shape
 from gateway.core.reshape import Stock, reshape
 from gateway.core.seen import Reading
 from gateway.core.types import ImageFacts, RequestId
-from gateway.core.weburl import Origin
+from gateway.core.weburl import Origin, origin_of
 from gateway.spool import SpooledBody
 
 MOST_AT_ONCE: Final = 4  # downloads for one answer
@@ -100,9 +100,9 @@ class Contents(Struct, frozen=True, kw_only=True):
 
 
 async def bring_in(
-    answer: AnswerSpool, fetcher: Fetcher | None, own: Origin | None, give_up_at: float, request_id: RequestId
+    answer: AnswerSpool, fetcher: Fetcher | None, base_url: str, give_up_at: float, request_id: RequestId
 ) -> Contents:
-    """Find the pictures of an answer, and get those that it only points to."""
+    """Find the pictures of an answer of the channel at ``base_url``, and get those that it only points to."""
     items = read_items(answer.skeleton())
     if len(items) > MOST_ITEMS:
         return Contents(items=(), pictures=())
@@ -110,6 +110,7 @@ async def bring_in(
     elsewhere = {at: item.link for at, item in enumerate(items) if item.link is not None and not item.has_base64}
     if fetcher is None or not elsewhere:
         return Contents(items=items, pictures=pictures)
+    own = origin_of(base_url)
     places = asyncio.Semaphore(MOST_AT_ONCE)
     reasons: list[str] = []
 

@@ -25,7 +25,6 @@ from gateway.core.table import Channel, FailureCodes
 from gateway.core.types import Action, Cause, Facts, Failure, FailureClass, Fault, Outcome, Phase, Splice
 from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
-from gateway.core.weburl import origin_of
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Picture, Senders
 from gateway.spool import Spool, SpoolFull, spliced
@@ -202,8 +201,8 @@ async def _look_inside(wires: Wires, call: Call, ended: Answered) -> None:
     if answer is None or reading is None or not (is_good and call.job.facts.surface.is_images):
         return
     try:
-        own = origin_of(call.channel.base_url)
-        ended.contents = await bring_in(answer, wires.fetcher, own, call.give_up_at, call.job.request_id)
+        base_url = call.channel.base_url
+        ended.contents = await bring_in(answer, wires.fetcher, base_url, call.give_up_at, call.job.request_id)
     finally:
         if ended.contents is None:
             answer.close()
@@ -250,6 +249,7 @@ async def take(wires: Wires, sent: Exchange, started: float) -> Answered:
     try:
         async for chunk in sent.chunks():
             answer.feed(chunk)
+            del chunk  # it is not held while the next one is waited for
         facts = answer.finish()
     except ExchangeBroken as broken:
         cause = broken.cause

@@ -88,16 +88,22 @@ class Story(Struct):
     @property
     def whole_plan(self) -> Plan:
         """The plan, its targets as they were asked, those that were passed over on the way among the excluded."""
+        if not (self.passed or self.tried or self.dear):
+            return replace(self.plan, targets=self._asked_targets) if self.asked_as else self.plan
         asked = {attempt.target for attempt in self.tried}
         passed = tuple(one.excluded for at, one in self.passed.items() if at not in asked)
         dear = (self.plan.targets[at].name for at in self.dear if at not in self.passed)
         too_dear = tuple(Excluded(target=name, reason=MAX_COST) for name in dear)
-        targets = tuple(self.asked_as.get(at, target) for at, target in enumerate(self.plan.targets))
-        return replace(self.plan, targets=targets, excluded=(*self.plan.excluded, *passed, *too_dear))
+        return replace(self.plan, targets=self._asked_targets, excluded=(*self.plan.excluded, *passed, *too_dear))
+
+    @property
+    def _asked_targets(self) -> tuple[Target, ...]:
+        return tuple([self.asked_as.get(at, target) for at, target in enumerate(self.plan.targets)])
 
     def start(self, step: Try) -> None:
         """Note how a target is asked; say of the last attempt that its target is asked again, when it is."""
-        self.asked_as[step.index] = step.target
+        if step.target is not self.plan.targets[step.index] or step.index in self.asked_as:
+            self.asked_as[step.index] = step.target
         if step.pause_s is not None:
             action = SAME if step.steps == self.tried[-1].steps else DOWNGRADE
             self.attempts[-1] = replace(self.attempts[-1], action=action)

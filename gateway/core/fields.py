@@ -6,7 +6,7 @@ its parameter and in the API's manner. Must never repeat the caller's input in a
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import assert_never
 
@@ -22,12 +22,13 @@ MAX_COMPRESSION = 100
 NOT_BUILT = "This version of the gateway does not build it."
 
 _INTEGERS = frozenset({"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"})
-_OPTIONS = frozenset(
+_RARE = frozenset(
     {
-        *("size", "quality", "background", "output_format", "output_compression", "moderation", "input_fidelity"),
-        *("partial_images", "complexity", "frame_count", "frame_duration_ms", "svg", "response_format", "style"),
+        *("output_compression", "moderation", "input_fidelity", "partial_images", "complexity", "frame_count"),
+        *("frame_duration_ms", "svg", "response_format", "style"),
     }
 )
+_OPTIONS = _RARE | {"size", "quality", "background", "output_format"}
 _KNOWN = _OPTIONS | {
     "model",
     "prompt",
@@ -113,8 +114,8 @@ class Fields:
 
     def text(self, name: str, *, longest: int | None = MAX_WORD) -> str | None:
         """Give a string of at most ``longest`` characters."""
-        value = self.value(name)
-        if value is None:
+        value = self._values.get(name)
+        if value is None or self.refusal is not None:
             return None
         if not isinstance(value, str):
             self.refuse(wrong_type(self._prefix + name, "a string", value))
@@ -134,6 +135,10 @@ class Fields:
         value = self.value(name)
         is_whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9
         return value if is_whole and isinstance(value, int) else None
+
+    def has(self, names: Collection[str]) -> bool:
+        """Whether any of these fields is there, be it null."""
+        return not self._values.keys().isdisjoint(names)
 
     def unknown(self) -> tuple[str, ...]:
         """Give the names that no images request is known to have."""
@@ -212,12 +217,17 @@ def _typed(name: str, text: str) -> JsonValue:
 
 def with_options(facts: Facts, fields: Fields) -> Facts:
     """Give ``facts`` with the options of the picture, which stand in an images body and in an image tool alike."""
-    return replace(
+    facts = replace(
         facts,
         size=fields.text("size"),
         quality=fields.text("quality"),
         background=fields.text("background"),
         output_format=fields.text("output_format"),
+    )
+    if not fields.has(_RARE):
+        return facts
+    return replace(
+        facts,
         output_compression=fields.integer("output_compression", 0, MAX_COMPRESSION),
         moderation=fields.text("moderation"),
         input_fidelity=fields.text("input_fidelity"),

@@ -108,6 +108,14 @@ class RequestScan:
         found = locate(bytes(self._skeleton))
         if isinstance(found, JsonFault):
             return found
+        if not self._found:  # nothing was left out: the places are those of the body as it came
+            return RequestJson(
+                document=found.document,
+                model=found.model,
+                insert_at=found.insert_at,
+                tool_models=found.tool_models,
+                fields=found.fields,
+            )
         return RequestJson(
             document=found.document,
             model=self._original(found.model) if found.model is not None else None,

@@ -86,7 +86,7 @@ def is_plain(word: str) -> bool:
 
 def prompt_hash(key: bytes, text: str) -> str:
     """Give ``hmac:`` and 32 hexadecimal digits: the keyed HMAC-SHA256 of a prompt, cut to 128 bits."""
-    return "hmac:" + hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:32]
+    return "hmac:" + hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()[:32]
 
 
 def header_value(text: str) -> str:

@@ -60,7 +60,8 @@ class Writer:
         self._trunk = Trunk(engine)
         self._limit = queue_limit
         self._retry_s = retry_s
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiting: list[Ticket] = []
         self._kept: list[Ticket] = []
         self._in_hand: set[Ticket] = set()
@@ -78,20 +79,20 @@ class Writer:
     @property
     def unwritten(self) -> int:
         """Settlements that failed, or still wait, and are not in the database yet."""
-        with self._changed:
+        with self._lock:
             tickets = [*self._kept, *self._in_hand, *self._waiting]
         return sum(not isinstance(ticket.command, Passing) for ticket in tickets)
 
     @property
     def depth(self) -> int:
         """Commands that wait or are being written."""
-        with self._changed:
+        with self._lock:
             return len(self._kept) + len(self._in_hand) + len(self._waiting)
 
     def put(self, command: Command, done: asyncio.Future[Reply] | None) -> Ticket:
         """Queue one command; ``done``, if anybody waits, is resolved on its loop. Raises ``LedgerUnavailable``."""
         ticket = Ticket(command=command, done=done)
-        with self._changed:
+        with self._lock:
             if self._stop_at is not None or not self._alive:
                 raise LedgerUnavailable(CLOSED)
             if self._kept and isinstance(command, Begin):
@@ -100,14 +101,15 @@ class Writer:
                 raise LedgerUnavailable("the ledger's queue is full")
             self.accepted += 1
             self._waiting.append(ticket)
-            self._changed.notify()
+            if len(self._waiting) == 1:  # who was woken for the first one takes all that wait
+                self._changed.notify()
         return ticket
 
     def give_up(self, ticket: Ticket) -> None:
         """Say that nobody waits for this begin: it is dropped, or voided when it is being committed already."""
         if not isinstance(ticket.command, Passing):
             return
-        with self._changed:
+        with self._lock:
             ticket.given_up = True
             if ticket.written and self._alive:
                 self._waiting += _voids([ticket])
@@ -115,7 +117,7 @@ class Writer:
 
     def close(self, grace_s: float) -> int:
         """Write what waits, for at most ``grace_s``, and end; how many settlements could not be written."""
-        with self._changed:
+        with self._lock:
             if self._stop_at is None:
                 self._stop_at = time.monotonic() + grace_s
             self._changed.notify_all()
@@ -138,7 +140,7 @@ class Writer:
 
     def _end(self, batch: list[Ticket]) -> None:
         """Leave nobody waiting: what this thread had in hand, and with the last thread whatever waits."""
-        with self._changed:
+        with self._lock:
             self._alive -= 1
             left = [ticket for ticket in batch if ticket in self._in_hand]
             self._in_hand.difference_update(left)
@@ -148,7 +150,7 @@ class Writer:
         self._answer([(ticket, Failure(CLOSED)) for ticket in left])
 
     def _next(self) -> list[Ticket]:
-        with self._changed:
+        with self._lock:
             retry = False
             while not (self._waiting or retry or self._stop_at is not None):
                 woken = self._changed.wait(self._retry_s if self._kept else None)
@@ -190,7 +192,7 @@ class Writer:
             self._answer(verdicts)
 
     def _committed(self, batch: list[Ticket]) -> None:
-        with self._changed:
+        with self._lock:
             self.commits += 1
             self.committed_at = time.monotonic()
             for ticket in batch:
@@ -198,7 +200,7 @@ class Writer:
             self._waiting += _voids([ticket for ticket in batch if ticket.given_up])
 
     def _take(self, batch: list[Ticket]) -> list[Ticket]:
-        with self._changed:
+        with self._lock:
             wanted = [ticket for ticket in batch if not ticket.given_up]
             self._in_hand.difference_update(ticket for ticket in batch if ticket.given_up)
             for ticket in wanted:
@@ -207,7 +209,7 @@ class Writer:
 
     def _fail(self, line: Line, batch: list[Ticket], error: Exception) -> None:
         if isinstance(error, SQLAlchemyError) and is_busy(error) and not self._is_overdue():
-            with self._changed:
+            with self._lock:
                 self._waiting = [ticket for ticket in batch if not ticket.given_up] + self._waiting
                 self._in_hand.difference_update(batch)
             return
@@ -215,7 +217,7 @@ class Writer:
         if was_cut:
             line.cut()
         line.drop()  # the next batch opens a new connection: no state of this transaction survives
-        with self._changed:
+        with self._lock:
             self._keep(batch)
             if was_cut:
                 self._kept += _voids([ticket for ticket in batch if ticket.taken])
@@ -230,7 +232,7 @@ class Writer:
         return self._stop_at is not None and time.monotonic() > self._stop_at
 
     def _answer(self, verdicts: Sequence[Verdict]) -> None:
-        with self._changed:
+        with self._lock:
             self._in_hand.difference_update(ticket for ticket, _ in verdicts)
         waited = [verdict for verdict in verdicts if verdict[0].done is not None]
         if waited and waited[0][0].done is not None:

@@ -4,7 +4,7 @@ Rules: a request gets its id before anything is judged about it. A client that l
 ``ClientGone`` for whoever reads; nothing here decides what that means.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
@@ -15,15 +15,17 @@ from gateway.core.types import RequestId
 from gateway.intake.incoming import ClientGone
 from gateway.ports import LedgerWait
 
+LEAVING = "waybill.leaving"
+
 _VISIT = "waybill.visit"
 
 
 class Visit(Struct, kw_only=True):
     """Who a request is, and how far it got.
 
-    ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen.
-    ``principal`` is who asks, once the door knows; ``headers`` go on its answer, whatever that is; ``wait`` is what it
-    has waited for the ledger, ``drawn`` how many pictures of its key's minute it took.
+    ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen,
+    ``has_left`` when the client goes, where the protocol below tells it (``tells_leaving``). ``principal`` is who asks,
+    once the door knows; ``headers`` go on its answer, whatever that is; ``wait`` is what it has waited for the ledger.
     """
 
     request_id: RequestId
@@ -31,10 +33,24 @@ class Visit(Struct, kw_only=True):
     started: float  # Clock.monotonic()
     settled: bool = False
     body_read: bool = False
+    has_left: bool = False
+    on_leave: Callable[[], None] | None = None
     principal: Principal = ANYONE
     headers: tuple[tuple[bytes, bytes], ...] = ()
     drawn: int = 0
     wait: LedgerWait = field(default_factory=LedgerWait)
+
+    def leave(self) -> None:
+        """Say that the client has gone."""
+        self.has_left = True
+        if self.on_leave is not None:
+            self.on_leave()
+
+    def watch(self, on_leave: Callable[[], None] | None) -> None:
+        """Call ``on_leave`` when the client goes, at once if it has gone; ``None`` stops watching."""
+        self.on_leave = on_leave
+        if on_leave is not None and self.has_left:
+            on_leave()
 
 
 def begin_visit(scope: Scope, visit: Visit) -> None:
@@ -54,6 +70,11 @@ def known_visit(scope: Scope) -> Visit | None:
     """Give the request's identity, or nothing when the edge has not seen it yet."""
     found = scope.get("state", {}).get(_VISIT)
     return found if isinstance(found, Visit) else None
+
+
+def tells_leaving(scope: Scope) -> bool:
+    """Whether the protocol below calls ``Visit.leave``, so that nobody need wait for the client to go."""
+    return LEAVING in scope.get("extensions", ())
 
 
 def headers_of(scope: Scope) -> Mapping[str, str]:

@@ -19,7 +19,7 @@ from gateway.intake import ClientGone, Incoming
 from gateway.ports import LEAST_WAIT_S, Job
 from gateway.relay import Refused, Result
 from gateway.web.answer import Answer, respond_early
-from gateway.web.arrival import Upload, Visit, headers_of, origin_of, visit_of
+from gateway.web.arrival import Upload, Visit, headers_of, origin_of, tells_leaving, visit_of
 from gateway.web.checks import checked_answer
 from gateway.web.delivery import Client, deliver
 from gateway.web.errors import envelope, refused
@@ -79,7 +79,7 @@ async def _serve(services: Services, wanted: Wanted, scope: Scope, receive: Rece
         visit.settled = True
         await respond_early(scope, receive, send, checked_answer(checked))
     else:
-        await _run(services, job, receive, send, visit)
+        await _run(services, job, scope, receive, send)
 
 
 async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> Job | Refusal:
@@ -130,30 +130,44 @@ def _refusal_answer(refusal: Refusal, record: Record) -> Answer:
     return Answer(status=refusal.status, body=envelope(refused(refusal)), headers=tuple(headers))
 
 
-async def _run(services: Services, job: Job, receive: Receive, send: Send, visit: Visit) -> None:
+async def _run(services: Services, job: Job, scope: Scope, receive: Receive, send: Send) -> None:
+    visit = visit_of(scope)
     presence = Presence()
     stream = ClientStream(send, presence, _pace(services)) if job.facts.stream else None
+    client = Client(send=send, presence=presence, pace=_pace(services), stream=stream)
+    visit.watch(presence.leave)
+    beside = [] if tells_leaving(scope) else [_watch(receive, presence)]
+    if stream is not None:
+        beside.append(stream.pulse())
+    if not beside:
+        await _answer(services, job, client, visit)
+        return
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(_watch(receive, presence))]
-        if stream is not None:
-            beside.append(group.create_task(stream.pulse()))
+        tasks = [group.create_task(one) for one in beside]
         try:
-            if job.subject is None:
-                result = await services.relay.run(job, presence, stream)
-            else:
-                result = await services.kept.run(job, presence)
-            visit.settled = True
-            await _restore(services, job, result, visit)
-            client = Client(send=send, presence=presence, pace=_pace(services), stream=stream)
-            await deliver(client, result)
-        except asyncio.CancelledError:
-            visit.settled = True  # the relay settles what it is torn away from
-            raise
+            await _answer(services, job, client, visit)
         finally:
-            for task in beside:
+            for task in tasks:
                 task.cancel()
-            if job.subject is not None:
-                job.body.close()
+
+
+async def _answer(services: Services, job: Job, client: Client, visit: Visit) -> None:
+    """Serve the job, and give the client what it came to."""
+    try:
+        if job.subject is None:
+            result = await services.relay.run(job, client.presence, client.stream)
+        else:
+            result = await services.kept.run(job, client.presence)
+        visit.settled = True
+        await _restore(services, job, result, visit)
+        await deliver(client, result)
+    except asyncio.CancelledError:
+        visit.settled = True  # the relay settles what it is torn away from
+        raise
+    finally:
+        visit.watch(None)
+        if job.subject is not None:
+            job.body.close()
 
 
 async def _restore(services: Services, job: Job, result: Result, visit: Visit) -> None:

@@ -16,12 +16,13 @@ import httptools
 import uvicorn
 from msgspec import Struct
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from gateway.core.types import RequestId
 from gateway.core.verdict import PublicError
-from gateway.web.arrival import known_visit
+from gateway.web.arrival import LEAVING, known_visit
 from gateway.web.errors import envelope, ours
 from gateway.web.stamps import retry_advice
 
@@ -120,10 +121,14 @@ class Protocol(HttpToolsProtocol):
         self._arm(self._receipt.head_s, self._head_overdue)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
+        """Stop all clocks; say so to whoever makes an answer for this client."""
         self._disarm()
         self._stop_stall_clock()
         super().connection_lost(exc)
+        cycle: RequestResponseCycle | None = self.cycle
+        visit = None if cycle is None or cycle.response_complete else known_visit(dict(cycle.scope))
+        if visit is not None:
+            visit.leave()
 
     def shutdown(self) -> None:
         """Close once nothing is under way; a request whose head has begun to come is still answered."""
@@ -167,6 +172,7 @@ class Protocol(HttpToolsProtocol):
         if self._phase is not _Phase.HEAD:
             raise _Unwanted
         super().on_message_begin()
+        self.scope["extensions"] = {LEAVING: {}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; a trailer is read and dropped, up to its bound."""
@@ -191,13 +197,23 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        cycle: RequestResponseCycle = self.cycle
+        if cycle.body or cycle.response_complete:
+            cycle.body = bytearray(cycle.body)
+            super().on_body(body)
+            return
+        # A piece that waits alone is handed on as it is; uvicorn would copy it in and out of an array.
+        cycle.body = body  # type: ignore[assignment]
+        if len(body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Note that the request is whole."""
+        """Note that the request is whole; reading goes on, to see the client leave."""
         self._disarm()
         self._phase = _Phase.RECEIVED
         super().on_message_complete()
+        self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or close when this one was answered before it was read."""

@@ -6,6 +6,7 @@ not made here: the edge puts it on every answer. A header of an upstream travels
 """
 
 import math
+import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ _TRAVELLING = frozenset({"openai-processing-ms", "openai-version"})
 _RETRIABLE = frozenset({409, 429, 503})
 _SOONEST_S = 1
 _MODEL_CHARS = " !#$%&'()*+,/:<>?@[]^`{|}~"  # all that is printable but ; and = and the quotes' look-alikes
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")  # what most models' names are made of
 _CUT = "~"
 MOST_ASSETS = 16  # named on the answer: more than a request may ask for
 
@@ -75,7 +77,7 @@ def mapping_value(mapping: Mapping3) -> str:
         words.append(("tool_asked", mapping.tool_asked))
     if mapping.tool_sent is not None:
         words.append(("tool_sent", mapping.tool_sent))
-    parts = [(label, quote(word, safe=_MODEL_CHARS, errors="replace")) for label, word in words]
+    parts = [(label, word if _PLAIN.fullmatch(word) else _quoted(word)) for label, word in words]
     whole = _joined(parts)
     if len(whole) <= HEADER_BYTES:
         return whole
@@ -83,8 +85,12 @@ def mapping_value(mapping: Mapping3) -> str:
     return _joined([(label, word if len(word) <= room else word[: room - 1] + _CUT) for label, word in parts])
 
 
+def _quoted(word: str) -> str:
+    return quote(word, safe=_MODEL_CHARS, errors="replace")
+
+
 def _joined(parts: list[tuple[str, str]]) -> str:
-    return "; ".join(f"{label}={word}" for label, word in parts)
+    return "; ".join([f"{label}={word}" for label, word in parts])
 
 
 def _cost(record: Record) -> str | None:
@@ -120,5 +126,5 @@ def _timing(record: Record) -> str:
 
 def _encoded(pairs: Iterable[tuple[str, str | None]]) -> Headers:
     """Drop what is unknown or says nothing once it is cleaned."""
-    clean = ((name, header_value(value)) for name, value in pairs if value is not None)
+    clean = [(name, header_value(value)) for name, value in pairs if value is not None]
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in clean if value]
