@@ -16,7 +16,7 @@ from gateway.stores.reader import LogRow, open_reader
 from tests.fakes.answers import image_answer
 from tests.fakes.gateway import NO_TLS, RunningGateway, running_gateway
 from tests.fakes.pair import routes_file
-from tests.fakes.script import reply
+from tests.fakes.script import Script, reply
 from tests.fakes.upstream import FakeUpstream
 
 PICTURE = image_answer(width=64, height=48)
@@ -82,7 +82,7 @@ class Airport:
         return open_reader(f"sqlite:///{self.directory / 'data' / 'waybill.db'}").page(LogQuery(limit=5000))
 
 
-def slow(delay_s: float = 0.5, body: bytes = PICTURE) -> Any:
+def slow(delay_s: float = 0.5, body: bytes = PICTURE) -> Script:
     return reply(200, body, delay_s=delay_s)
 
 
