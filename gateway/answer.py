@@ -28,6 +28,7 @@ from gateway.spool import PIECE, Lease, Spool, SpooledBody, SpoolFull
 MEMORY_ITEM: Final = 4 * 1024 * 1024  # of one picture, before it goes to disk
 MEMORY_LEFT: Final = 8 * 1024 * 1024  # of the spool's, for requests: pictures leave so much
 MEMORY_KNOWN: Final = 16 * 1024 * 1024  # of one picture, when it is known how long it is at most
+SMALL_CHUNK: Final = 64 * 1024  # of an answer on its way out: what is smaller is put together
 ENCODE_PIECE: Final = 192 * 1024  # a multiple of three, so that pieces of base64 join
 MOST_TEXT: Final = 16 * 1024 * 1024  # of an answer, outside its pictures
 
@@ -49,6 +50,11 @@ class _Picture:
     def length(self) -> int:
         """Characters of the payload."""
         return (self.encoded + 2) // 3 * 4 + self.raw
+
+    def characters(self) -> Iterator[bytes]:
+        """Yield the payload as it came, in pieces of at most 256 KiB."""
+        yield from _encoded(self.body.pieces(0, self.encoded, ENCODE_PIECE))
+        yield from self.body.pieces(self.encoded, self.body.length)
 
     def lease(self) -> Replayable:
         """Give the picture's own bytes, to be closed by whoever takes them."""
@@ -150,7 +156,7 @@ class AnswerSpool:
             elif part.facts is not None and part.raw == 0 and part.encoded == part.facts.bytes:
                 yield Payload(image=part.facts, lease=part.lease)
             else:
-                yield b"".join([piece async for piece in self._payload(part)])
+                yield b"".join(part.characters())
 
     def facts(self, index: int) -> ImageFacts | None:
         """Give what is known of a payload, or of a picture that was attached; ``None``: it was no picture's."""
@@ -180,17 +186,18 @@ class AnswerSpool:
         return b"".join(text for text, _ in self._skeleton())
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield exactly the bytes that came, in pieces of at most 256 KiB."""
-        held = b""
+        """Yield exactly the bytes that came, in pieces of at most 256 KiB; no more than one is held at a time."""
+        held = b""  # small pieces, until they are worth one
         for part in self._parts if self._rewritten is None else self._rewritten:
-            pieces = self._text(part) if isinstance(part, bytes) else self._payload(part)
-            async for piece in pieces:
-                if len(held) + len(piece) <= PIECE:
-                    held += piece
-                    continue
-                if held:
+            for piece in _text(part) if isinstance(part, bytes) else part.characters():
+                if held and len(held) + len(piece) > PIECE:
                     yield held
-                held = piece
+                    held = b""
+                held += piece
+                if len(held) >= SMALL_CHUNK:
+                    del piece
+                    yield held
+                    held = b""
         if held:
             yield held
 
@@ -211,25 +218,6 @@ class AnswerSpool:
             if start < end:
                 yield text[start:end] if picture is None else picture
             at += len(text)
-
-    @staticmethod
-    async def _text(part: bytes) -> AsyncIterator[bytes]:
-        for at in range(0, len(part), PIECE):
-            yield part[at : at + PIECE]
-
-    @staticmethod
-    async def _payload(picture: _Picture) -> AsyncIterator[bytes]:
-        rest = b""  # what makes no whole quantum
-        for piece in picture.body.pieces(0, picture.encoded, ENCODE_PIECE):
-            data = rest + piece if rest else piece
-            whole = len(data) - len(data) % 3
-            rest = data[whole:]
-            if whole:
-                yield pybase64.b64encode(memoryview(data)[:whole])
-        if rest:
-            yield pybase64.b64encode(rest)
-        async for piece in picture.body.read(picture.encoded):
-            yield piece
 
     def _take(self, pieces: list[Piece]) -> None:
         for piece in pieces:
@@ -275,6 +263,24 @@ class AnswerSpool:
             else:
                 yield placeholder_json(index), part
                 index += 1
+
+
+def _text(part: bytes) -> Iterator[bytes]:
+    for at in range(0, len(part), PIECE):
+        yield part[at : at + PIECE]
+
+
+def _encoded(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Give base64 of pieces of any length; none of them is held while what became of it is looked at."""
+    rest = b""  # what makes no whole quantum
+    for piece in pieces:
+        data = rest + piece if rest else piece
+        whole = len(data) - len(data) % 3
+        rest = data[whole:]
+        encoded = pybase64.b64encode(memoryview(data)[:whole])
+        del piece, data
+        yield encoded
+    yield pybase64.b64encode(rest)
 
 
 def expected_of(headers: Mapping[str, str]) -> int | None:

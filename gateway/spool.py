@@ -22,7 +22,7 @@ from gateway.ports import Replayable
 
 PIECE: Final = 256 * 1024
 MEMORY_ITEM: Final = 1024 * 1024
-MEMORY_TOTAL: Final = 40 * 1024 * 1024
+MEMORY_TOTAL: Final = 32 * 1024 * 1024
 DISK_CAP: Final = 20_000_000_000
 LARGE_FILE: Final = 16 * 1024 * 1024  # a smaller one is removed in a millisecond
 

@@ -175,6 +175,7 @@ class _Answer:
             if taken > self._upstream.most_answer_bytes:
                 raise ExchangeBroken(Cause.TOO_LARGE)
             yield piece
+            del piece  # it is not held while the next one is waited for
         if self._wire is not None and self._wire.lost is not None and not self._is_framed():
             raise ExchangeBroken(self._upstream.end_of(Cause.RESET))
 

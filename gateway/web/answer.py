@@ -23,6 +23,7 @@ DRAIN_IDLE_S = 1.0
 DRAIN_BYTES = 64 * 1024 * 1024
 
 _CLOSE = (b"connection", b"close")
+_NOTHING_YET = {"type": "http.response.body", "body": b"", "more_body": True}
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -86,6 +87,8 @@ async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Heade
         # The last piece ends the message: an empty end after it would come when the client may have asked again.
         await send({"type": "http.response.body", "body": chunk, "more_body": sent < length})
         if sent < length:
+            del chunk
+            await send(_NOTHING_YET)  # waits for a slow reader before the next piece is made
             await asyncio.sleep(0)  # a reader that keeps up would have it all in one turn of the loop
     if length == 0:
         await send({"type": "http.response.body", "body": b""})
