@@ -56,6 +56,11 @@ class Flights:
         return self.register.aloft
 
     @property
+    def window_s(self) -> float | None:
+        """How long a client waits at most; ``None``: no bound."""
+        return self._hangar.window_s
+
+    @property
     def figures(self) -> Figures:
         """Give what there is to count."""
         rescue = self.rescue

@@ -147,6 +147,7 @@ async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket,
                 "version": __version__,
                 "config_version": gateway.loaded.table.version,
                 "interrupted_requests": gateway.interrupted,
+                "client_window_s": gateway.airport.flights.window_s,
             }
         )
 
