@@ -1,24 +1,56 @@
 """Run as a program: an upstream whose answers were made beforehand, quick enough not to be what is measured.
 
-The first part of the path says what is answered: ``small`` (1 KB), ``img3`` and ``img20`` (3 and 20 MB of base64), each
-to any body; ``slow`` is small after ``--hold`` seconds; ``sse`` is a stream of two previews and a picture, 20 ms apart.
+The first part of the path says what is answered: ``small`` (1 KB), ``img01`` to ``img40`` (0.1 to 40 MB of base64), to
+any body; ``slow`` is small after ``--hold`` seconds; ``sse`` is a stream of two previews and a picture, 20 ms apart.
 Bodies are counted and dropped. Prints its port and serves until it is killed.
+
+``--faults PERCENT`` of all answers, drawn with a fixed seed, are something else: a reset, an end before the status or
+half way, a 500, a 429, words that are no JSON.
 """
 
 import argparse
 import asyncio
 import json
+import random
 import sys
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Final, cast
 
 import uvloop
 
 from bench.upstream import answer
 
-SIZES: Final = {b"small": 500, b"img3": 2_250_000, b"img20": 15_000_000}
+SIZES: Final = {  # of the picture: three quarters of the answer
+    b"small": 500,
+    b"img01": 75_000,
+    b"img1": 750_000,
+    b"img3": 2_250_000,
+    b"img8": 6_000_000,
+    b"img20": 15_000_000,
+    b"img40": 30_000_000,
+}
 STREAM_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 GAP_S: Final = 0.02
+SEED: Final = 20261121
+
+
+def refusal(status: bytes, body: bytes) -> bytes:
+    """Give a whole answer that is no picture."""
+    head = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
+
+
+REFUSALS: Final = {
+    "500": refusal(
+        b"500 Internal Server Error", b'{"error":{"message":"try again","type":"server_error","code":null}}'
+    ),
+    "429": refusal(
+        b"429 Too Many Requests", b'{"error":{"message":"slower","type":"requests","code":"rate_limit_exceeded"}}'
+    ),
+    "words": refusal(b"200 OK", b"<html>hello</html>"),
+}
+FAULTS: Final = (*REFUSALS, "reset", "close", "half")
 
 
 def events() -> list[bytes]:
@@ -35,7 +67,10 @@ def events() -> list[bytes]:
 class Line(asyncio.Protocol):
     """One connection: requests one after another, bodies with a content-length or chunked."""
 
-    def __init__(self, answers: dict[bytes, bytes], stream: list[bytes], hold_s: float) -> None:
+    def __init__(
+        self, answers: Callable[[bytes], bytes], stream: list[bytes], hold_s: float, faults: Callable[[], str]
+    ) -> None:
+        self._faults = faults
         self._answers = answers
         self._stream = stream
         self._hold_s = hold_s
@@ -78,24 +113,45 @@ class Line(asyncio.Protocol):
 
     def _answer(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._kind == b"slow":
-            loop.call_later(self._hold_s, self._write, self._answers[b"small"])
+        fault = self._faults()
+        if fault:
+            self._fail(fault)
+        elif self._kind == b"slow":
+            loop.call_later(self._hold_s, self._write, self._answers(b"small"))
         elif self._kind == b"sse":
             self._write(STREAM_HEAD)
             for number, chunk in enumerate(self._stream):
                 loop.call_later(GAP_S * min(number + 1, len(self._stream) - 1), self._write, chunk)
         else:
-            self._write(self._answers[self._kind])
+            self._write(self._answers(self._kind))
+
+    def _fail(self, fault: str) -> None:
+        if fault in REFUSALS:
+            self._write(REFUSALS[fault])
+            return
+        if fault == "half":
+            whole = STREAM_HEAD + self._stream[0] if self._kind == b"sse" else self._answers(self._kind)
+            self._write(whole[: max(200, len(whole) // 2)])
+        if self._transport is not None and fault == "reset":
+            self._transport.abort()
+        elif self._transport is not None:
+            self._transport.close()
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
 
-async def serve(hold_s: float) -> None:
-    answers = {kind: answer(size) for kind, size in SIZES.items()}
+def dice(percent: float) -> Callable[[], str]:
+    """Give what draws the next answer's fault; mostly none."""
+    draw = random.Random(SEED)
+    return lambda: draw.choice(FAULTS) if draw.random() * 100 < percent else ""
+
+
+async def serve(hold_s: float, faults: float) -> None:
+    answers = cache(lambda kind: answer(SIZES[kind]))
     server = await asyncio.get_running_loop().create_server(
-        partial(Line, answers, events(), hold_s), "127.0.0.1", 0, backlog=8192
+        partial(Line, answers, events(), hold_s, dice(faults)), "127.0.0.1", 0, backlog=8192
     )
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
@@ -105,7 +161,9 @@ async def serve(hold_s: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hold", type=float, default=10.0)
-    uvloop.run(serve(parser.parse_args().hold))
+    parser.add_argument("--faults", type=float, default=0.0, metavar="PERCENT")
+    given = parser.parse_args()
+    uvloop.run(serve(given.hold, given.faults))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +153,22 @@ def _no_start(_place: Place) -> Start:
 
 
 def _waybill(place: Place) -> Start:
-    channels = "".join(CHANNEL.format(kind=kind, upstream=place.upstream) for kind in KINDS)
-    routes = "".join(f"  {kind}: {{targets: [{kind}]}}\n" for kind in KINDS)
+    return waybill_of(place, KINDS)
+
+
+def waybill_of(place: Place, kinds: Sequence[str], *, idle_routes: int = 0, spare: int = 0) -> Start:
+    """Give how it is started with these kinds of answer.
+
+    ``idle_routes``: routes more that nobody asks for; ``spare``: channels more for each kind, to fall back to.
+    """
+    channels = routes = ""
+    for kind in kinds:
+        names = [kind, *(f"{kind}-{number}" for number in range(spare))]
+        one = CHANNEL.format(kind=kind, upstream=place.upstream)
+        channels += "".join(one.replace(f"  {kind}:\n", f"  {name}:\n", 1) for name in names)
+        routes += f"  {kind}: {{targets: [{', '.join(names)}]}}\n"
+    idle = f"{{targets: [{{channel: {kinds[0]}, row: {kinds[0]}}}]}}"
+    routes += "".join(f"  idle-{number}: {idle}\n" for number in range(idle_routes))
     text = f"version: 1\nserver: {{stream_hold: 0s}}\nchannels:\n{channels}routes:\n{routes}"
     (place.work / "routes.yaml").write_text(text, "utf-8")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(place.work)}

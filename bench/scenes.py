@@ -114,9 +114,9 @@ class Bench:
 
 
 @contextmanager
-def canned() -> Iterator[int]:
-    """Run ``bench.canned`` on the processors that rivals do not use; gives its port."""
-    command = [sys.executable, "-m", "bench.canned", "--hold", "10"]
+def canned(faults: float = 0.0) -> Iterator[int]:
+    """Run ``bench.canned`` on the processors that rivals do not use, so many percent of it faults; gives its port."""
+    command = [sys.executable, "-m", "bench.canned", "--hold", "10", "--faults", str(faults)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         os.sched_setaffinity(process.pid, frozenset(os.sched_getaffinity(0) - {0}) or frozenset({0}))

@@ -6,6 +6,7 @@ of ours, of the routes file, or ``other``: nobody can make series by asking. Wha
 taken, how channels stand) is looked up at the scrape and costs nothing before.
 """
 
+import asyncio
 import sys
 from bisect import bisect_left
 from collections import defaultdict
@@ -145,6 +146,14 @@ class Metrics:
         )
 
 
+def _tasks() -> int:
+    """Count the tasks of the loop that is scraped; where none runs there are none."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
+
+
 def outcome(record: Record) -> str:
     """Say in one word how a request ended.
 
@@ -219,6 +228,7 @@ class _AtScrape(Collector):
         version = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
         yield _labelled("waybill_build_info", "The program.", ("version", "python"), [((__version__, version), 1)])
         yield _gauge("waybill_requests_in_flight", "Requests under way.", gauges.in_flight())
+        yield _gauge("waybill_tasks", "Tasks of the event loop.", _tasks())
         yield _labelled(
             "waybill_queue_depth",
             "What waits to be written: commands of the ledger, lines of the log.",

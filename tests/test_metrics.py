@@ -1,5 +1,6 @@
 """What is counted, under which names, at which cost."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -175,6 +176,14 @@ def test_words_of_callers_are_no_labels() -> None:
 )
 def test_how_a_request_ended_is_one_word(record: Record, word: str) -> None:
     assert outcome(record) == word
+
+
+async def test_tasks_are_those_of_the_loop() -> None:
+    before = of(samples(Bench().metrics()), "waybill_tasks") or 0
+    waiting = [asyncio.ensure_future(asyncio.sleep(60)) for _ in range(3)]
+    assert of(samples(Bench().metrics()), "waybill_tasks") == before + 3
+    for one in waiting:
+        one.cancel()
 
 
 def test_what_is_looked_up_is_looked_up_at_the_scrape() -> None:
