@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gateway.core.keyed import Keyed
 from gateway.core.redact import prompt_hash
 from gateway.core.table import BodyLimits, PromptPrivacy
 from gateway.core.types import Directives, JsonValue, Refusal, Surface
@@ -63,12 +64,12 @@ async def test_a_body_may_name_no_model(door: Door, body: bytes) -> None:
 async def test_prompts_and_end_users_are_kept_as_keyed_hashes(door: Door) -> None:
     facts = (await door.job(Surface.GENERATIONS, body_of(prompt="p", user="u", safety_identifier=""))).facts
     assert (facts.prompt_hash, facts.end_user_hash, facts.prompt_text) == (
-        prompt_hash(KEY, "p"),
-        prompt_hash(KEY, "u"),
+        prompt_hash(Keyed(KEY), "p"),
+        prompt_hash(Keyed(KEY), "u"),
         None,
     )
     both = (await door.job(Surface.GENERATIONS, body_of(prompt="p", user="u", safety_identifier="s"))).facts
-    assert both.end_user_hash == prompt_hash(KEY, "s")
+    assert both.end_user_hash == prompt_hash(Keyed(KEY), "s")
 
 
 async def test_the_prompt_is_kept_as_text_only_where_that_was_said(tmp_path: Path) -> None:

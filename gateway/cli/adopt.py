@@ -32,6 +32,7 @@ from gateway.config import Loaded
 from gateway.config.units import header_text
 from gateway.config.units import text as plain_text
 from gateway.core.assets import PREFIX, Asset, AssetId, Parent, media_type_of
+from gateway.core.keyed import Keyed
 from gateway.core.money import MISSING, Cost, billed, line
 from gateway.core.prices import MICRO, Item, PriceUnit
 from gateway.core.record import AttemptRecord, Mapping3, Owner, Record, ResultRecord
@@ -216,7 +217,7 @@ def _facts(found: _Found, wanted: Setting, loaded: Loaded) -> Facts:
     prompt = found.prompt or None
     hashed = None
     if prompt is not None:
-        hashed = prompt_hash(prompt_key(wanted.process.data_dir / "prompt.key"), prompt)
+        hashed = prompt_hash(Keyed(prompt_key(wanted.process.data_dir / "prompt.key")), prompt)
     is_kept = loaded.settings.prompts is PromptPrivacy.TEXT
     return Facts(
         surface=Surface.GENERATIONS,

@@ -14,6 +14,8 @@ from gateway.core.types import BodyMap, FieldPlace, Splice
 
 def edits(body: BodyMap, changes: Sequence[Change], prefix: str = "") -> tuple[Splice, ...]:
     """Give the splices for ``changes``, in order. ``prefix`` stands before their names in ``body.fields``."""
+    if not changes:
+        return ()
     texts = {prefix + change.param: change.text for change in changes}
     found = {path: place for path, place in body.fields.items() if path in texts}
     splices = [

@@ -5,10 +5,10 @@ secret that is known is removed in every fragment of eight characters or more; o
 shape. It must never be the only guard: what is not needed is not repeated at all.
 """
 
-import hashlib
-import hmac
 import re
 from collections.abc import Sequence
+
+from gateway.core.keyed import Keyed
 
 MAX_CHARS = 2_000
 HEADER_BYTES = 256
@@ -84,9 +84,9 @@ def is_plain(word: str) -> bool:
     return _PLAIN.fullmatch(word) is not None and "//" not in word and redact(word) == word
 
 
-def prompt_hash(key: bytes, text: str) -> str:
+def prompt_hash(key: Keyed, text: str) -> str:
     """Give ``hmac:`` and 32 hexadecimal digits: the keyed HMAC-SHA256 of a prompt, cut to 128 bits."""
-    return "hmac:" + hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()[:32]
+    return "hmac:" + key.digest(text.encode("utf-8", "surrogatepass")).hex()[:32]
 
 
 def header_value(text: str) -> str:

@@ -7,7 +7,6 @@ is none: a text of any form costs the same work as a good one.
 """
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from msgspec import Struct
 
 from gateway.core.assets import PREFIX, AssetId
 from gateway.core.ids import is_id
+from gateway.core.keyed import Keyed
 
 KEY_BYTES: Final = 32
 TOKEN_CHARS: Final = 64
@@ -44,7 +44,7 @@ class Signer:
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys:
             raise ValueError("a signer needs a key")
-        self._keys = tuple(keys)
+        self._keys = tuple(Keyed(key) for key in keys)
 
     def __repr__(self) -> str:
         return f"Signer({len(self._keys)} keys)"
@@ -71,5 +71,5 @@ class Signer:
         return Opened(asset_id=asset_id, expires=datetime.fromtimestamp(seconds, UTC))
 
 
-def _mac(key: bytes, said: bytes) -> bytes:
-    return hmac.digest(key, _CONTEXT + said, hashlib.sha256)[:_MAC_BYTES]
+def _mac(key: Keyed, said: bytes) -> bytes:
+    return key.digest(_CONTEXT + said)[:_MAC_BYTES]

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.fields import MAX_PICTURES, Fields, bad_value, missing, unsupported, with_options, wrong_type
+from gateway.core.keyed import Keyed
 from gateway.core.redact import prompt_hash
 from gateway.core.types import Facts, ImageFacts, InputFacts, InputRole, JsonObject, JsonValue, Refusal, Surface
 
@@ -39,7 +40,7 @@ class Pictures(Struct, frozen=True, kw_only=True):
 class Privacy(Struct, frozen=True, kw_only=True):
     """How prompts and end users reach the facts: as keyed hashes; the prompt as text too when ``keep_text``."""
 
-    key: bytes
+    key: Keyed
     keep_text: bool
 
     def marked(self, facts: Facts, prompt: str, end_user: str | None) -> Facts:

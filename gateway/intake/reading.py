@@ -9,6 +9,7 @@ import asyncio
 from msgspec import Struct
 
 from gateway.core.errand import Errand
+from gateway.core.keyed import Keyed
 from gateway.core.table import BodyLimits, PromptPrivacy, Settings
 from gateway.core.types import BodyMap, Directives, Fault, Refusal, Surface
 from gateway.intake.content_type import BodyKind, read_content_type
@@ -42,7 +43,7 @@ class Intake:
     def __init__(self, spool: Spool, settings: Settings, prompt_key: bytes) -> None:
         self._spool = spool
         self._limits = settings.server.body
-        self._privacy = Privacy(key=prompt_key, keep_text=settings.prompts is PromptPrivacy.TEXT)
+        self._privacy = Privacy(key=Keyed(prompt_key), keep_text=settings.prompts is PromptPrivacy.TEXT)
 
     async def read(self, incoming: Incoming) -> Job | Refusal:
         """Read one request whole. Raises ``ClientGone`` when the client leaves before its body is whole."""

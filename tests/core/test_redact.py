@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.keyed import Keyed
 from gateway.core.redact import HEADER_BYTES, MAX_CHARS, header_value, is_plain, prompt_hash, redact
 
 KEY = "sk-proj-Zx81kQmw03LrTbnV"
@@ -102,11 +103,11 @@ def test_words_not_to_be_repeated(word: str) -> None:
 
 
 def test_a_prompt_hash_is_keyed_and_short() -> None:
-    one = prompt_hash(b"key", "a red fox")
+    one = prompt_hash(Keyed(b"key"), "a red fox")
     assert one == "hmac:dbae367b544d21114c7c77d1b2597946"
-    assert one != prompt_hash(b"other", "a red fox")
-    assert one != prompt_hash(b"key", "a red fax")
-    assert prompt_hash(b"key", "\ud800").startswith("hmac:")
+    assert one != prompt_hash(Keyed(b"other"), "a red fox")
+    assert one != prompt_hash(Keyed(b"key"), "a red fax")
+    assert prompt_hash(Keyed(b"key"), "\ud800").startswith("hmac:")
 
 
 @pytest.mark.parametrize(
