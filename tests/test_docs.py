@@ -56,7 +56,7 @@ from gateway.core.types import (
     Surface,
     ToolFacts,
 )
-from gateway.intake import form
+from gateway.intake import scanner
 from gateway.stores import events, ledger_sql
 from gateway.web import edge, protocol
 
@@ -533,7 +533,7 @@ def test_every_log_event_is_described_and_no_other() -> None:
         ),
         ("an answer that is not read", f"{protocol.DEFAULT_RECEIPT.stall_s:g} s"),
         ("idle connection", f"{protocol.DEFAULT_RECEIPT.keep_alive_s} s"),
-        ("parts of a form", f"{form.MAX_PARTS}; headers 8 KiB each and {form.MAX_HEADS // 1024} KiB in all"),
+        ("parts of a form", f"{scanner.MAX_PARTS}; headers 8 KiB each and {scanner.MAX_HEADS // 1024} KiB in all"),
         ("spool in memory", f"{spool.MEMORY_ITEM >> 20} MiB per body, {spool.MEMORY_TOTAL >> 20} MiB over all"),
         ("spool on disk", f"{spool.DISK_CAP // 10**9} GB"),
         ("waiting for the ledger", f"{ledger_sql.COMMIT_TIMEOUT_S:g} s"),

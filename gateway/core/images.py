@@ -21,7 +21,7 @@ class Sniffer:
         self._kept = bytearray()
         self._header: Header | None = None
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes; once the header is understood this costs nothing."""
         if self._header is not None:
             return

@@ -16,7 +16,7 @@ class PictureMeter:
         self._sniffer = Sniffer()
         self.length = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         self.length += len(data)
         self._digest.update(data)

@@ -7,11 +7,14 @@ from gateway.core.types import BodyMap, Refusal, Surface
 from gateway.intake.content_type import BodyKind
 from gateway.intake.facts import Asked, Pictures, Privacy, read_images
 from gateway.intake.form import FormReader
+from gateway.intake.incoming import LARGE_SLICE
 from gateway.spool import SpooledBody
 
 
 class FormSink:
     """Keeps a form as it came and reads it as it passes."""
+
+    slice = LARGE_SLICE
 
     def __init__(self, kind: BodyKind, body: SpooledBody) -> None:
         self._kind = kind

@@ -15,7 +15,8 @@ from gateway.core.errand import Errand
 from gateway.core.fields import bad_value
 from gateway.core.types import Refusal, RequestId, Surface
 
-SLICE = 64 * 1024  # bytes a reader is given at once
+SLICE = 64 * 1024  # bytes a reader is given at once that has to look at each
+LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them: no less than the server reads at once
 PAUSE_AFTER = 256 * 1024  # bytes until others have a turn: a quarter of a millisecond of hashing
 _LENGTH_DIGITS = 15
 
@@ -46,6 +47,11 @@ class Incoming(Struct, frozen=True, kw_only=True):
 class Sink(Protocol):
     """What reads a body slice by slice."""
 
+    @property
+    def slice(self) -> int:
+        """Bytes that it takes at once."""
+        ...
+
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes; a refusal ends the reading."""
         ...
@@ -67,8 +73,8 @@ async def pump(incoming: Incoming, cap: int, sink: Sink) -> Refusal | None:
         taken += len(chunk)
         if taken > cap:
             return too_large(cap)
-        for start in range(0, len(chunk), SLICE):
-            piece = chunk[start : start + SLICE]
+        for start in range(0, len(chunk), sink.slice):
+            piece = chunk[start : start + sink.slice]
             refusal = sink.feed(piece)
             if refusal is not None:
                 return refusal

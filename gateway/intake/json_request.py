@@ -6,12 +6,15 @@ from gateway.core.jsonbody import JsonFault, RequestScan
 from gateway.core.types import BodyMap, Refusal, Surface
 from gateway.intake.content_type import BodyKind
 from gateway.intake.facts import Asked, Pictures, Privacy, read_images, read_pictures
+from gateway.intake.incoming import SLICE
 from gateway.intake.turn import read_turn
 from gateway.spool import SpooledBody
 
 
 class JsonSink:
     """Keeps a JSON body as it came and scans it as it passes."""
+
+    slice = SLICE
 
     def __init__(
         self, kind: BodyKind, body: SpooledBody, errand: Errand = Errand.CREATE, *, is_check: bool = False

@@ -199,7 +199,8 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         cycle: RequestResponseCycle = self.cycle
         if cycle.body or cycle.response_complete:
-            cycle.body = bytearray(cycle.body)
+            if isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
             super().on_body(body)
             return
         # A piece that waits alone is handed on as it is; uvicorn would copy it in and out of an array.
