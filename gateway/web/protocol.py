@@ -8,7 +8,7 @@ closing a socket with unread bytes throws the answer away. Nothing is logged her
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -111,6 +111,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._trailer_bytes = 0
         self._body_bytes = 0
+        self._left = 0  # of a body whose length is stated: bytes that have not come
         self._is_leaving = False
 
     # The connection
@@ -149,6 +150,8 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._phase is _Phase.IDLE:
             self._begin_head()
+        elif self._phase is _Phase.BODY and self._left > 0:
+            data = self._pass_by(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -164,6 +167,16 @@ class Protocol(HttpToolsProtocol):
         elif self._phase is _Phase.BODY and self._timer is None:
             self._body_bytes = 0
             self._arm(self._receipt.idle_s, self._body_overdue)
+
+    def _pass_by(self, data: bytes) -> bytes:
+        """Take more of a body whose length is stated, past the parser, which would copy it; gives what follows it."""
+        body, rest = data[: self._left], data[self._left :]
+        self.on_body(body)
+        if self._left == 0:
+            self.on_message_complete()
+            self.parser = httptools.HttpRequestParser(self)  # the last one still waits for that body
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        return rest
 
     # What the parser finds
 
@@ -192,15 +205,17 @@ class Protocol(HttpToolsProtocol):
         if self._is_leaving:
             self.cycle.keep_alive = False
         self._trailer_bytes = 0
+        self._left = _stated_length(self.headers)
         self._phase = _Phase.BODY
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._body_bytes += len(body)
+        self._left -= len(body)
         cycle: RequestResponseCycle = self.cycle
-        if cycle.body or cycle.response_complete:
-            if isinstance(cycle.body, bytes):
-                cycle.body = bytearray(cycle.body)
+        held: bytes | bytearray = cycle.body
+        if held or cycle.response_complete:
+            cycle.body = held if isinstance(held, bytearray) else bytearray(held)
             super().on_body(body)
             return
         # A piece that waits alone is handed on as it is; uvicorn would copy it in and out of an array.
@@ -332,3 +347,8 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes += size
         if self._body_bytes > self._receipt.linger_bytes:
             self.transport.close()
+
+
+def _stated_length(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """Give the bytes that a body will have, 0 where that is not stated; the parser has found the number valid."""
+    return next((int(value) for name, value in headers if name == b"content-length"), 0)

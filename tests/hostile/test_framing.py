@@ -307,6 +307,33 @@ def test_a_connection_serves_many_requests_and_then_waits(port: int) -> None:
         assert listen(client).statuses == [200]
 
 
+@pytest.mark.parametrize("cuts", [(1,), (2_000,), (1, 2_000, 2_999), (2_999,)])
+def test_a_connection_goes_on_after_a_body_that_came_in_pieces(house: House, port: int, cuts: tuple[int, ...]) -> None:
+    body = b"{" + b" " * 2_998 + b"}"
+    head = sized(b"3000", b"")
+    pieces = [body[start:end] for start, end in zip((0, *cuts), (*cuts, 3_000), strict=True)]
+    jobs = len(house.line.jobs)
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        for first in (head, head + pieces[0]):
+            client.sendall(first)
+            for piece in pieces if first == head else pieces[1:]:
+                time.sleep(0.02)
+                client.sendall(piece)
+            assert listen(client).statuses == [200]
+        client.sendall(chunks(b"2\r\n{}\r\n0\r\n\r\n"))
+        assert listen(client).statuses == [200]
+    assert len(house.line.jobs) == jobs + 3
+
+
+@pytest.mark.parametrize("more", [GET + HOST + b"\r\n", b"noise", b"\x00", sized(b"2")])
+def test_what_comes_with_the_last_piece_of_a_body_is_not_looked_at(house: House, port: int, more: bytes) -> None:
+    jobs = len(house.line.jobs)
+    heard = talk(port, sized(b"4", b"{"), b"  ", b"}" + more, pause_s=0.02)
+    assert heard.closed
+    assert len(heard.statuses) <= 1
+    assert len(house.line.jobs) <= jobs + 1
+
+
 def test_a_second_request_may_be_slow_only_so_long(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(sized(b"2"))
