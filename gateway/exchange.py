@@ -54,6 +54,14 @@ class Presence:
         """Say that somebody waits again."""
         self.gone = False
 
+    def settle(self, record: Record) -> None:
+        """Say that no more is to come: the last glimpse is ``record``.
+
+        What gave the glimpses knows this; while each holds the other, all of a request stays until the collector comes.
+        """
+        if self.glimpse is not None:
+            self.glimpse = lambda: record
+
     def watch(self, on_leave: Callable[[], None] | None) -> None:
         """Call ``on_leave`` when the client goes (at once if it has gone); ``None`` stops watching."""
         self._on_leave = on_leave

@@ -184,6 +184,7 @@ class Flights:
     def _land(self, flight: Flight, result: Result) -> None:
         """Give the end to who waits, or keep it for who comes back."""
         flight.result = result
+        flight.presence.settle(result.record)
         if result.status == CLIENT_CLOSED_REQUEST:  # it came to nothing: who comes now makes his own
             self.register.remove(flight)
         share = flight.take(result)
