@@ -2,10 +2,12 @@
 
 A call that fails, or is not answered in time, raises ``Lost``. A broken connection takes the line down at once, a few
 answers in a row that did not come do so too (one may be this process's own fault); then every call raises at once,
-until a ``beat`` is answered again. A Redis that refuses to write (read only, out of memory) is as good as gone.
+until a ``beat`` is answered again within the time of a call. A Redis that refuses to write (read only, out of memory)
+is as good as gone.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,21 +35,22 @@ class Lost(Exception):
 
 
 class RedisLine:
-    """Belongs to one event loop. ``fault``: why the line is down, ``None`` while it is not."""
+    """Belongs to one event loop. ``fault``: why the line is down, ``None`` while it is not.
 
-    def __init__(self, url: str, *, bound_s: float = BOUND_S) -> None:
+    ``scripts``: all that will be run. A beat brings them to a Redis that may not know them, so that no call has to.
+    """
+
+    def __init__(self, url: str, scripts: Sequence[str], *, bound_s: float = BOUND_S) -> None:
         self._bound_s = bound_s
         self._client, self._errors = _open(url)
-        self._scripts: dict[str, Any] = {}
+        self._scripts = {script: self._client.register_script(script) for script in scripts}
+        self._are_known = False
         self._silent = 0
         self.fault: str | None = None
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
         """Run a script. Raises ``Lost``."""
-        registered = self._scripts.get(script)
-        if registered is None:
-            registered = self._scripts[script] = self._client.register_script(script)
-        return await self._bounded(registered(keys=keys, args=arguments), self._bound_s)
+        return await self._bounded(self._scripts[script](keys=keys, args=arguments), self._bound_s)
 
     async def take(self, key: str, value: str, for_ms: int) -> bool:
         """Set a key that is not there; whether it was not. Raises ``Lost``."""
@@ -58,7 +61,7 @@ class RedisLine:
     ) -> tuple[int, list[tuple[str, str]]]:
         """Append lines to a stream and give what was appended after an id; also the server's time, in ms.
 
-        Asked also while the line is down: an answer takes it up again. Raises ``Lost``.
+        Asked also while the line is down: an answer in time takes it up again. Raises ``Lost``.
         """
         pipe = self._client.pipeline(transaction=False)
         pipe.time()
@@ -66,8 +69,13 @@ class RedisLine:
             pipe.xrange(stream, f"({after}", "+", count=most)
         for line in lines:
             pipe.xadd(stream, {"line": line}, maxlen=most, approximate=True)
+        for script in () if self._are_known else self._scripts:
+            pipe.script_load(script)
+        began = time.monotonic()
         told = await self._asked(pipe.execute(), BEAT_BOUND_S)
-        self.fault = None
+        self._are_known = True
+        if time.monotonic() - began <= self._bound_s:
+            self.fault = None
         seconds, micros = told[0]
         found = [] if after is None else [(str(at), str(fields.get("line", ""))) for at, fields in told[1]]
         return int(seconds) * 1000 + int(micros) // 1000, found
@@ -97,6 +105,7 @@ class RedisLine:
         is_silence = "imeout" in type(error).__name__
         self._silent += 1
         if not is_silence or self._silent >= PATIENCE:
+            self._are_known = False
             self.fault = "no answer in time" if is_silence else str(error) or type(error).__name__
 
 
@@ -113,7 +122,8 @@ def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...]]":
         socket_connect_timeout=BEAT_BOUND_S,
         socket_timeout=BEAT_BOUND_S,
         retry=retry.Retry(backoff.NoBackoff(), 0),
-        client_name="waybill",
+        protocol=2,  # a new connection asks nothing before its first call, which would not be in time
+        driver_info=None,
     )
     return client.Redis(connection_pool=pool), (errors.RedisError, OSError, TimeoutError)
 

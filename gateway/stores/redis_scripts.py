@@ -3,8 +3,8 @@
 from typing import Final
 
 # A place in the flow of every rate, or in none (generic cell rate algorithm, as core.limits.reserve). ARGV: the longest
-# wait, then of each key: seconds between two pieces, pieces at once, pieces (below none: given back). Gives the wait, then what each owes, in
-# seconds.
+# wait, then of each key: seconds between two pieces, pieces at once, pieces (below none: given back). Gives the wait,
+# then what each owes, in seconds.
 RESERVE: Final = """
 local t = redis.call('TIME')
 local now = tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -56,3 +56,5 @@ RELEASE: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
+
+SCRIPTS: Final = (RESERVE, ENTER, RENEW, RELEASE)

@@ -27,7 +27,7 @@ from gateway.core.record import timestamp
 from gateway.ports import Ask, Clock, Events
 from gateway.stores.redis_line import Lost, RedisLine
 from gateway.stores.redis_news import Ended, Forgiven, Told, Took, read, write
-from gateway.stores.redis_scripts import ENTER, RELEASE, RENEW, RESERVE
+from gateway.stores.redis_scripts import ENTER, RELEASE, RENEW, RESERVE, SCRIPTS
 from gateway.stores.shared_local import SharedLocal
 
 TICK_S = 0.25
@@ -62,7 +62,7 @@ class SharedRedis:
         *,
         rules: Mapping[Trouble, Rule] = health.RULES,
     ) -> None:
-        self._line = RedisLine(url)
+        self._line = RedisLine(url, SCRIPTS)
         self._others = others
         self._events = events
         self._clock = clock

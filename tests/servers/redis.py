@@ -26,6 +26,11 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._socket
+
     def start(self) -> None:
         """Start it, or start it again."""
         self._socket.unlink(missing_ok=True)

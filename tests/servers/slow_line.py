@@ -23,6 +23,11 @@ class SlowLine:
         self._thread.start()
         ready.wait(5)
 
+    @property
+    def path(self) -> Path:
+        """Where it listens."""
+        return self.directory / self._server.name
+
     def stop(self) -> None:
         """Drop every connection and stop listening."""
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OPEN_LEDGER = "from gateway.stores.ledger_sql import open_ledger; open_ledger('postgresql://u:geheim@h/d', serve=True)"
-OPEN_SHARED = "from gateway.stores.redis_line import RedisLine; RedisLine('redis://:geheim@h')"
+OPEN_SHARED = "from gateway.stores.redis_line import RedisLine; RedisLine('redis://:geheim@h', ())"
 
 
 @pytest.mark.parametrize(
