@@ -7,7 +7,6 @@ come back.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -22,6 +21,15 @@ IMAGES: Final = "images"
 CROWDED_RETRY_S: Final = 1.0
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+_NAMES: Final = {
+    what: (
+        f"x-ratelimit-limit-{what}".encode(),
+        f"x-ratelimit-remaining-{what}".encode(),
+        f"x-ratelimit-reset-{what}".encode(),
+    )
+    for what in (REQUESTS, IMAGES)
+}
 
 
 class Passed(Struct, frozen=True, kw_only=True):
@@ -76,18 +84,21 @@ class Turnstile:
         if per_minute is None:
             return Passed()
         rate = Rate(per_minute=per_minute, bucket=True)
-        asks = [Ask(key=f"key {principal.scope} {what}", rate=rate, pieces=pieces)]
-        drawn = await self._shared.draw(asks, self._clock.monotonic())
-        headers = tuple(header for level in drawn.levels for header in _said(what, level))
-        return Passed(headers=headers, refusal=_too_many(what, per_minute, drawn.wait_s) if drawn.wait_s > 0 else None)
+        ask = Ask(key=f"key {principal.scope} {what}", rate=rate, pieces=pieces)
+        drawn = await self._shared.draw((ask,), self._clock.monotonic())
+        return Passed(
+            headers=_said(what, drawn.levels[0]),
+            refusal=_too_many(what, per_minute, drawn.wait_s) if drawn.wait_s > 0 else None,
+        )
 
 
-def _said(what: str, level: Level) -> Sequence[tuple[bytes, bytes]]:
+def _said(what: str, level: Level) -> Headers:
     """Say how a rate stands in the API's own headers."""
+    limit, remaining, reset = _NAMES[what]
     return (
-        (b"x-ratelimit-limit-" + what.encode(), b"%d" % level.rate.per_minute),
-        (b"x-ratelimit-remaining-" + what.encode(), b"%d" % level.left),
-        (b"x-ratelimit-reset-" + what.encode(), span(level.full_in_s).encode()),
+        (limit, b"%d" % level.rate.per_minute),
+        (remaining, b"%d" % level.left),
+        (reset, span(level.full_in_s).encode()),
     )
 
 

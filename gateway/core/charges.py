@@ -14,7 +14,7 @@ from gateway.core.plan import Target
 from gateway.core.prices import tier
 from gateway.core.seen import Reading
 from gateway.core.size_rules import read_size
-from gateway.core.tariff import OPEN_QUALITIES, CreditCharge
+from gateway.core.tariff import OPEN_QUALITIES, CreditCharge, CreditsPerImage
 from gateway.core.terms import Contract
 from gateway.core.tokens import Size
 from gateway.core.types import Facts
@@ -35,7 +35,7 @@ def worst_case(charge: CreditCharge, target: Target, facts: Facts) -> int | None
     count = pictures_asked(asked)
     if not count:
         return 0
-    each = _dearest(charge.price(one, asked.quality) for one in _tiers_asked(asked, target.contract))
+    each = _ceiling(charge, asked, target.contract)
     return None if each is None else count * each
 
 
@@ -43,12 +43,14 @@ def charged(charge: CreditCharge, target: Target, facts: Facts, reading: Reading
     """Give the credits for what ``target`` delivered."""
     if reading is None:
         return 0
+    if isinstance(charge, CreditsPerImage):
+        return charge.amount * (len(reading.pictures) + reading.url_count)
     asked = target.facts or facts
     sizes: list[Size | None] = [
         (picture.width, picture.height) if picture.width and picture.height else None for picture in reading.pictures
     ]
     sizes += [None] * reading.url_count
-    ceiling = _dearest(charge.price(one, asked.quality) for one in _tiers_asked(asked, target.contract))
+    ceiling = _ceiling(charge, asked, target.contract)
     return sum(_each(charge, size, asked.quality, reading.quality, ceiling) for size in sizes)
 
 
@@ -60,6 +62,13 @@ def _each(charge: CreditCharge, size: Size | None, asked: str | None, came: str 
     qualities = {asked} if asked in OPEN_QUALITIES or came in OPEN_QUALITIES else {asked, came}
     prices = [charge.price(tier(size), one) for one in qualities]
     return min([most, *(price for price in prices if price is not None)])
+
+
+def _ceiling(charge: CreditCharge, asked: Facts, contract: Contract) -> int | None:
+    """Give what one picture is charged at most; a flat price is that whatever its size."""
+    if isinstance(charge, CreditsPerImage):
+        return charge.amount
+    return _dearest(charge.price(one, asked.quality) for one in _tiers_asked(asked, contract))
 
 
 def _tiers_asked(asked: Facts, contract: Contract) -> Iterable[str]:

@@ -57,11 +57,11 @@ def reserve(rate: Rate, arrival: float, pieces: int, now: float) -> Reserved:
     """
     interval_s = rate.interval_s
     at_once = max(rate.at_once, pieces)
-    owed_until = max(arrival, now)
-    wait_s = max(0.0, owed_until + pieces * interval_s - at_once * interval_s - now)
+    after = max(arrival, now) + pieces * interval_s
+    wait_s = after - at_once * interval_s - now
     if wait_s < _ROUNDING:  # what clocks with large numbers leave over is no wait
         wait_s = 0.0
-    return Reserved(wait_s=wait_s, arrival=max(now, owed_until + pieces * interval_s))
+    return Reserved(wait_s=wait_s, arrival=max(now, after))
 
 
 class Level(Struct, frozen=True, kw_only=True):
@@ -81,8 +81,8 @@ class Drawn(Struct, frozen=True, kw_only=True):
 
 def level(rate: Rate, arrival: float, now: float) -> Level:
     """Say how a rate stands."""
-    owed_s = max(0.0, arrival - now)
-    left = int((rate.at_once * rate.interval_s - owed_s) / rate.interval_s + _ROUNDING)
+    owed_s, interval_s = max(0.0, arrival - now), rate.interval_s
+    left = int((rate.at_once * interval_s - owed_s) / interval_s + _ROUNDING)
     return Level(rate=rate, left=max(0, left), full_in_s=owed_s)
 
 

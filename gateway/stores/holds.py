@@ -6,13 +6,12 @@ closes them, so that it happens once, however often a settlement comes, and whoe
 correction of a begin that nobody waited for, or the clock. What is decided about amounts is decided in ``core.ledger``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     bindparam,
     case,
     delete,
@@ -71,7 +70,17 @@ CLOSED = Statement(
 )
 
 _NOTHING = Closing(captured=0, voided=0)
-IDS_PER_QUERY = 500
+PAGES = (1, 8, 64, 500)  # how many requests one statement ends the holds of; the last of a page is said again
+
+
+def _ending(count: int) -> Statement:
+    names = tuple(f"request_{number}" for number in range(count))
+    these = holds.c.request_id.in_([bindparam(name) for name in names])
+    told = (holds.c.request_id, holds.c.attempt, holds.c.unit, holds.c.key_id, holds.c.amount, holds.c.window_no)
+    return Statement(delete(holds).where(these).returning(*told), names)
+
+
+ENDED = {count: _ending(count) for count in PAGES}
 
 HELD = adding(holds, ("request_id", "attempt", "unit", "key_id", "amount", "window_no", "expires_us"))
 ENTERED = ignoring(entries, ("request_id", "kind", "attempt", "unit", "key_id", "amount", "time_us"))
@@ -97,15 +106,16 @@ class Closure(Struct, frozen=True, kw_only=True):
     time_us: int
 
 
-class _Open(Struct, frozen=True, kw_only=True):
+class _Open(Struct, kw_only=True):
     """The holds of one request that were open until now."""
 
+    request_id: str
     key_id: str
-    credits: int
-    micro: int
-    window_no: int
-    attempt: int
-    currency: str | None
+    credits: int = 0
+    micro: int = 0
+    window_no: int = 0
+    attempt: int = 0
+    currency: str | None = None
 
 
 def take(connection: Connection, holdings: Sequence[Holding]) -> Sequence[Shortage | None]:
@@ -129,21 +139,16 @@ def take(connection: Connection, holdings: Sequence[Holding]) -> Sequence[Shorta
 def close(connection: Connection, closures: Sequence[Closure]) -> None:
     """Capture what was delivered and give the rest back; nothing for a request whose holds were closed before."""
     wanted = {closure.request_id: closure for closure in closures}
-    found: dict[str, list[RowMapping]] = {}
-    ids = list(wanted)
-    for start in range(0, len(ids), IDS_PER_QUERY):
-        ended = delete(holds).where(holds.c.request_id.in_(ids[start : start + IDS_PER_QUERY])).returning(holds)
-        for row in connection.execute(ended).mappings():
-            found.setdefault(row["request_id"], []).append(row)
+    found = {held.request_id: held for held in _end(connection, list(wanted))}
     sums: dict[tuple[str, int], list[int]] = {}
     entered: list[Row] = []
-    for request_id in sorted(found, key=lambda one: (found[one][0]["key_id"], one)):
-        closure, held = wanted[request_id], _open(found[request_id])
+    for held in sorted(found.values(), key=lambda one: (one.key_id, one.request_id)):
+        closure = wanted[held.request_id]
         paid = _dearer(connection, closure, held) or closing(held.credits, closure.credits, 0)
         money = closing_money(held.micro, closure.micro) if held.currency is not None else _NOTHING
         ended_sums = sums.setdefault((held.key_id, held.window_no), [0, 0, 0, 0])
-        changes = (paid.voided, held.credits, money.captured, held.micro)
-        sums[held.key_id, held.window_no] = [sum_ + change for sum_, change in zip(ended_sums, changes, strict=True)]
+        for at, change in enumerate((paid.voided, held.credits, money.captured, held.micro)):
+            ended_sums[at] += change
         entered += _entries(closure, held, paid, money)
     for (key_id, window_no), (back, freed, spent, freed_micro) in sums.items():
         CLOSED.one(connection, (back, freed, window_no, spent, freed_micro, key_id, 0))
@@ -167,16 +172,25 @@ def expire(connection: Connection, now_us: int, *, only_overdue: bool = True) ->
     return len(ids)
 
 
-def _open(rows: Sequence[RowMapping]) -> _Open:
-    money = [row for row in rows if row["unit"] != CREDITS]
-    return _Open(
-        key_id=rows[0]["key_id"],
-        credits=sum(row["amount"] for row in rows if row["unit"] == CREDITS),
-        micro=sum(row["amount"] for row in money),
-        window_no=max((row["window_no"] for row in money), default=0),
-        attempt=max(row["attempt"] for row in rows),
-        currency=money[0]["unit"] if money else None,
-    )
+def _end(connection: Connection, ids: Sequence[str]) -> Iterable[_Open]:
+    """Take the rows of holds away; give what they were, request by request."""
+    found: dict[str, _Open] = {}
+    for start in range(0, len(ids), PAGES[-1]):
+        page = ids[start : start + PAGES[-1]]
+        count = next(count for count in PAGES if count >= len(page))
+        row = (*page, *([page[-1]] * (count - len(page))))
+        for request_id, attempt, unit, key_id, amount, window_no in ENDED[count].told(connection, row):
+            held = found.get(request_id)
+            if held is None:
+                held = found[request_id] = _Open(request_id=request_id, key_id=key_id)
+            held.attempt = max(held.attempt, attempt)
+            if unit == CREDITS:
+                held.credits += amount
+            else:
+                held.micro += amount
+                held.window_no = max(held.window_no, window_no)
+                held.currency = held.currency or unit
+    return found.values()
 
 
 def _by_key(holdings: Sequence[Holding]) -> Sequence[Sequence[int]]:

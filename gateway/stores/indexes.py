@@ -19,8 +19,6 @@ from gateway.stores.schema import (
     assets,
     attempts,
     blobs,
-    entries,
-    holds,
     keys,
     requests,
 )
@@ -28,8 +26,6 @@ from gateway.stores.schema import (
 __all__ = ["metadata"]  # complete once this module is loaded
 
 Index("ix_keys_changed", keys.c.changed)
-Index("ix_holds_expires_us", holds.c.expires_us)
-Index("ix_entries_key_id", entries.c.key_id, entries.c.request_id)
 Index("ix_requests_owner", requests.c.owner, requests.c.request_id)
 Index("ix_requests_asked_model", requests.c.asked_model, requests.c.request_id)
 Index("ix_requests_channel", requests.c.channel, requests.c.request_id)

@@ -73,15 +73,11 @@ class SharedLocal:
 
     async def reserve(self, asks: Sequence[Ask], now: float, longest_s: float) -> float:
         """Take a place in the flow of every rate; the seconds to wait. Over ``longest_s`` nothing was taken."""
-        held = {ask.key: limits.reserve(ask.rate, self._arrivals.get(ask.key, 0.0), ask.pieces, now) for ask in asks}
-        wait_s = max((one.wait_s for one in held.values()), default=0.0)
-        if wait_s <= longest_s:
-            self._arrivals.update({key: one.arrival for key, one in held.items()})
-        return wait_s
+        return self._reserve(asks, now, longest_s)
 
     async def draw(self, asks: Sequence[Ask], now: float) -> Drawn:
         """Take the pieces of every rate now, or nothing of any; how each rate stands then."""
-        wait_s = await self.reserve(asks, now, 0.0)
+        wait_s = self._reserve(asks, now, 0.0)
         levels = tuple(limits.level(ask.rate, self._arrivals.get(ask.key, 0.0), now) for ask in asks)
         return Drawn(wait_s=wait_s, levels=levels)
 
@@ -100,3 +96,13 @@ class SharedLocal:
             self._rooms[room] = inside
         else:
             self._rooms.pop(room, None)
+
+    def _reserve(self, asks: Sequence[Ask], now: float, longest_s: float) -> float:
+        wait_s, arrivals = 0.0, self._arrivals
+        held = [(ask.key, limits.reserve(ask.rate, arrivals.get(ask.key, 0.0), ask.pieces, now)) for ask in asks]
+        for _, one in held:
+            wait_s = max(wait_s, one.wait_s)
+        if wait_s <= longest_s:
+            for key, one in held:
+                arrivals[key] = one.arrival
+        return wait_s

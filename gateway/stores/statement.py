@@ -1,16 +1,18 @@
 """One writing statement: built with SQLAlchemy Core, compiled to SQL text once per kind of database.
 
 Rows are tuples. ``order`` names their places, and is checked against what the compiler made, so that a changed column
-cannot shift a value into its neighbour.
+cannot shift a value into its neighbour. What is run is given to the driver as it stands: SQLAlchemy's way there costs
+more than most of these statements themselves. Its errors are raised all the same, and a broken connection is one to it.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import ClauseElement, Connection, Dialect, Table, bindparam, insert
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway.stores.engine import POSTGRES, Inserting, inserting
@@ -45,12 +47,60 @@ class Statement:
         """Run it for all rows, in one round; without any, do nothing."""
         if rows:
             name = connection.dialect.name
-            connection.exec_driver_sql(_text(self, name), [_sendable(row, name) for row in rows])
+            with _Cursor(connection, self) as cursor:
+                cursor.executemany(_text(self, name), [_sendable(row, name) for row in rows])
 
     def one(self, connection: Connection, row: Row = ()) -> int:
         """Run it for one row; how many rows of the table it changed."""
         name = connection.dialect.name
-        return connection.exec_driver_sql(_text(self, name), _sendable(row, name)).rowcount
+        with _Cursor(connection, self) as cursor:
+            cursor.execute(_text(self, name), _sendable(row, name))
+            changed: int = cursor.rowcount
+        return changed
+
+    def told(self, connection: Connection, row: Row = ()) -> list[tuple[Any, ...]]:
+        """Run it for one row; what it returns."""
+        name = connection.dialect.name
+        with _Cursor(connection, self) as cursor:
+            cursor.execute(_text(self, name), _sendable(row, name))
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+class _Cursor:
+    """The driver's cursor for one statement, and its errors as SQLAlchemy's."""
+
+    __slots__ = ("_connection", "_cursor", "_statement")
+
+    def __init__(self, connection: Connection, statement: Statement) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._cursor: Any = connection.connection.cursor()
+
+    def __enter__(self) -> Any:
+        return self._cursor
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._cursor.close()
+            return
+        dialect = self._connection.dialect
+        if not isinstance(error, dialect.loaded_dbapi.Error):
+            return
+        is_gone = dialect.is_disconnect(error, self._connection.connection.dbapi_connection, self._cursor)
+        text = _text(self._statement, dialect.name)
+        told = DBAPIError.instance(
+            text,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            True,
+            is_gone,
+            dialect,
+        )
+        if is_gone:
+            self._connection.invalidate(error)
+        raise told from error
 
 
 def adding(table: Table, order: tuple[str, ...]) -> Statement:
