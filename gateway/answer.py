@@ -26,7 +26,7 @@ from gateway.ports import Replayable
 from gateway.spool import PIECE, Lease, Spool, SpooledBody, SpoolFull
 
 MEMORY_ITEM: Final = 4 * 1024 * 1024  # of one picture, before it goes to disk
-MEMORY_LEFT: Final = 8 * 1024 * 1024  # of the spool's, for requests: pictures leave so much
+MEMORY_LEFT: Final = 56 * 1024 * 1024  # of the spool's, for requests: pictures leave so much
 MEMORY_KNOWN: Final = 16 * 1024 * 1024  # of one picture, when it is known how long it is at most
 SMALL_CHUNK: Final = 64 * 1024  # of an answer on its way out: what is smaller is put together
 ENCODE_PIECE: Final = 192 * 1024  # a multiple of three, so that pieces of base64 join
@@ -54,7 +54,8 @@ class _Picture:
     def characters(self) -> Iterator[bytes]:
         """Yield the payload as it came, in pieces of at most 256 KiB."""
         yield from _encoded(self.body.pieces(0, self.encoded, ENCODE_PIECE))
-        yield from self.body.pieces(self.encoded, self.body.length)
+        if self.raw:
+            yield from self.body.pieces(self.encoded, self.body.length)
 
     def lease(self) -> Replayable:
         """Give the picture's own bytes, to be closed by whoever takes them."""
@@ -110,6 +111,7 @@ class AnswerSpool:
         self._extractor = Extractor()
         self._parts: list[bytes | _Picture] = []
         self._facts: list[ImageFacts | None] = []
+        self._text: bytes | None = None  # the skeleton, once it was asked for
         self._text_bytes = 0
         self._came = 0
         self._before = 0  # of it, what came before the last chunk
@@ -173,7 +175,7 @@ class AnswerSpool:
 
     def rewrite(self, pieces: Sequence[NewPiece]) -> None:
         """From now on give these pieces back: spans of the skeleton, new text, and pictures by their index."""
-        pictures = list(self._pictures())
+        pictures = self._pictures()
         self._rewritten = []
         for piece in pieces:
             if isinstance(piece, Span):
@@ -182,8 +184,10 @@ class AnswerSpool:
                 self._rewritten.append(piece if isinstance(piece, bytes) else pictures[piece])
 
     def skeleton(self) -> bytes:
-        """Give the text, with a placeholder for each payload."""
-        return b"".join(text for text, _ in self._skeleton())
+        """Give the text, with a placeholder for each payload; it is put together once, when all of it is here."""
+        if self._text is None:
+            self._text = b"".join([text for text, _ in self._skeleton()])
+        return self._text
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield exactly the bytes that came, in pieces of at most 256 KiB; no more than one is held at a time."""
@@ -206,9 +210,8 @@ class AnswerSpool:
         for picture in self._pictures():
             picture.close()
 
-    def _pictures(self) -> Iterator[_Picture]:
-        yield from (part for part in self._parts if isinstance(part, _Picture))
-        yield from self._added
+    def _pictures(self) -> list[_Picture]:
+        return [*[part for part in self._parts if isinstance(part, _Picture)], *self._added]
 
     def _within(self, span: Span) -> Iterator[bytes | _Picture]:
         """Give what lies within a span of the skeleton."""
@@ -280,7 +283,8 @@ def _encoded(pieces: Iterator[bytes]) -> Iterator[bytes]:
         encoded = pybase64.b64encode(memoryview(data)[:whole])
         del piece, data
         yield encoded
-    yield pybase64.b64encode(rest)
+    if rest:
+        yield pybase64.b64encode(rest)
 
 
 def expected_of(headers: Mapping[str, str]) -> int | None:

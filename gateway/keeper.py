@@ -9,7 +9,7 @@ request brought along is looked up among its own caller's pictures only. Must ne
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol
@@ -136,12 +136,7 @@ class Keeper:
 
     def url(self, asset: Asset, origin: str = "") -> str | None:
         """Give the address at which a picture can be had until it expires; ``origin``: how we are reached."""
-        base = self._means.public_url or origin
-        try:
-            token = self._means.signer().sign(asset.asset_id, asset.expires)
-        except LedgerUnavailable:  # no key was ever read: nothing can be signed, and nothing is lost
-            return None
-        return f"{base.rstrip('/')}/assets/{token}" if base else None
+        return self._address(asset.asset_id, asset.expires, origin)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -249,19 +244,28 @@ class Keeper:
     ) -> Asset | None:
         if fate not in (Fate.KEPT, Fate.MISSING):
             return None
-        asset = Asset(
-            asset_id=self._means.new_asset_id(),
+        asset_id, expires = self._means.new_asset_id(), self._means.clock.now() + self._means.ttl
+        return Asset(
+            asset_id=asset_id,
             request_id=job.request_id,
             scope=job.principal.scope,
             time=job.time,
-            expires=self._means.clock.now() + self._means.ttl,
+            expires=expires,
             image=image,
             path=self._means.blobs.place(image.sha256),
             model=job.facts.asked_model,
+            url=self._address(asset_id, expires, job.origin),
             is_stored=fate is Fate.KEPT,
             parents=parents_of(job.facts, known),
         )
-        return replace(asset, url=self.url(asset, job.origin))
+
+    def _address(self, asset_id: AssetId, expires: datetime, origin: str) -> str | None:
+        base = self._means.public_url or origin
+        try:
+            token = self._means.signer().sign(asset_id, expires)
+        except LedgerUnavailable:  # no key was ever read: nothing can be signed, and nothing is lost
+            return None
+        return f"{base.rstrip('/')}/assets/{token}" if base else None
 
     async def _retry(self) -> None:
         """Bring what lies on the shelf into the store, until the store refuses."""

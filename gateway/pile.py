@@ -52,6 +52,10 @@ class Pile:
             self._pieces = [b"".join(self._pieces)]
         return self._pieces[0]
 
+    def clear(self) -> None:
+        """Let all of it go; who reads at this moment reads on."""
+        self._pieces, self._small = [], bytearray()
+
     def _settle(self) -> None:
         if self._small:
             self._pieces.append(bytes(self._small))

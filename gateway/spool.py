@@ -22,7 +22,7 @@ from gateway.ports import Replayable
 
 PIECE: Final = 256 * 1024
 MEMORY_ITEM: Final = 1024 * 1024
-MEMORY_TOTAL: Final = 32 * 1024 * 1024
+MEMORY_TOTAL: Final = 80 * 1024 * 1024
 DISK_CAP: Final = 20_000_000_000
 LARGE_FILE: Final = 16 * 1024 * 1024  # a smaller one is removed in a millisecond
 
@@ -104,15 +104,15 @@ class Spool:
 
 
 class SpooledBody:
-    """Bytes that are appended once and read any number of times; implements ``ports.Replayable`` and ``ports.Filed``.
+    """Bytes that are appended once and read any number of times; implements ``ports.Replayable``.
 
     Memory and file are given back when it was closed and so was every lease on it. ``memory_item``: bytes that it may
     have in memory, as long as ``leaves`` bytes of the spool's are left to others.
     """
 
     __slots__ = (
-        *("_closed", "_file", "_leases", "_leaves", "_memory_item", "_path", "_pile", "_reserved", "_sealed", "_spool"),
-        "length",
+        *("_closed", "_file", "_gone", "_leases", "_leaves", "_memory_item", "_path", "_pile", "_reserved", "_sealed"),
+        *("_spool", "length"),
     )
 
     def __init__(self, spool: Spool, memory_item: int = MEMORY_ITEM, leaves: int = 0) -> None:
@@ -123,18 +123,18 @@ class SpooledBody:
         self._reserved = 0  # of memory
         self._file = -1
         self._path: Path | None = None
-        self._closed = self._sealed = False
+        self._closed = self._gone = self._sealed = False
         self._leases = 0
         self.length = 0
 
     @property
     def path(self) -> Path | None:
         """The file that holds the body, while it is open; ``None``: it lies in memory."""
-        return None if self._is_gone else self._path
+        return None if self._gone else self._path
 
     def lease(self) -> "Lease":
         """Give a hold on the body, which stays readable until that is closed, too. It must be sealed."""
-        if self._is_gone:
+        if self._gone:
             raise ValueError("the body is closed")
         self._leases += 1
         return Lease(self)
@@ -166,8 +166,9 @@ class SpooledBody:
         """Say that nothing more comes; memory that it has not used is given back."""
         if self._file < 0 and not self._sealed:
             self._sealed = True
-            self._spool.give_back(self._reserved - self.length, 0)
-            self._reserved = self.length
+            if self._reserved != self.length:
+                self._spool.give_back(self._reserved - self.length, 0)
+                self._reserved = self.length
 
     @property
     def in_memory(self) -> bytes | None:
@@ -182,7 +183,7 @@ class SpooledBody:
 
     def pieces(self, start: int, end: int, most: int = PIECE) -> Iterator[bytes]:
         """Yield the bytes ``start:end`` in pieces of at most ``most``; on disk all but the last have just as many."""
-        if self._is_gone:
+        if self._gone:
             raise ValueError("the body is closed")
         self.seal()
         if self._sealed:
@@ -190,7 +191,7 @@ class SpooledBody:
             return
         stop = min(end, self.length)
         for at in range(start, stop, most):
-            if self._is_gone:
+            if self._gone:
                 raise ValueError("the body is closed")
             yield os.pread(self._file, min(most, stop - at), at)
 
@@ -200,16 +201,13 @@ class SpooledBody:
             self._closed = True
             self._give_back()
 
-    @property
-    def _is_gone(self) -> bool:
-        return self._closed and self._leases == 0
-
     def _give_back(self) -> None:
-        if not self._is_gone:
+        if self._gone or self._leases or not self._closed:
             return
+        self._gone = True
         on_disk = self.length if self._file >= 0 else 0
         self._spool.give_back(self._reserved, on_disk)
-        self._pile, self._reserved = Pile(), 0
+        self._pile.clear()
         if self._path is not None:
             os.close(self._file)
             self._spool.remove(self._path, on_disk)
@@ -325,7 +323,7 @@ def spliced(body: Replayable, splices: Sequence[Splice]) -> Replayable:
     """Give ``body`` with ``splices`` made; they do not overlap. A small body in memory is spliced at once."""
     if not splices:
         return body
-    if isinstance(body, SpooledBody) and (whole := body.in_memory) is not None:
+    if isinstance(body, SpooledBody) and body.length <= MEMORY_ITEM and (whole := body.in_memory) is not None:
         return Held(_splice(whole, splices))
     return _Spliced(body, splices)
 

@@ -27,11 +27,11 @@ from gateway.ports.pictures import (
     AssetQuery,
     Blob,
     Blobs,
-    Filed,
     NoRoom,
     Old,
     Picture,
     StoreUnavailable,
+    file_of,
 )
 from gateway.ports.shared import Ask, Bindings, Brakes, Fleet, Peer, Shared, Watcher
 from gateway.ports.wires import (
@@ -72,7 +72,6 @@ __all__ = [
     "Events",
     "Exchange",
     "ExchangeBroken",
-    "Filed",
     "Fleet",
     "Hold",
     "Job",
@@ -96,4 +95,5 @@ __all__ = [
     "StoreUnavailable",
     "Tellers",
     "Watcher",
+    "file_of",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -30,14 +30,10 @@ class Picture(Struct, frozen=True, kw_only=True):
     body: Replayable | None
 
 
-@runtime_checkable
-class Filed(Protocol):
-    """A body that may lie in a file of its own, which holds it and nothing else."""
-
-    @property
-    def path(self) -> Path | None:
-        """The file, as long as the body is open; ``None``: it lies in memory."""
-        ...
+def file_of(body: Replayable) -> Path | None:
+    """Give the file that holds a body and nothing else (its ``path``), while the body is open; most have none."""
+    path: object = getattr(body, "path", None)
+    return path if isinstance(path, Path) else None
 
 
 class Blob(Struct, frozen=True, kw_only=True):

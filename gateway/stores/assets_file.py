@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from gateway.ports import Blob, Filed, NoRoom, Replayable, StoreUnavailable
+from gateway.ports import Blob, NoRoom, Replayable, StoreUnavailable, file_of
 
 PIECE: Final = 256 * 1024
 BATCH: Final = 16  # pieces that a thread writes at once: up to 4 MiB are held for it
@@ -53,7 +53,7 @@ class FileBlobs:
 
     def place(self, sha256: str) -> str:
         """Say where a blob lies: a path."""
-        return str(self._path(sha256))
+        return self._name(sha256)
 
     def body(self, sha256: str) -> "FileBody":
         """Give a blob as a body. Raises ``StoreUnavailable`` when there is none."""
@@ -65,8 +65,8 @@ class FileBlobs:
 
     async def keep(self, sha256: str, body: Replayable, media_type: str) -> None:  # noqa: ARG002 - a file has no type
         """Store ``body`` whole, or nothing; one that is there already is touched. Raises ``StoreUnavailable``."""
-        path = self._path(sha256)
-        source = body.path if isinstance(body, Filed) else None
+        path = self._name(sha256)
+        source = file_of(body)
         if source is None or not await self._do(lambda: self._adopt(source, path, body.length)):
             await self._write(path, body)
 
@@ -107,9 +107,13 @@ class FileBlobs:
         self._threads.shutdown()
 
     def _path(self, sha256: str) -> Path:
+        return Path(self._name(sha256))
+
+    def _name(self, sha256: str) -> str:
+        """Give the path as text: for every picture that is kept, ``Path`` would cost more than all else here."""
         if _HASH.fullmatch(sha256) is None:
             raise ValueError("not a hash")
-        return self._root / sha256[:2] / sha256[2:4] / sha256
+        return f"{self._root}/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Have a thread do it; it is done to its end also when nobody waits any more."""
@@ -134,16 +138,16 @@ class FileBlobs:
             if outer.name.startswith(prefix[:2]):
                 yield from (inner for inner in _listed(outer) if inner.name.startswith(prefix[2:4]))
 
-    def _adopt(self, source: Path, path: Path, length: int) -> bool:
+    def _adopt(self, source: Path, path: str, length: int) -> bool:
         """Give the file of a body the blob's name; ``False`` when it lies where it cannot be linked from."""
         if _touch(path):
             return True
         self._look_for_room(length)
         return _link(source, path)
 
-    async def _write(self, path: Path, body: Replayable) -> None:
+    async def _write(self, path: str, body: Replayable) -> None:
         """Write a body to a file of its own, in as few steps of a thread as its pieces can be held for."""
-        fresh = path.parent / f"{_FRESH}{secrets.token_hex(12)}"
+        fresh = f"{path.rpartition('/')[0]}/{_FRESH}{secrets.token_hex(12)}"
         handle = await self._do(lambda: self._begin(fresh, path, body.length))
         if handle is None:
             return
@@ -156,21 +160,19 @@ class FileBlobs:
                     held = []
             await self._do(partial(_finish, handle, held, fresh, path))
         finally:
-            os.close(handle)
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
+            _give_up(handle, fresh)
 
-    def _begin(self, fresh: Path, path: Path, length: int) -> int | None:
+    def _begin(self, fresh: str, path: str, length: int) -> int | None:
         """Make a file to write to; ``None``: the blob is there."""
         if _touch(path):
             return None
         self._look_for_room(length)
-        fresh.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(fresh).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 class FileBody(Struct, frozen=True):
-    """A file as a body; implements ``ports.Replayable`` and ``ports.Filed``. It is not removed when closed."""
+    """A file as a body; implements ``ports.Replayable``; it has the file to itself. It is not removed when closed."""
 
     path: Path
     length: int
@@ -193,7 +195,7 @@ def _piece(path: Path, start: int, end: int) -> bytes:
         raise StoreUnavailable(_reason(error)) from error
 
 
-def _touch(path: Path) -> bool:
+def _touch(path: str) -> bool:
     """Note that a blob is wanted; whether it is there."""
     try:
         os.utime(path, follow_symlinks=False)
@@ -209,9 +211,9 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _link(source: Path, path: Path) -> bool:
+def _link(source: Path, path: str) -> bool:
     """Sync a file and give it a second name; ``False`` when it lies where that cannot be done from."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -224,7 +226,7 @@ def _link(source: Path, path: Path) -> bool:
         raise
     finally:
         os.close(handle)
-    _sync(path.parent)
+    _sync(Path(path).parent)
     return True
 
 
@@ -235,14 +237,21 @@ def _write_all(handle: int, pieces: Sequence[bytes]) -> None:
             view = view[os.write(handle, view) :]
 
 
-def _finish(handle: int, rest: Sequence[bytes], fresh: Path, path: Path) -> None:
+def _finish(handle: int, rest: Sequence[bytes], fresh: str, path: str) -> None:
     _write_all(handle, rest)
     os.fsync(handle)
     try:
         os.link(fresh, path, follow_symlinks=False)
     except FileExistsError:
         _touch(path)
-    _sync(path.parent)
+    _sync(Path(path).parent)
+
+
+def _give_up(handle: int, fresh: str) -> None:
+    """Let go of a file under its temporary name, whether it has another one by now or not."""
+    os.close(handle)
+    with contextlib.suppress(OSError):
+        Path(fresh).unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

@@ -16,7 +16,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 
 from gateway.core.table import ObjectStore
-from gateway.ports import Blob, Filed, Replayable, StoreUnavailable
+from gateway.ports import Blob, Replayable, StoreUnavailable, file_of
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -56,7 +56,7 @@ class ObjectBlobs:
 
     async def keep(self, sha256: str, body: Replayable, media_type: str) -> None:
         """Upload ``body``. Raises ``StoreUnavailable``."""
-        path = body.path if isinstance(body, Filed) else None
+        path = file_of(body)
         data = b"".join([piece async for piece in body.read()]) if path is None else path
         try:
             await obstore.put_async(self._store, _path(sha256), data, attributes={"Content-Type": media_type})
