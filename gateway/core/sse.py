@@ -7,12 +7,11 @@ bytes of an event are those that came, but for an odd end: only LF LF, CR CR and
 knows, so any other becomes LF LF. A byte order mark is dropped. It must never look into the data of an event.
 """
 
-import re
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
 
-_LINE_END: Final = re.compile(rb"\r\n?|\n")
 _KNOWN_ENDS: Final = (b"\n\n", b"\r\r", b"\r\n\r\n")
 _END: Final = b"\n\n"
 _MARK: Final = b"\xef\xbb\xbf"
@@ -66,16 +65,16 @@ class Splitter:
         pieces: list[Piece] = []
         start = line = 0  # of what is not given yet, and of the line
         is_blank = self._at_event
-        for end in _LINE_END.finditer(window):
-            if end.start() > line or not is_blank:
-                line, is_blank = end.end(), True
+        for at, end in _line_ends(window):
+            if at > line or not is_blank:
+                line, is_blank = end, True
                 self._at_event = False
                 continue
             if not self._at_event:
-                pieces.append(Piece(_ended(window[start : end.end()]), ends=True))
+                pieces.append(Piece(_ended(window[start:end]), ends=True))
                 self._at_event = True
-                self._skips_lf = end.end() == len(window) and window.endswith(b"\r")
-            start = line = end.end()
+                self._skips_lf = end == len(window) and window.endswith(b"\r")
+            start = line = end
         rest = window[start:]
         if rest:
             self._at_event = False
@@ -84,6 +83,22 @@ class Splitter:
             if kept:
                 pieces.append(Piece(kept))
         return pieces
+
+
+def _line_ends(window: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each line end begins and ends. An expression takes a hundred times as long over a picture."""
+    feed, back = window.find(b"\n"), window.find(b"\r")
+    while feed >= 0 or back >= 0:
+        if back < 0 or 0 <= feed < back:
+            yield feed, feed + 1
+            feed = window.find(b"\n", feed + 1)
+            continue
+        end = back + 1
+        if feed == end:
+            end += 1
+            feed = window.find(b"\n", end)
+        yield back, end
+        back = window.find(b"\r", end)
 
 
 def _ended(event: bytes) -> bytes:
