@@ -2,42 +2,37 @@
 
 Rules it keeps:
 - One attempt is one request on one connection. Nothing is repeated here, not even on a kept connection that turned
-  out to be stale (aiohttp repeats only idempotent methods; a contract test counts what arrives). No redirect is
-  followed, no cookie kept, no proxy taken from the environment.
-- The exceptions of aiohttp end in this file, as ``Broken`` or ``ExchangeBroken`` with a cause. A peer, a network or
-  a clock never makes ``send`` raise; cancellation passes through and drops the connection.
+  out to be stale. No redirect is followed, no cookie kept, no proxy taken from the environment.
+- What breaks ends in this file, as ``Broken`` or ``ExchangeBroken`` with a cause. A peer, a network or a clock never
+  makes ``send`` raise; cancellation passes through and drops the connection.
 - Time: ``connect_s`` bounds name lookup, TCP and TLS together; ``give_up_at`` bounds the whole exchange, however
   slowly bytes trickle; ``idle_s`` bounds the silence between two pieces of an answer and between two pieces of an
   upload that the peer does not read. Waiting for the head is bounded by ``give_up_at`` alone: pictures take minutes.
+- An answer that comes before the upload ends is read at once. The upload goes on meanwhile, unless it was refused.
 - Answers come as they are: compression is not asked for, and an answer that is compressed anyway is refused rather
   than unpacked. The head is bounded, interim (1xx) answers are bounded, the body is bounded.
 - An answer without Content-Length that is not chunked ends where the connection ends. HTTP cannot tell such an end
   from a cut, so the body is passed on as whole (unless the connection was reset) and whoever parses it finds the cut.
 
 It must never decide what a failure means, wait for a free slot (``max_in_flight`` is the caller's business), read a
-whole body into memory, or put a header on the wire that the codec did not give, besides those named in ``start``.
+whole body into memory, or put a header on the wire that the codec did not give, besides those that ``head_of`` names.
 """
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
-
-from gateway import __version__
+from gateway.connection import Connection
 from gateway.core.types import Cause, Phase
+from gateway.dialing import Unreachable
+from gateway.pool import Pool
 from gateway.ports import Broken, Call, Exchange, ExchangeBroken
-from gateway.upstream_trace import Connector, Trace, Upload, Wire
+from gateway.requesting import SMALL, Upload, head_of, whole
 
-_CHUNK = 64 * 1024  # 256 KiB doubled the CPU of a 20 MB answer where malloc is not tuned, and won nothing where it is
-_READ_BUFFER = 128 * 1024  # aiohttp stops reading the socket at twice this
-_MOST_HEADERS = 128
-_LONGEST_HEADER = 16 * 1024
-_KEEP_S = 5.0  # a connection idle for longer is not reused: the peer may be closing it just now
-MOST_ANSWER_BYTES = 1024 * 1024 * 1024  # ten 4K pictures as base64 are under 400 MB
-_BODILESS = frozenset({204, 304})
+MOST_ANSWER_BYTES: Final = 1024 * 1024 * 1024  # ten 4K pictures as base64 are under 400 MB
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Upstream:
@@ -52,38 +47,27 @@ class Upstream:
     ) -> None:
         self._ssl_context = ssl_context
         self.most_answer_bytes = most_answer_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: Pool | None = None
         self._is_cut = False
-        self._answers: set[_Answer] = set()  # whose head has come and which are not closed
+        self._under_way: set[_Exchange] = set()
 
     async def start(self) -> None:
         """Open the pool of connections; nothing is connected yet."""
-        self._session = aiohttp.ClientSession(
-            connector=Connector(keep_s=_KEEP_S, ssl_context=self._ssl_context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"user-agent": f"waybill/{__version__}", "accept-encoding": "identity", "accept": "*/*"},
-            timeout=aiohttp.ClientTimeout(total=None),
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_LONGEST_HEADER,
-            max_field_size=_LONGEST_HEADER,
-            max_headers=_MOST_HEADERS,
-        )
+        self._pool = Pool(self._ssl_context)
 
     async def close(self) -> None:
         """Close every connection, also those in use; idempotent."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for exchange in self._under_way:
+            exchange.cut()
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     async def cut(self) -> None:
         """End every call that is under way, and every later one before it is sent: ``Cause.INTERRUPTED``."""
         self._is_cut = True
-        for answer in self._answers:
-            answer.cut()
-        if self._session is not None:
-            await self._session.close()
+        for exchange in self._under_way:
+            exchange.cut()
 
     def end_of(self, cause: Cause) -> Cause:
         """Name why a call broke: what looks like a fault of the peer's after a cut is ours."""
@@ -95,161 +79,158 @@ class Upstream:
         Raises ``RuntimeError`` when the client was not started or the body is not as long as it says, ``ValueError``
         when a header or path cannot be written in HTTP: these are bugs of the caller, and nothing was bought.
         """
-        if self._session is None:
+        if self._pool is None:
             raise RuntimeError("the upstream client is not started")
         if self._is_cut:
             return Broken(phase=Phase.UNSENT, cause=Cause.INTERRUPTED)
         if asyncio.get_running_loop().time() >= call.give_up_at:
             return Broken(phase=Phase.UNSENT, cause=call.overdue)
-        trace = Trace()
+        exchange = _Exchange(call, self, self._pool)
+        self._under_way.add(exchange)
+        broken: Broken | None = None
         try:
-            async with asyncio.timeout_at(call.give_up_at):
-                response = await self._post(self._session, call, trace)
-        except aiohttp.ConnectionTimeoutError:
-            return Broken(phase=Phase.UNSENT, cause=Cause.CONNECT_TIMEOUT)
+            async with asyncio.timeout_at(call.give_up_at) as exchange.scope:
+                broken = await exchange.begin()
         except TimeoutError:
-            return _broken(trace, Cause.UPLOAD_STALLED if trace.stalled else call.overdue)
-        except (aiohttp.ClientError, OSError) as error:
-            if trace.miscounted:
-                raise RuntimeError("the body's length and its bytes disagree") from error
-            return _broken(trace, self.end_of(_cause(error, call, trace)))
-        except UnicodeError:
-            if trace.connected:
-                raise  # a header, not the host's name
-            return Broken(phase=Phase.UNSENT, cause=Cause.DNS)
-        answer = _Answer(call, response, trace.wire, self)
-        self._answers.add(answer)
-        return answer
+            broken = exchange.broken(call.overdue)
+        except Unreachable as error:
+            broken = exchange.broken(error.cause)
+        finally:
+            if broken is not None or not exchange.status:
+                await exchange.close()
+        return exchange if broken is None else broken
 
-    def forget(self, answer: "_Answer") -> None:
-        """Take note that an answer was closed."""
-        self._answers.discard(answer)
-
-    async def _post(self, session: aiohttp.ClientSession, call: Call, trace: Trace) -> aiohttp.ClientResponse:
-        return await session.request(
-            call.wire.method,
-            URL(call.channel.base_url + call.wire.path, encoded=True),
-            data=Upload(call.body, trace, call.idle_s),
-            headers=call.wire.headers,
-            skip_auto_headers=("content-type",),
-            timeout=aiohttp.ClientTimeout(total=None, connect=call.connect_s),
-            allow_redirects=False,
-        )
+    def forget(self, exchange: "_Exchange") -> None:
+        """Take note that an exchange is over."""
+        self._under_way.discard(exchange)
 
 
-class _Answer:
-    """One answer whose head has come; implements ``ports.Exchange``."""
+class _Exchange:
+    """One call, and once its head has come its answer; implements ``ports.Exchange``."""
 
-    __slots__ = ("_call", "_headers", "_response", "_upstream", "_wire")
+    __slots__ = ("_call", "_connection", "_pool", "_upload", "_upstream", "headers", "scope", "status")
 
-    def __init__(self, call: Call, response: aiohttp.ClientResponse, wire: Wire | None, upstream: Upstream) -> None:
+    def __init__(self, call: Call, upstream: Upstream, pool: Pool) -> None:
         self._call = call
-        self._response = response
-        self._wire = wire
         self._upstream = upstream
-        # Latin-1 as in ASGI: any byte has a character, and goes out again as the byte that came.
-        self._headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers
-        }
+        self._pool = pool
+        self._connection: Connection | None = None
+        self._upload: Upload | None = None
+        self.scope: asyncio.Timeout | None = None  # of ``Upstream.send``, while it runs
+        self.status = 0
+        self.headers = _NO_HEADERS  # lower-case names, bytes as Latin-1; the last value of a repeated header
 
-    @property
-    def status(self) -> int:
-        """HTTP status; redirects too, as they came."""
-        return self._response.status
+    async def begin(self) -> Broken | None:
+        """Connect, send, wait for the head; ``None`` when it is here. Raises ``Unreachable`` and what ``send`` does."""
+        call = self._call
+        origin = self._pool.origin(call.channel.base_url)
+        wire, length = call.wire, call.body.length
+        head = head_of(wire.method, origin.prefix + wire.path, origin.authority, wire.headers, length)
+        connection = self._connection = self._pool.take(origin)
+        if connection is None:
+            try:
+                async with asyncio.timeout(call.connect_s):
+                    connection = self._connection = await self._pool.open(origin)
+            except TimeoutError:
+                return self.broken(Cause.CONNECT_TIMEOUT)
+        if length <= SMALL:
+            began = connection.begin(head + await whole(call.body))
+        else:
+            upload = self._upload = Upload(connection, call.body)
+            began = await upload.begin(head)
+        if not began:
+            return self.broken(Cause.CONNECT_FAILED)  # a kept connection was found closed before the first byte
+        if self._upload is not None and not await self._send(self._upload, connection):
+            return self.broken(Cause.UPLOAD_STALLED)
+        while connection.phase is Phase.SENT and connection.cause is None:
+            await connection.wait()
+        return self._head(connection)
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Lower-case names, bytes as Latin-1; the last value of a repeated header."""
-        return self._headers
+    def broken(self, cause: Cause) -> Broken:
+        """Say how far the call got, and why no further."""
+        connection = self._connection
+        phase = Phase.UNSENT if connection is None or connection.phase is Phase.UNSENT else Phase.SENT
+        return Broken(phase=phase, cause=self._upstream.end_of(cause))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes, in the pieces that the socket was read in, which are not copied; once.
 
         Raises ``ExchangeBroken``. An end without Content-Length or chunks is taken as the end (module docstring).
         """
-        if self._headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        if self.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise ExchangeBroken(Cause.BAD_ENCODING)
-        taken = 0
-        while piece := await self._next_piece():
-            taken += len(piece)
-            if taken > self._upstream.most_answer_bytes:
-                raise ExchangeBroken(Cause.TOO_LARGE)
-            yield piece
-            del piece  # it is not held while the next one is waited for
-        if self._wire is not None and self._wire.lost is not None and not self._is_framed():
-            raise ExchangeBroken(self._upstream.end_of(Cause.RESET))
+        connection = self._connection
+        if connection is None:
+            return
+        taken, most = 0, self._upstream.most_answer_bytes
+        clock, give_up_at = asyncio.get_running_loop().time, self._call.give_up_at
+        while clock() < give_up_at:
+            piece = connection.piece()
+            if piece is not None:
+                taken += len(piece)
+                if taken > most:
+                    raise ExchangeBroken(Cause.TOO_LARGE)
+                yield piece
+            elif connection.phase is Phase.DONE:
+                await self.close()
+                return
+            elif connection.cause is not None:
+                raise ExchangeBroken(self._upstream.end_of(connection.cause))
+            else:
+                await self._more(connection)
+        raise ExchangeBroken(self._call.overdue)
 
     async def close(self) -> None:
         """End the exchange: a connection whose answer was not read whole is dropped, an upload still running too."""
-        self._response.close()
+        connection, upload = self._connection, self._upload
+        self._connection = self._upload = None
         self._upstream.forget(self)
+        if connection is not None:
+            if upload is not None:
+                connection.abort()
+            self._pool.give_back(connection)
+        if upload is not None:
+            await upload.close()
 
     def cut(self) -> None:
-        """Drop the connection under whoever reads."""
-        self._response.close()
+        """Drop the connection under whoever reads, and wake whoever waits for a head."""
+        if self._connection is not None and self.status:
+            self._connection.abort()
+        elif self.scope is not None:
+            self.scope.reschedule(asyncio.get_running_loop().time())
 
-    async def _next_piece(self) -> bytes:
-        """Wait for the next piece; empty at the end."""
+    def _head(self, connection: Connection) -> Broken | None:
+        """Take the head over, if there is one."""
+        incoming = connection.incoming
+        if connection.phase < Phase.ANSWERED or incoming is None:
+            return self.broken(connection.cause or Cause.DROPPED)
+        self.status = incoming.status
+        self.headers = incoming.headers
+        return None
+
+    async def _send(self, upload: Upload, connection: Connection) -> bool:
+        """Send a long body until it ends, an answer comes or the connection goes; false when the peer reads no more."""
+        clock = asyncio.get_running_loop().time
+        more = True
+        while connection.phase is Phase.SENT and connection.cause is None:
+            if not connection.is_writable:
+                if not await connection.wait(clock() + self._call.idle_s):
+                    return False
+            elif more:
+                more = await upload.step()
+            else:
+                self._upload = None
+                await upload.close()
+                return True
+        return True
+
+    async def _more(self, connection: Connection) -> None:
+        """Wait until there is more of the answer, sending on what is left of the upload."""
         now = asyncio.get_running_loop().time()
-        give_up_at = self._call.give_up_at
-        if now >= give_up_at:
-            raise ExchangeBroken(self._call.overdue)
-        idle_at = now + self._call.idle_s
-        content = self._response.content
-        try:
-            piece = content.read_nowait()
-            if piece or content.at_eof():
-                return piece
-            async with asyncio.timeout_at(min(give_up_at, idle_at)):
-                return await content.readany()
-        except TimeoutError:  # which clock it was is not asked of the time: timers may ring a millisecond early
-            raise ExchangeBroken(self._call.overdue if give_up_at <= idle_at else Cause.IDLE) from None
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise ExchangeBroken(self._upstream.end_of(self._body_cause(error))) from error
-
-    def _body_cause(self, error: Exception) -> Cause:
-        if isinstance(error, HttpProcessingError):
-            return Cause.BAD_FRAMING
-        if self._wire is not None and self._wire.lost is not None:
-            return Cause.RESET
-        return Cause.TRUNCATED
-
-    def _is_framed(self) -> bool:
-        names = self._headers.keys()
-        return "content-length" in names or "transfer-encoding" in names or self.status in _BODILESS
-
-
-def _broken(trace: Trace, cause: Cause) -> Broken:
-    if trace.sent:
-        return Broken(phase=Phase.SENT, cause=cause)
-    if trace.connected and cause in (Cause.DROPPED, Cause.RESET):
-        cause = Cause.CONNECT_FAILED  # a kept connection was found closed before the first byte
-    return Broken(phase=Phase.UNSENT, cause=cause)
-
-
-def _cause(error: Exception, call: Call, trace: Trace) -> Cause:
-    """Name what ended a call before its head came."""
-    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch)):
-        return Cause.TLS
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Cause.DNS
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _connect_cause(error, is_tls=call.channel.base_url.startswith("https:"))
-    if not trace.connected:
-        return Cause.CONNECT_FAILED
-    if isinstance(error, aiohttp.ClientResponseError):
-        return Cause.BAD_FRAMING
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return Cause.DROPPED
-    return Cause.RESET
-
-
-def _connect_cause(error: aiohttp.ClientConnectorError, *, is_tls: bool) -> Cause:
-    reason = error.os_error
-    if isinstance(reason, ConnectionRefusedError):
-        return Cause.CONNECT_REFUSED
-    if isinstance(reason, TimeoutError):
-        return Cause.CONNECT_TIMEOUT
-    if isinstance(reason, (ConnectionResetError, ConnectionAbortedError)) and is_tls:
-        return Cause.TLS  # TCP stood, the handshake did not: connecting itself is refused, never reset
-    return Cause.CONNECT_FAILED
+        give_up_at, idle_at = self._call.give_up_at, now + self._call.idle_s
+        if self._upload is not None and self.status < 400 and connection.is_writable:
+            if not await self._upload.step():
+                upload, self._upload = self._upload, None
+                await upload.close()
+        elif not await connection.wait(min(give_up_at, idle_at)):
+            raise ExchangeBroken(self._call.overdue if give_up_at <= idle_at else Cause.IDLE)
