@@ -16,7 +16,8 @@ SETTINGS: Final[Mapping[int, int]] = MappingProxyType(  # the numbers are those 
     {
         -8: 1,  # M_ARENA_MAX: threads share one heap; the interpreter runs one of them at a time anyway
         -3: 32 * MIB,  # M_MMAP_THRESHOLD: a smaller piece comes from the heap
-        -1: 64 * MIB,  # M_TRIM_THRESHOLD: so much may lie free at its end before it shrinks
+        -1: 96
+        * MIB,  # M_TRIM_THRESHOLD: so much may lie free at its end before it shrinks; the spool keeps less in memory
         -2: 4 * MIB,  # M_TOP_PAD: by so much it grows at once
     }
 )

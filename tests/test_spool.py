@@ -158,10 +158,12 @@ def test_a_body_that_was_sealed_or_closed_takes_no_more(tmp_path: Path) -> None:
         body.append(b"y")
 
 
-async def test_a_spliced_body_in_memory_is_read_in_pieces_too(tmp_path: Path) -> None:
-    data = os.urandom(3 * PIECE)
+@pytest.mark.parametrize("pieces", [3, 5])  # joined, and too large for that
+async def test_a_spliced_body_in_memory_is_read_in_pieces_too(tmp_path: Path, pieces: int) -> None:
+    data = os.urandom(pieces * PIECE)
     body = filled(Spool(tmp_path / "spool"), data, memory_item=len(data), step=100_000)
-    assert body.in_memory is not None
+    body.seal()
+    assert body.path is None
     made = spliced(body, [Splice(start=1, end=2, text=b"abc")])
     wanted = data[:1] + b"abc" + data[2:]
     assert await whole(made) == wanted

@@ -15,6 +15,7 @@ class FormSink:
     """Keeps a form as it came and reads it as it passes."""
 
     slice = LARGE_SLICE
+    is_slow = False  # its texts are bounded, its pictures are understood
 
     def __init__(self, kind: BodyKind, body: SpooledBody) -> None:
         self._kind = kind

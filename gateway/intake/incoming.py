@@ -17,7 +17,7 @@ from gateway.core.types import Refusal, RequestId, Surface
 
 SLICE = 64 * 1024  # bytes a reader is given at once that has to look at each
 LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them: no less than the server reads at once
-PAUSE_AFTER = 256 * 1024  # bytes until others have a turn: a quarter of a millisecond of hashing
+PAUSE_AFTER = 4  # slices until others have a turn: a millisecond, if they are only hashed
 _LENGTH_DIGITS = 15
 
 
@@ -52,6 +52,11 @@ class Sink(Protocol):
         """Bytes that it takes at once."""
         ...
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether to understand what was taken would hold others up."""
+        ...
+
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes; a refusal ends the reading."""
         ...
@@ -65,9 +70,6 @@ def too_large(cap: int) -> Refusal:
 
 async def pump(incoming: Incoming, cap: int, sink: Sink) -> Refusal | None:
     """Carry the body to ``sink``; ``cap`` is in bytes. Raises what ``chunks`` and the sink raise."""
-    refusal = _declared(incoming.headers.get("content-length"), cap)
-    if refusal is not None:
-        return refusal
     taken = unpaused = 0
     async for chunk in incoming.chunks:
         taken += len(chunk)
@@ -79,15 +81,15 @@ async def pump(incoming: Incoming, cap: int, sink: Sink) -> Refusal | None:
             if refusal is not None:
                 return refusal
             unpaused += len(piece)
-            if unpaused >= PAUSE_AFTER:
+            if unpaused >= PAUSE_AFTER * sink.slice:
                 unpaused = 0
                 await asyncio.sleep(0)
     return None
 
 
-def _declared(length: str | None, cap: int) -> Refusal | None:
-    if length is None:
-        return None
+def declared_length(incoming: Incoming, cap: int) -> int | Refusal:
+    """Give the bytes that the head says will come, 0 where it says nothing; more than ``cap`` is refused."""
+    length = incoming.headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         return bad_value("content-length", "must be a number of bytes.")
-    return too_large(cap) if len(length) > _LENGTH_DIGITS or int(length) > cap else None
+    return too_large(cap) if len(length) > _LENGTH_DIGITS or int(length) > cap else int(length)

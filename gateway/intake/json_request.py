@@ -25,6 +25,11 @@ class JsonSink:
         self._is_check = is_check
         self._scan = RequestScan()
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it is large: hundreds of thousands of values take longer to read than anybody should wait for."""
+        return self._body.length > SLICE
+
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes. Raises ``SpoolFull``."""
         self._body.append(piece)

@@ -17,10 +17,13 @@ from gateway.intake.directives import read_directives, read_forwarded, refuse_re
 from gateway.intake.errand import read_errand
 from gateway.intake.facts import Asked, Privacy
 from gateway.intake.form_request import FormSink
-from gateway.intake.incoming import SLICE, Incoming, pump
+from gateway.intake.incoming import Incoming, declared_length, pump
 from gateway.intake.json_request import JsonSink
 from gateway.ports import Job
-from gateway.spool import Spool, SpooledBody, SpoolFull
+from gateway.spool import MEMORY_ITEM, Spool, SpooledBody, SpoolFull
+
+MEMORY_KNOWN = 24 * 1024 * 1024  # of one body, when its length is stated
+MEMORY_LEFT = 16 * 1024 * 1024  # of the spool's, for answers: requests leave so much
 
 _FULL = Refusal(
     status=503,
@@ -52,7 +55,7 @@ class Intake:
         head = _read_head(incoming)
         if isinstance(head, Refusal):
             return head
-        body = SpooledBody(self._spool)
+        body = SpooledBody(self._spool, leaves=MEMORY_LEFT)
         job: Job | None = None
         try:
             taken = await self._take(incoming, head.kind, body)
@@ -67,17 +70,22 @@ class Intake:
         return job
 
     async def _take(self, incoming: Incoming, kind: BodyKind, body: SpooledBody) -> tuple[Asked, BodyMap] | Refusal:
+        cap = _cap(self._limits, kind, incoming.surface)
+        length = declared_length(incoming, cap)
+        if isinstance(length, Refusal):
+            return length
+        if length > MEMORY_ITEM:
+            body.expect(length, MEMORY_KNOWN)
         sink = (
             JsonSink(kind, body, incoming.errand, is_check=incoming.is_check)
             if kind.boundary is None
             else FormSink(kind, body)
         )
-        refusal = await pump(incoming, _cap(self._limits, kind, incoming.surface), sink)
+        refusal = await pump(incoming, cap, sink)
         if refusal is not None:
             return refusal
         body.seal()
-        if body.length > SLICE:
-            # Hundreds of thousands of values take longer to read than anybody should wait for.
+        if sink.is_slow:
             return await asyncio.to_thread(sink.understand, incoming.surface, self._privacy)
         return sink.understand(incoming.surface, self._privacy)
 
