@@ -150,6 +150,8 @@ async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket,
                 "client_window_s": gateway.airport.flights.window_s,
             }
         )
+        for notice in gateway.notices:
+            gateway.events.emit(notice)
 
     drain = Drain(
         lead_s=options.lead_s,

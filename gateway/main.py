@@ -19,6 +19,7 @@ from gateway.config import Loaded, trouble_rules
 from gateway.core.alert_signs import spending
 from gateway.core.held_back import held_back
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, key_text
+from gateway.core.record import timestamp
 from gateway.core.table import Api, Secret, Settings
 from gateway.core.types import AttemptId, RequestId
 from gateway.core.verification import Verification
@@ -34,7 +35,7 @@ from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
 from gateway.mint import Mint
 from gateway.ports import Clock, Shared
-from gateway.prompt_key import prompt_key
+from gateway.prompt_key import PROMPT_KEY, prompt_key
 from gateway.relay import Means, Relay
 from gateway.reload import Read, Reloader
 from gateway.replicas import Replicas
@@ -143,7 +144,7 @@ def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: P
     clock = SystemClock()
     metrics = Metrics(gateway.config.table, _gauges(gateway, gates))
     billing = Billing(gateway.ledger, gateway.broadcast, metrics.count)
-    services = _services(gateway, billing, clock, prompt_key(data_dir / "prompt.key"))
+    services = _services(gateway, billing, clock, _prompt_key(gateway, clock, data_dir))
     return build_app(
         services,
         Control(
@@ -155,6 +156,14 @@ def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: P
             addresses=_addresses(gateway, services),
         ),
     )
+
+
+def _prompt_key(gateway: Gateway, clock: Clock, data_dir: Path) -> bytes:
+    found = prompt_key(data_dir / PROMPT_KEY, gateway.loaded.settings.database)
+    if not found.is_alike:
+        time, file = timestamp(clock.now()), str(data_dir / PROMPT_KEY)
+        gateway.notices.append({"event": "prompt_key.differs", "time": time, "file": file})
+    return found.key
 
 
 def _alarms(settings: Settings, data_dir: Path, clock: Clock) -> Alarms:

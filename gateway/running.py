@@ -11,6 +11,7 @@ from gateway.broadcast import Broadcast
 from gateway.clock import SystemClock
 from gateway.config import Loaded
 from gateway.core.record import timestamp
+from gateway.core.types import JsonObject
 from gateway.fetch import Fetch
 from gateway.gallery import Gallery
 from gateway.mint import Mint
@@ -60,6 +61,7 @@ class Gateway:
     replicas: Replicas
     gallery: Gallery
     airport: Airport = field(init=False)
+    notices: list[JsonObject] = field(default_factory=list)  # events to tell once the server is ready
     interrupted: int  # requests of earlier runs that were open when those ended
 
     @property

@@ -59,7 +59,7 @@ from gateway.ports import (
     RequestIntent,
     Settlement,
 )
-from gateway.prompt_key import prompt_key
+from gateway.prompt_key import PROMPT_KEY, prompt_key
 from gateway.stores.ledger_sql import open_ledger
 
 ENDPOINT: Final = "adopt"
@@ -217,7 +217,8 @@ def _facts(found: _Found, wanted: Setting, loaded: Loaded) -> Facts:
     prompt = found.prompt or None
     hashed = None
     if prompt is not None:
-        hashed = prompt_hash(Keyed(prompt_key(wanted.process.data_dir / "prompt.key")), prompt)
+        key = prompt_key(wanted.process.data_dir / PROMPT_KEY, loaded.settings.database).key
+        hashed = prompt_hash(Keyed(key), prompt)
     is_kept = loaded.settings.prompts is PromptPrivacy.TEXT
     return Facts(
         surface=Surface.GENERATIONS,

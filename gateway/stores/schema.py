@@ -29,7 +29,7 @@ from gateway.stores.sum_tables import attempt_sums, request_sums
 
 __all__ = ["attempt_sums", "metadata", "request_sums"]  # what other modules look for here too
 
-REVISIONS = tuple(f"{number:04}" for number in range(1, 17))  # oldest first
+REVISIONS = tuple(f"{number:04}" for number in range(1, 18))  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -280,6 +280,15 @@ signing_keys = Table(
     metadata,
     Column("created_us", BigInteger, primary_key=True, autoincrement=False),
     Column("secret", String(128), nullable=False),
+)
+
+# What prompts are hashed with on all servers; ``secret`` (hexadecimal) absent: they were given it, and keep it.
+prompt_keys = Table(
+    "prompt_keys",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("secret", String(128)),
 )
 
 # How the last smoke run of each row ended, on a surface and through an account. ``model``: what was sent.

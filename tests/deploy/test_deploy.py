@@ -4,28 +4,35 @@ import asyncio
 import json
 import re
 import shutil
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import yaml
+from moto.server import ThreadedMotoServer
 
 from gateway.config import Loaded, load
 from gateway.core.table import BodyLimits
 from tests.fakes.server import REPOSITORY, run_program, server_process
 from tests.servers.postgres import Postgres
+from tests.servers.redis import redis_server
 
 DEPLOY = REPOSITORY / "deploy"
 METRIC = re.compile(r"waybill_[a-z_]+")
-ROUTES = """version: 1
-storage: {database: "%s"}
-channels:
-  sandbox: {owner: nobody, kind: sandbox, rows: {pic: {serves: [images/generations]}}}
-routes:
-  pic: {targets: [sandbox]}
-"""
+PIC = {"model": "pic", "prompt": "a cat", "response_format": "url"}
+
+
+def routes() -> str:
+    """Write the arrangement's own routes file, with a channel that needs no account."""
+    document = yaml.safe_load((DEPLOY / "routes.yaml").read_text("utf-8"))
+    rows = {"pic": {"serves": ["images/generations"]}}
+    document["channels"] = {"sandbox": {"owner": "nobody", "kind": "sandbox", "rows": rows}}
+    document["routes"] = {"pic": {"targets": ["sandbox"]}}
+    return yaml.safe_dump(document)
 
 
 def compose() -> dict[str, Any]:
@@ -77,10 +84,19 @@ def test_nginx_takes_the_largest_body() -> None:
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 async def test_two_replicas_serve_through_nginx(tmp_path: Path, postgres: Postgres, unused_port: int) -> None:
-    routes = ROUTES % postgres.new_database()
     async with AsyncExitStack() as running:
-        one, two = [await running.enter_async_context(server_process(routes, tmp_path / name)) for name in ("1", "2")]
-        key = json.loads(await run_program(tmp_path / "1", "keys", "create", "--name", "app", "--json"))["key"]
+        env = {
+            "DATABASE_URL": postgres.new_database(),
+            "REDIS_URL": running.enter_context(redis_server()).url,
+            "ASSETS_URL": running.enter_context(bucket()),
+            "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b",
+        }
+        one, two = [
+            await running.enter_async_context(server_process(routes(), tmp_path / name, **env)) for name in ("1", "2")
+        ]
+        made = await run_program(tmp_path / "1", "keys", "create", "--name", "app", "--json", **env)
+        key = json.loads(made)["key"]
         file = nginx_for(tmp_path, unused_port, one.port, two.port)
         nginx = shutil.which("nginx") or ""
         tried = await asyncio.create_subprocess_exec(nginx, "-t", "-q", "-p", str(tmp_path), "-c", str(file))
@@ -90,21 +106,42 @@ async def test_two_replicas_serve_through_nginx(tmp_path: Path, postgres: Postgr
             async with httpx2.AsyncClient(
                 base_url=f"http://127.0.0.1:{unused_port}", headers={"authorization": f"Bearer {key}"}
             ) as client:
+                links = []
                 for _ in range(8):
                     answer = await _answered(client)
                     assert answer.status_code == 200
+                    links.append(answer.json()["data"][0]["url"])
+                assert {(await client.get(link)).headers["content-type"] for link in links} == {"image/png"}
+                assert (await client.get("/readyz")).json()["shared"] == "ok"
         finally:
             balancer.terminate()
             await balancer.wait()
-        for replica in (one, two):
-            assert any(event["event"] == "request.finished" for event in replica.events())
+        ended = [[one for one in replica.events() if one["event"] == "request.finished"] for replica in (one, two)]
+        hashes = {event["request_shape"]["prompt_hash"] for events in ended for event in events}
+        assert [bool(events) for events in ended] == [True, True]
+        assert len(hashes) == 1  # one key for both
+
+
+@contextmanager
+def bucket() -> Iterator[str]:
+    """An S3 API with an empty bucket, as ``storage.assets`` says it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        with closing(HTTPConnection(host, port, timeout=10)) as client:
+            client.request("PUT", "/waybill")
+            client.getresponse().read()
+        yield f"s3://waybill/pictures?endpoint=http://{host}:{port}&region=us-east-1"
+    finally:
+        server.stop()
 
 
 async def _answered(client: httpx2.AsyncClient) -> httpx2.Response:
     async with asyncio.timeout(20):
         while True:
             try:
-                return await client.post("/v1/images/generations", json={"model": "pic", "prompt": "a cat"})
+                return await client.post("/v1/images/generations", json=PIC)
             except httpx2.ConnectError:
                 await asyncio.sleep(0.05)
 

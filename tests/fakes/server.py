@@ -111,12 +111,12 @@ async def first_line(process: asyncio.subprocess.Process, directory: Path, befor
     raise AssertionError((directory / "stderr.txt").read_text("utf-8"))
 
 
-async def run_program(directory: Path, *arguments: str) -> str:
+async def run_program(directory: Path, *arguments: str, **env: str) -> str:
     """Run a command of the program to its end; give what it printed."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", *arguments),
         cwd=directory,
-        env=environment(directory),
+        env={**environment(directory), **env},
         stdout=subprocess.PIPE,
     )
     out, _ = await process.communicate()
