@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import NoReturn
@@ -20,14 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import main as composition
 from gateway.billing import Billing
 from gateway.cli import main
+from gateway.connection import Connection
 from gateway.core.record import Record
 from gateway.keeper import Keeper, Kept
-from gateway.ports import Broken, Call, Exchange, Job, Picture, Refused, Replayable
+from gateway.ports import Broken, Call, Exchange, Job, Picture, Refused
 from gateway.stores import writer
 from gateway.stores.commands import Begin, Command, Reply, Settle, run
 from gateway.stores.ledger_sql import SqlLedger
 from gateway.upstream import Upstream
-from gateway.upstream_trace import Trace, Upload
 from gateway.web.app import build_app
 
 SOON_S = 0.03  # for what was handed to a socket to leave it
@@ -103,35 +103,18 @@ def hold_unsent(fuse: Fuse) -> None:
 # --- on the wire to the upstream ---
 
 
-@dataclass(slots=True, kw_only=True)
-class Torn:
-    """A body of which half goes out."""
-
-    body: Replayable
-    fuse: Fuse
-    length: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.length = self.body.length
-
-    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        async for piece in self.body.read(start, end):
-            half = len(piece) // 2
-            yield piece[:half]
-            await self.fuse.burn_out()
-            yield piece[half:]
-
-    def close(self) -> None:
-        self.body.close()
-
-
 def mid_upload(fuse: Fuse) -> None:
-    init = Upload.__init__
+    """Half of the body goes out."""
+    begin = Connection.begin
 
-    def torn(upload: Upload, body: Replayable, trace: Trace, stall_s: float) -> None:
-        init(upload, Torn(body=body, fuse=fuse), trace, stall_s)
+    def torn(connection: Connection, data: bytes) -> bool:
+        if fuse.left > 1:
+            fuse.left -= 1
+            return begin(connection, data)
+        asyncio.get_running_loop().call_later(SOON_S, fuse.burn)
+        return begin(connection, data[: (data.index(b"\r\n\r\n") + 4 + len(data)) // 2])
 
-    put(Upload, "__init__", torn)
+    put(Connection, "begin", torn)
 
 
 @dataclass(slots=True, kw_only=True)
