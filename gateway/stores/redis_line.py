@@ -9,9 +9,11 @@ is as good as gone.
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.stores.redis_batch import Batch, Lost
 from gateway.stores.refusals import LedgerRefused
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 BOUND_S = 0.05
 BEAT_BOUND_S = 0.2  # of what nobody waits for
+NO_ANSWER = "no answer in time"
 PATIENCE = 3  # answers that did not come, one after the other
 CONNECTIONS = 16
 MODULES = ("asyncio", "asyncio.retry", "backoff", "exceptions")  # of an optional extra
@@ -26,12 +29,9 @@ NO_CLIENT = (
     "storage.shared names a Redis server, and this installation has no client for one: "
     "install the extra, pip install 'waybill-gateway[redis]'"
 )
+__all__ = ["Lost", "RedisLine"]
 
 _T = TypeVar("_T")
-
-
-class Lost(Exception):
-    """Redis did not answer, or not what was asked."""
 
 
 class RedisLine:
@@ -42,15 +42,24 @@ class RedisLine:
 
     def __init__(self, url: str, scripts: Sequence[str], *, bound_s: float = BOUND_S) -> None:
         self._bound_s = bound_s
-        self._client, self._errors = _open(url)
-        self._scripts = {script: self._client.register_script(script) for script in scripts}
+        self._client, self._errors, unknown = _open(url)
+        self._batch = Batch(self._client, partial(self._asked, bound_s=bound_s), unknown)
+        self._scripts = tuple(scripts)
         self._are_known = False
         self._silent = 0
         self.fault: str | None = None
 
     async def run(self, script: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
-        """Run a script. Raises ``Lost``."""
-        return await self._bounded(self._scripts[script](keys=keys, args=arguments), self._bound_s)
+        """Run a script, together with those of others. Raises ``Lost``."""
+        if self.fault is not None:
+            raise Lost(self.fault)
+        try:
+            return await self._batch.ask(script, keys, arguments, self._bound_s)
+        except TimeoutError:
+            raise Lost(NO_ANSWER) from None
+        except self._errors as error:  # this script was refused, and not the round
+            self._missed(error)
+            raise Lost(str(error)) from None
 
     async def take(self, key: str, value: str, for_ms: int) -> bool:
         """Set a key that is not there; whether it was not. Raises ``Lost``."""
@@ -82,6 +91,7 @@ class RedisLine:
 
     async def close(self) -> None:
         """Close the connections; idempotent."""
+        await self._batch.close()
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
@@ -97,7 +107,7 @@ class RedisLine:
                 answer = await call
         except self._errors as error:
             self._missed(error)
-            raise Lost(str(error) or "no answer in time") from None
+            raise Lost(str(error) or NO_ANSWER) from None
         self._silent = 0
         return answer
 
@@ -106,10 +116,10 @@ class RedisLine:
         self._silent += 1
         if not is_silence or self._silent >= PATIENCE:
             self._are_known = False
-            self.fault = "no answer in time" if is_silence else str(error) or type(error).__name__
+            self.fault = NO_ANSWER if is_silence else str(error) or type(error).__name__
 
 
-def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...]]":
+def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...], type[BaseException]]":
     try:
         client, retry, backoff, errors = (import_module(f"redis.{name}") for name in MODULES)
     except ImportError:
@@ -125,7 +135,7 @@ def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...]]":
         protocol=2,  # a new connection asks nothing before its first call, which would not be in time
         driver_info=None,
     )
-    return client.Redis(connection_pool=pool), (errors.RedisError, OSError, TimeoutError)
+    return client.Redis(connection_pool=pool), (errors.RedisError, OSError, TimeoutError), errors.NoScriptError
 
 
 def _forget(call: Awaitable[object]) -> None:
