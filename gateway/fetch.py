@@ -16,23 +16,21 @@ Whatever goes wrong is a value; it must never raise for what a name, a peer or a
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import AddrInfoType
-from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct, field
-from yarl import URL
 
-from gateway import __version__
+from gateway.connection import Connection
 from gateway.contents import NOT_A_PICTURE, Fetched, Unfetched, Wanted
 from gateway.core.netguard import is_address, is_public
 from gateway.core.picture import PictureMeter
 from gateway.core.record import timestamp
+from gateway.core.types import Cause, Phase
 from gateway.core.weburl import BadUrl, Origin, WebUrl, read_url
-from gateway.ports import Clock, Events
+from gateway.dialing import Unreachable, address_of, connect, verifying
+from gateway.ports import Clock, Events, ExchangeBroken
+from gateway.requesting import head_of
 from gateway.spool import Spool, SpooledBody, SpoolFull
 
 MOST_REDIRECTS: Final = 3
@@ -41,17 +39,10 @@ WHOLE_S: Final = 60.0  # for one picture, redirects included
 CONNECT_S: Final = 5.0
 IDLE_S: Final = 10.0
 
-_LONGEST_HEADER: Final = 8 * 1024
-_MOST_HEADERS: Final = 64
-_READ_BUFFER: Final = 64 * 1024
 _MOST_ADDRESSES: Final = 16
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _JUST_BYTES: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
-_HEADERS: Final = (
-    ("user-agent", f"waybill/{__version__}"),
-    ("accept", "image/*"),
-    ("accept-encoding", "identity"),
-)
+_HEADERS: Final = (("accept", "image/*"), ("connection", "close"))
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Looks a name up: all its addresses. Raises ``OSError``."""
@@ -144,70 +135,82 @@ class Fetch(Struct, kw_only=True):
             found = [origin.host] if is_address(origin.host) else await self.resolve(origin.host, origin.port)
         except (OSError, UnicodeError):
             return Unfetched(reason="unresolved")
-        if not found:
+        if not found or not all(is_address(address) for address in found):
             return Unfetched(reason="unresolved")
         if not is_own and not all(self.is_public(address) for address in found):
             return Unfetched(reason="not_public")
         return found[:_MOST_ADDRESSES]
 
     async def _get(self, url: WebUrl, addresses: Sequence[str]) -> Fetched | Unfetched | str:
-        """Make one call; a text is where a redirect leads."""
+        """Make one call; a text is where a redirect leads. Raises ``TimeoutError``."""
+        connection: Connection | None = None
         try:
-            async with (
-                self._session(addresses) as session,
-                session.get(URL(url.text, encoded=True), allow_redirects=False) as answer,
-            ):
-                if answer.status in _REDIRECTS and "location" in answer.headers:
-                    return answer.headers["location"]
-                refused = self._refusal(answer)
-                return refused or await self._take(answer.content)
-        except aiohttp.ServerTimeoutError:
-            return Unfetched(reason="too_slow")
-        except (aiohttp.ClientError, HttpProcessingError, OSError, UnicodeError) as error:
-            is_tls = isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError))
-            return Unfetched(reason="tls" if is_tls else "broken")
+            async with asyncio.timeout(self.bounds.connect_s):
+                connection = await self._connect(url.origin, addresses)
+            return await self._ask(connection, url)
+        except Unreachable as error:
+            return Unfetched(reason="tls" if error.cause is Cause.TLS else "broken")
+        except ExchangeBroken:
+            return Unfetched(reason="broken")
+        finally:
+            if connection is not None:
+                connection.abort()
 
-    def _session(self, addresses: Sequence[str]) -> aiohttp.ClientSession:
-        """Open a client that can reach these addresses and no other."""
-        connector = aiohttp.TCPConnector(
-            resolver=_Pinned(addresses),
-            socket_factory=_dial_only(frozenset(addresses)),
-            use_dns_cache=False,
-            force_close=True,
-            ssl=True if self.ssl_context is None else self.ssl_context,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.bounds.connect_s, sock_read=self.bounds.idle_s),
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_LONGEST_HEADER,
-            max_field_size=_LONGEST_HEADER,
-            max_headers=_MOST_HEADERS,
-        )
+    async def _connect(self, origin: Origin, addresses: Sequence[str]) -> Connection:
+        """Connect to one of these addresses and to no other. Raises ``Unreachable``."""
+        loop = asyncio.get_running_loop()
+        if origin.scheme == "https" and self.ssl_context is None:
+            self.ssl_context = await asyncio.to_thread(verifying)
+        tls = self.ssl_context if origin.scheme == "https" else None
+        places = [address_of(address, origin.port) for address in addresses]
+        return await connect(lambda: Connection(loop), places, tls, origin.host)
 
-    def _refusal(self, answer: aiohttp.ClientResponse) -> Unfetched | None:
+    async def _ask(self, connection: Connection, url: WebUrl) -> Fetched | Unfetched | str:
+        """Ask, and take what comes."""
+        connection.begin(head_of("GET", url.target, url.origin.authority, _HEADERS, None))
+        while connection.phase is Phase.SENT and connection.cause is None:
+            await self._more(connection)
+        incoming = connection.incoming
+        if incoming is None or connection.phase < Phase.ANSWERED:
+            return Unfetched(reason="broken")
+        if incoming.status in _REDIRECTS and "location" in incoming.headers:
+            return incoming.headers["location"]
+        return self._refusal(incoming.status, incoming.headers) or await self._take(connection)
+
+    async def _piece(self, connection: Connection) -> bytes:
+        """Give the next piece of the body; empty at the end. Raises ``ExchangeBroken`` and ``TimeoutError``."""
+        while (piece := connection.piece()) is None:
+            if connection.phase is Phase.DONE:
+                return b""
+            if connection.cause is not None:
+                raise ExchangeBroken(connection.cause)
+            await self._more(connection)
+        return piece
+
+    async def _more(self, connection: Connection) -> None:
+        """Wait for more. Raises ``TimeoutError`` when nothing comes for too long."""
+        if not await connection.wait(asyncio.get_running_loop().time() + self.bounds.idle_s):
+            raise TimeoutError
+
+    def _refusal(self, status: int, headers: Mapping[str, str]) -> Unfetched | None:
         """Say by its head why an answer is not taken."""
-        if answer.status != 200:
-            return Unfetched(reason=f"status_{answer.status}")
-        if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        if status != 200:
+            return Unfetched(reason=f"status_{status}")
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             return Unfetched(reason="compressed")
-        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _JUST_BYTES and not kind.startswith("image/"):
             return Unfetched(reason=NOT_A_PICTURE)
-        if (answer.content_length or 0) > self.bounds.most_bytes:
+        if int(headers.get("content-length", "0")) > self.bounds.most_bytes:
             return Unfetched(reason="too_large")
         return None
 
-    async def _take(self, content: aiohttp.StreamReader) -> Fetched | Unfetched:
+    async def _take(self, connection: Connection) -> Fetched | Unfetched:
         """Take the body into the spool."""
         body, meter = SpooledBody(self.spool), PictureMeter()
         kept = False
         try:
-            async for piece in content.iter_any():
+            while piece := await self._piece(connection):
                 if body.length + len(piece) > self.bounds.most_bytes:
                     return Unfetched(reason="too_large")
                 body.append(piece)
@@ -223,40 +226,3 @@ class Fetch(Struct, kw_only=True):
         finally:
             if not kept:
                 body.close()
-
-
-class _Pinned(AbstractResolver):
-    """Gives the addresses that were judged, whatever is asked."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        del family  # whatever they are
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _dial_only(addresses: frozenset[str]) -> Callable[[AddrInfoType], socket.socket]:
-    """Open sockets for these addresses; the last look before a connection is made."""
-
-    def opened(address: AddrInfoType) -> socket.socket:
-        if address[4][0] not in addresses:
-            raise OSError("an address that was not judged")
-        return socket.socket(family=address[0], type=address[1], proto=address[2])
-
-    return opened

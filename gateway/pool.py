@@ -1,4 +1,4 @@
-"""Kept connections to upstreams, by origin; the last one kept is the first one used again.
+"""Kept connections to upstreams, by site; the last one kept is the first one used again.
 
 Rules it keeps: a connection that is idle for longer than ``KEEP_S``, that its peer has hung up, or on which bytes came
 that nobody asked for is never given out. There is no limit on how many are open: ``max_in_flight`` is the caller's. All
@@ -24,7 +24,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 Idle = dict[Connection, float]  # since when, oldest first
 
 
-class Origin:
+class Site:
     """Where a ``base_url`` leads, and the connections that are kept there, which others may share."""
 
     __slots__ = ("authority", "host", "idle", "is_tls", "port", "prefix")
@@ -46,7 +46,7 @@ class Pool:
     ``keep_s``: how long an idle one is of use.
     """
 
-    __slots__ = ("_alarm", "_busy", "_idle", "_keep_s", "_loop", "_names", "_origins", "_tls", "_tls_lock")
+    __slots__ = ("_alarm", "_busy", "_idle", "_keep_s", "_loop", "_names", "_sites", "_tls", "_tls_lock")
 
     def __init__(self, tls: ssl.SSLContext | None, *, keep_s: float = KEEP_S) -> None:
         self._keep_s = keep_s
@@ -54,49 +54,49 @@ class Pool:
         self._names = Names()
         self._tls = tls
         self._tls_lock = asyncio.Lock()
-        self._origins: dict[str, Origin] = {}
+        self._sites: dict[str, Site] = {}
         self._idle: dict[tuple[bool, str, int], Idle] = {}
-        self._busy: dict[Connection, Origin] = {}
+        self._busy: dict[Connection, Site] = {}
         self._alarm: asyncio.TimerHandle | None = None
 
-    def origin(self, base_url: str) -> Origin:
+    def site(self, base_url: str) -> Site:
         """Give what is known of a ``base_url``; there are as many as the routes file has named."""
-        known = self._origins.get(base_url)
+        known = self._sites.get(base_url)
         if known is None:
-            known = self._origins[base_url] = Origin(base_url)
+            known = self._sites[base_url] = Site(base_url)
             known.idle = self._idle.setdefault((known.is_tls, known.host, known.port), known.idle)
         return known
 
-    def take(self, origin: Origin) -> Connection | None:
+    def take(self, site: Site) -> Connection | None:
         """Give the connection that was kept last, if one is of use."""
-        while origin.idle:
-            connection, since = origin.idle.popitem()
+        while site.idle:
+            connection, since = site.idle.popitem()
             if connection.is_usable and self._loop.time() - since <= self._keep_s:
-                self._busy[connection] = origin
+                self._busy[connection] = site
                 return connection
             connection.abort()
         return None
 
-    async def open(self, origin: Origin) -> Connection:
+    async def open(self, site: Site) -> Connection:
         """Open a new connection. Raises ``Unreachable``."""
-        if not origin.host.isascii():
+        if not site.host.isascii():
             raise Unreachable(Cause.DNS)  # a configured name is in its ASCII form
-        addresses = await self._names.addresses(origin.host, origin.port)
-        tls = await self._context() if origin.is_tls else None
+        addresses = await self._names.addresses(site.host, site.port)
+        tls = await self._context() if site.is_tls else None
         connection = await connect(
-            lambda: Connection(self._loop, partial(self._forget, origin)), addresses, tls, origin.host
+            lambda: Connection(self._loop, partial(self._forget, site)), addresses, tls, site.host
         )
-        self._busy[connection] = origin
+        self._busy[connection] = site
         return connection
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose exchange is over, if it is of further use; else drop it."""
-        origin = self._busy.pop(connection, None)
-        if origin is None or not connection.is_kept:
+        site = self._busy.pop(connection, None)
+        if site is None or not connection.is_kept:
             connection.abort()
             return
         connection.rest()
-        origin.idle[connection] = self._loop.time()
+        site.idle[connection] = self._loop.time()
         if self._alarm is None:
             self._alarm = self._loop.call_later(self._keep_s, self._sweep)
 
@@ -113,10 +113,10 @@ class Pool:
             connection.abort()
         self._busy.clear()
 
-    def _forget(self, origin: Origin, connection: Connection) -> None:
+    def _forget(self, site: Site, connection: Connection) -> None:
         """Take note that a connection has ended."""
         self._busy.pop(connection, None)
-        origin.idle.pop(connection, None)
+        site.idle.pop(connection, None)
 
     def _sweep(self) -> None:
         """Drop what was idle for too long."""

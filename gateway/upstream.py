@@ -123,14 +123,14 @@ class _Exchange:
     async def begin(self) -> Broken | None:
         """Connect, send, wait for the head; ``None`` when it is here. Raises ``Unreachable`` and what ``send`` does."""
         call = self._call
-        origin = self._pool.origin(call.channel.base_url)
+        site = self._pool.site(call.channel.base_url)
         wire, length = call.wire, call.body.length
-        head = head_of(wire.method, origin.prefix + wire.path, origin.authority, wire.headers, length)
-        connection = self._connection = self._pool.take(origin)
+        head = head_of(wire.method, site.prefix + wire.path, site.authority, wire.headers, length)
+        connection = self._connection = self._pool.take(site)
         if connection is None:
             try:
                 async with asyncio.timeout(call.connect_s):
-                    connection = self._connection = await self._pool.open(origin)
+                    connection = self._connection = await self._pool.open(site)
             except TimeoutError:
                 return self.broken(Cause.CONNECT_TIMEOUT)
         if length <= SMALL:

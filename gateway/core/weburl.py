@@ -35,6 +35,12 @@ class Origin(Struct, frozen=True, kw_only=True):
     host: str
     port: int
 
+    @property
+    def authority(self) -> str:
+        """Host and port as the ``host`` header says them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
 
 class WebUrl(Struct, frozen=True, kw_only=True):
     """An address that was read. ``target`` is path and query as they stand, at least ``/``."""
@@ -45,10 +51,7 @@ class WebUrl(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The address, written anew from its parts."""
-        origin = self.origin
-        host = f"[{origin.host}]" if ":" in origin.host else origin.host
-        port = "" if origin.port == _DEFAULT_PORTS[origin.scheme] else f":{origin.port}"
-        return f"{origin.scheme}://{host}{port}{self.target}"
+        return f"{self.origin.scheme}://{self.origin.authority}{self.target}"
 
     def joined(self, location: str) -> str:
         """Give where a ``location`` header leads from here; whether that is an address is not said."""

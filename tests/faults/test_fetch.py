@@ -370,7 +370,7 @@ BAD: Final = {
             script.Send(data=b"\x89PNG\r\n\x1a\n" + b"\0" * 99999, slice=1, pause_s=0.05),
         ),
     ),
-    "too_slow, interim answers": script.one_xx_flood(),
+    "broken, interim answers": script.one_xx_flood(),
     "broken, huge header": script.huge_header(),
     "broken, many headers": script.wide_head(headers=70, size=7000),
     "broken, no HTTP": script.bad_status_line(),

@@ -14,7 +14,7 @@ import pytest
 from gateway.connection import Connection
 from gateway.core.types import Cause, Phase
 from gateway.dialing import Names, Unreachable, address_of, connect, open_socket
-from gateway.pool import Origin, Pool
+from gateway.pool import Pool, Site
 from gateway.ports import Broken, Exchange, Sender
 from gateway.requesting import SMALL, head_of
 from gateway.upstream import Upstream
@@ -38,8 +38,8 @@ async def pool(_nothing_leaks: None) -> AsyncIterator[Pool]:
 
 async def asked(pool: Pool, upstream: FakeUpstream) -> Connection:
     """Make one small exchange on whatever connection the pool gives."""
-    origin = pool.origin(upstream.url)
-    connection = pool.take(origin) or await pool.open(origin)
+    site = pool.site(upstream.url)
+    connection = pool.take(site) or await pool.open(site)
     assert connection.begin(_get(upstream))
     while connection.phase is Phase.SENT and connection.cause is None:
         await connection.wait()
@@ -58,13 +58,13 @@ async def test_the_last_one_kept_is_the_first_one_used(pool: Pool) -> None:
         made = [await asked(pool, upstream) for _ in range(3)]
         for connection in made:
             pool.give_back(connection)
-        origin = pool.origin(upstream.url)
-        assert [pool.take(origin) for _ in range(4)] == [*reversed(made), None]
+        site = pool.site(upstream.url)
+        assert [pool.take(site) for _ in range(4)] == [*reversed(made), None]
 
 
 async def test_base_urls_of_one_origin_share_connections_and_others_do_not(pool: Pool) -> None:
-    first, same = pool.origin("http://A.example/v1"), pool.origin("http://a.example:80/other")
-    secure, elsewhere = pool.origin("https://a.example/v1"), pool.origin("http://a.example:81/v1")
+    first, same = pool.site("http://A.example/v1"), pool.site("http://a.example:80/other")
+    secure, elsewhere = pool.site("https://a.example/v1"), pool.site("http://a.example:81/v1")
     assert first.idle is same.idle
     assert len({id(one.idle) for one in (first, secure, elsewhere)}) == 3
 
@@ -80,7 +80,7 @@ async def test_base_urls_of_one_origin_share_connections_and_others_do_not(pool:
     ],
 )
 def test_what_a_base_url_says(url: str, authority: str, prefix: str) -> None:
-    assert (Origin(url).authority, Origin(url).prefix) == (authority, prefix)
+    assert (Site(url).authority, Site(url).prefix) == (authority, prefix)
 
 
 @pytest.mark.usefixtures("_nothing_leaks")
@@ -90,7 +90,7 @@ async def test_a_connection_is_not_used_after_it_was_idle_for_long() -> None:
         pool.give_back(await asked(pool, upstream))
         await asyncio.sleep(0.3)
         assert upstream.open_connections == 0, "it is closed without anybody asking for it"
-        assert pool.take(pool.origin(upstream.url)) is None
+        assert pool.take(pool.site(upstream.url)) is None
 
 
 @pytest.mark.usefixtures("_nothing_leaks")
@@ -99,7 +99,7 @@ async def test_what_is_too_old_is_not_taken_even_before_it_is_swept() -> None:
     async with FakeUpstream() as upstream:
         pool.give_back(await asked(pool, upstream))
         time.sleep(0.1)  # noqa: ASYNC251 - the loop stands still, and with it whatever sweeps
-        assert pool.take(pool.origin(upstream.url)) is None
+        assert pool.take(pool.site(upstream.url)) is None
         pool.close()
 
 
@@ -109,20 +109,20 @@ async def test_a_peer_that_hangs_up_is_forgotten_at_once(pool: Pool) -> None:
         pool.give_back(connection)
         await upstream.close()
         await asyncio.sleep(0.05)
-        assert (connection.is_lost, pool.take(pool.origin(upstream.url))) == (True, None)
+        assert (connection.is_lost, pool.take(pool.site(upstream.url))) == (True, None)
         assert not connection.begin(b"GET")
         assert connection.phase is Phase.UNSENT
 
 
 async def test_a_connection_whose_answer_is_not_whole_is_not_kept(pool: Pool) -> None:
     async with FakeUpstream(default=fake.stall()) as upstream:
-        origin = pool.origin(upstream.url)
-        connection = await pool.open(origin)
-        connection.begin(head_of("POST", "/v1/responses", origin.authority, (), 0))
+        site = pool.site(upstream.url)
+        connection = await pool.open(site)
+        connection.begin(head_of("POST", "/v1/responses", site.authority, (), 0))
         while connection.phase is not Phase.ANSWERED:
             await connection.wait()
         pool.give_back(connection)
-        assert pool.take(origin) is None
+        assert pool.take(site) is None
 
 
 async def test_bytes_that_come_before_anything_is_asked_end_the_connection(pool: Pool) -> None:
@@ -133,7 +133,7 @@ async def test_bytes_that_come_before_anything_is_asked_end_the_connection(pool:
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        connection = await pool.open(pool.origin(f"http://127.0.0.1:{port}"))
+        connection = await pool.open(pool.site(f"http://127.0.0.1:{port}"))
         await asyncio.sleep(0.05)
         assert not connection.begin(b"POST")
 
@@ -141,7 +141,7 @@ async def test_bytes_that_come_before_anything_is_asked_end_the_connection(pool:
 async def test_one_alarm_serves_waits_of_different_lengths(pool: Pool) -> None:
     loop = asyncio.get_running_loop()
     async with FakeUpstream(default=fake.hang()) as upstream:
-        connection = await pool.open(pool.origin(upstream.url))
+        connection = await pool.open(pool.site(upstream.url))
         connection.begin(head_of("POST", "/v1/responses", f"127.0.0.1:{upstream.port}", (), 0))
         for wait_s in (0.05, 0.02, 0.2):
             started = loop.time()
