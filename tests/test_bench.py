@@ -35,3 +35,10 @@ def test_the_documented_figures_name_every_ceiling() -> None:
     assert "python -m bench.house" in page
     for ceiling in ("1.5 ms", "60 ms", "20 ms", "60 kB"):
         assert ceiling in page
+
+
+def test_the_loop_is_watched() -> None:
+    words = [sys.executable, "-m", "bench.blocks", "--seconds", "2", "--only", "small,upload"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.startswith("longest block "), done.stderr
+    assert " 0 beats" not in done.stdout
