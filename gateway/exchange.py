@@ -7,7 +7,7 @@ waited for even when the client has left; a plain Responses turn is cut short th
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -123,11 +123,17 @@ def follower_for(wires: Wires, job: Job, step: Try, outlet: Outlet, note: Note) 
     return Follower(job, wires.codecs[step.target.channel.api], wires.spool, outlet, note)
 
 
-async def exchange(wires: Wires, job: Job, step: Try, presence: Presence, follower: Follower | None = None) -> Answered:
+def exchange(
+    wires: Wires, job: Job, step: Try, presence: Presence, follower: Follower | None = None
+) -> Awaitable[Answered]:
     """Make the call of one attempt and read its answer; never raises for what an upstream or a client may do."""
     must_end = job.facts.detached and not job.facts.stream  # it says at once what it will be known by
     if is_image_work(job.facts) or must_end:
-        return await _exchange(wires, job, step, follower)
+        return _exchange(wires, job, step, follower)
+    return _while_present(wires, job, step, presence, follower)
+
+
+async def _while_present(wires: Wires, job: Job, step: Try, presence: Presence, follower: Follower | None) -> Answered:
     started = wires.clock.monotonic()
     loop = asyncio.get_running_loop()
     try:

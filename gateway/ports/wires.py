@@ -1,6 +1,6 @@
 """The seams to the outside: a job, one call of it, the exchange that follows, and who translates and who sends."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -127,7 +127,7 @@ class Broken(Struct, frozen=True, kw_only=True):
 class Sender(Protocol):
     """Sends one call: the HTTP client, or the sandbox. Never retries, never follows redirects, never raises for I/O."""
 
-    async def send(self, call: Call) -> "Exchange | Broken":
+    def send(self, call: Call) -> Awaitable["Exchange | Broken"]:
         """Send and wait for the head."""
         ...
 

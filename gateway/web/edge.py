@@ -11,7 +11,7 @@ shedding must not wait for the ledger. On the way out every answer is the last o
 import asyncio
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,15 +45,13 @@ class Edge:
         self._services = services
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request; other scopes are the application's start and end."""
         if scope["type"] == "http":
-            await self._handle(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
-        else:
-            await self._app(scope, receive, send)
+            return self._handle(scope, receive, send)
+        if scope["type"] == "websocket":
+            return _hang_up(receive, send)
+        return self._app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         services = self._services
@@ -98,6 +96,11 @@ class Edge:
             await self._app(scope, receive, out)
         finally:
             load.in_flight -= 1
+
+
+async def _hang_up(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": 1000})
 
 
 async def settle_here(services: Services, scope: Scope, status: int, code: str | None = None) -> None:

@@ -6,6 +6,8 @@ the request is given back by whoever serves it, what was kept of the answer when
 """
 
 import asyncio
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
@@ -18,6 +20,7 @@ from gateway.exchange import Presence
 from gateway.intake import ClientGone, Incoming
 from gateway.ports import LEAST_WAIT_S, Job
 from gateway.relay import Refused, Result
+from gateway.turnstile import Passed
 from gateway.web.answer import Answer, respond_early
 from gateway.web.arrival import Upload, Visit, headers_of, origin_of, tells_leaving, visit_of
 from gateway.web.checks import checked_answer
@@ -35,21 +38,28 @@ LEFT_EARLY = Refusal(status=499, code="client_gone", message="The client left be
 async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request of the API."""
     visit, turnstile = visit_of(scope), services.turnstile
-    if turnstile is None or wanted.subject is not None:
-        await _serve(services, wanted, scope, receive, send)
-        return
-    passed = await turnstile.enter(visit.principal)
-    visit.headers = passed.headers
+    passed: Passed | None = None
+    if turnstile is not None and wanted.subject is None:
+        passed = await turnstile.enter(visit.principal)
+        visit.headers = passed.headers
     try:
-        if passed.refusal is not None:
-            await _turn_away(services, wanted, passed.refusal, scope, receive, send)
+        barred = passed.refusal if passed is not None else None
+        job = barred or await _job(services, wanted, scope, receive)
+        if isinstance(job, Refusal):
+            await _turn_away(services, wanted, job, scope, receive, send)
+        elif wanted.is_check:
+            checked = await services.inspector.check(job)
+            visit.settled = True
+            await respond_early(scope, receive, send, checked_answer(checked))
         else:
-            await _serve(services, wanted, scope, receive, send)
+            await _run(services, job, scope, receive, send)
     finally:
-        turnstile.leave(passed)
+        if turnstile is not None and passed is not None:
+            turnstile.leave(passed)
 
 
-async def _serve(services: Services, wanted: Wanted, scope: Scope, receive: Receive, send: Send) -> None:
+async def _job(services: Services, wanted: Wanted, scope: Scope, receive: Receive) -> Job | Refusal:
+    """Read a request; what is needed for no more than that goes when it is read."""
     visit = visit_of(scope)
     incoming = Incoming(
         surface=wanted.surface,
@@ -63,23 +73,16 @@ async def _serve(services: Services, wanted: Wanted, scope: Scope, receive: Rece
         query=scope["query_string"].decode("latin-1"),
         origin=origin_of(scope),
         chunks=Upload(receive, visit).chunks(),
+        tap=visit.tap,
     )
     try:
         read = await services.intake.read(incoming)
     except ClientGone:
-        await _settle(services, wanted, visit, LEFT_EARLY)
-        return
+        return LEFT_EARLY
     job = read if isinstance(read, Refusal) else await _known(services, wanted, read, visit)
-    if isinstance(job, Refusal):
-        if isinstance(read, Job):
-            read.body.close()
-        await _turn_away(services, wanted, job, scope, receive, send)
-    elif wanted.is_check:
-        checked = await services.inspector.check(job)
-        visit.settled = True
-        await respond_early(scope, receive, send, checked_answer(checked))
-    else:
-        await _run(services, job, scope, receive, send)
+    if isinstance(job, Refusal) and isinstance(read, Job):
+        read.body.close()
+    return job
 
 
 async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> Job | Refusal:
@@ -106,6 +109,8 @@ async def _turn_away(
     services: Services, wanted: Wanted, refusal: Refusal, scope: Scope, receive: Receive, send: Send
 ) -> None:
     record = await _settle(services, wanted, visit_of(scope), refusal)
+    if refusal is LEFT_EARLY:
+        return
     await respond_early(scope, receive, send, _refusal_answer(refusal, record))
 
 
@@ -130,22 +135,25 @@ def _refusal_answer(refusal: Refusal, record: Record) -> Answer:
     return Answer(status=refusal.status, body=envelope(refused(refusal)), headers=tuple(headers))
 
 
-async def _run(services: Services, job: Job, scope: Scope, receive: Receive, send: Send) -> None:
-    visit = visit_of(scope)
-    presence = Presence()
-    stream = ClientStream(send, presence, _pace(services)) if job.facts.stream else None
-    client = Client(send=send, presence=presence, pace=_pace(services), stream=stream)
+def _run(services: Services, job: Job, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    """Serve a job, and watch for what happens meanwhile where somebody has to."""
+    presence, visit, pace = Presence(), visit_of(scope), _pace(services)
+    stream = ClientStream(send, presence, pace) if job.facts.stream else None
+    client = Client(send=send, presence=presence, pace=pace, stream=stream)
     visit.watch(presence.leave)
     beside = [] if tells_leaving(scope) else [_watch(receive, presence)]
     if stream is not None:
         beside.append(stream.pulse())
-    if not beside:
-        await _answer(services, job, client, visit)
-        return
+    answering = _answer(services, job, client, visit)
+    return _beside(beside, answering) if beside else answering
+
+
+async def _beside(others: Sequence[Coroutine[Any, Any, None]], answering: Awaitable[None]) -> None:
+    """Answer, while others run; they end with it."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in beside]
+        tasks = [group.create_task(one) for one in others]
         try:
-            await _answer(services, job, client, visit)
+            await answering
         finally:
             for task in tasks:
                 task.cancel()

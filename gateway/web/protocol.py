@@ -22,7 +22,8 @@ from uvicorn.server import ServerState
 
 from gateway.core.types import RequestId
 from gateway.core.verdict import PublicError
-from gateway.web.arrival import LEAVING, known_visit
+from gateway.intake.incoming import Appetite, Take
+from gateway.web.arrival import LEAVING, Visit, known_visit
 from gateway.web.errors import envelope, ours
 from gateway.web.stamps import retry_advice
 
@@ -67,6 +68,7 @@ class ServerConfig(uvicorn.Config):
             app,
             loop="auto",  # uvloop where it is installed
             http=Protocol,
+            interface="asgi3",  # not to be told by looking: the application gives an awaitable
             ws="none",
             lifespan="on",
             log_config=None,
@@ -218,11 +220,29 @@ class Protocol(HttpToolsProtocol):
             cycle.body = held if isinstance(held, bytearray) else bytearray(held)
             super().on_body(body)
             return
+        visit = known_visit(cycle.scope)  # type: ignore[arg-type]
+        if visit is not None and visit.take is not None:
+            self._hand_on(visit, visit.take, body)
+            return
         # A piece that waits alone is handed on as it is; uvicorn would copy it in and out of an array.
         cycle.body = body  # type: ignore[assignment]
         if len(body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         cycle.message_event.set()
+
+    def _hand_on(self, visit: Visit, take: Take, body: bytes) -> None:
+        """Give a piece to whoever takes them as they arrive; nobody is woken, unless he has had enough."""
+        appetite = take(body)
+        if appetite is Appetite.ENOUGH:
+            visit.tap(None)
+            self.cycle.message_event.set()
+        elif appetite is Appetite.PAUSE and not self.flow.read_paused:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         """Note that the request is whole; reading goes on, to see the client leave."""
