@@ -66,13 +66,16 @@ def canned_upstream(hold_s: float) -> Iterator[Watched]:
 
 
 @contextmanager
-def served(upstream: Watched, directory: Path, route: str = "") -> Iterator[Watched]:
-    """Run ``python -m gateway serve`` with one channel for each kind of answer; ``route``: more keys of each route."""
+def served(upstream: Watched, directory: Path, route: str = "", storage: str = "") -> Iterator[Watched]:
+    """Run ``python -m gateway serve`` with one channel for each kind of answer.
+
+    ``route``: more keys of each route; ``storage``: the line of the file that says where things are kept.
+    """
     head, _, channel = ROUTES.partition("channels:\n")
     names = ("small", "big", "slow")
     channels = "".join(channel.format(name=name, port=upstream.port) for name in names)
     routes = "".join(f"  {name}: {{targets: [{name}]{route}}}\n" for name in names)
-    (directory / "routes.yaml").write_text(f"{head}channels:\n{channels}routes:\n{routes}", "utf-8")
+    (directory / "routes.yaml").write_text(f"{head}{storage}channels:\n{channels}routes:\n{routes}", "utf-8")
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(directory / "data")]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     log = directory / "log.jsonl"
