@@ -38,7 +38,7 @@ soak: $(VENV)/.test
 
 # Writes the locks anew; needs uv.
 lock:
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra speed pyproject.toml requirements/build.in -o requirements/run.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes pyproject.toml requirements/build.in -o requirements/run.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra all pyproject.toml requirements/build.in -c requirements/run.lock -o requirements/image.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --extra all --group dev pyproject.toml requirements/build.in -o requirements/test.lock
 

@@ -31,7 +31,7 @@ from gateway import __version__
 HOLD_S = 8.0
 PROBE_EVERY_S = 0.005
 WAITING = 1_000
-PACKAGES = ("aiohttp", "httptools", "orjson", "pybase64", "sqlalchemy", "starlette", "uvicorn", "uvloop")
+PACKAGES = ("httptools", "orjson", "pybase64", "sqlalchemy", "starlette", "uvicorn", "uvloop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,13 +37,16 @@ def modules(bare: Program, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
-        (("--version",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "pydantic", "gateway.main"}),
+        (
+            ("--version",),
+            {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "pydantic", "gateway.main"},
+        ),
         (
             ("health", "--url", "http://127.0.0.1:9"),
-            {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "rich", "gateway.main"},
+            {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "rich", "gateway.main"},
         ),
-        (("schema",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
-        (("check",), {"aiohttp", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
+        (("schema",), {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
+        (("check",), {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
     ],
     ids=lambda words: words[0] if isinstance(words, tuple) else "",
 )
@@ -54,7 +57,7 @@ def test_a_command_imports_what_it_needs(bare: Program, arguments: tuple[str, ..
 # What a server of another kind needs, what only draws tables, what only runs at an upgrade.
 NOT_FOR_SQLITE = {
     "alembic", "mako", "psycopg", "redis", "obstore", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.mysql",
-    "httpx2", "rich", "rich.console", "pygments", "aiohttp.web", "gateway.stores.indexes",
+    "httpx2", "rich", "rich.console", "pygments", "aiohttp", "gateway.stores.indexes",
     "gateway.stores.assets_object", "gateway.stores.revisions", "gateway.cli.terminal",
 }  # fmt: skip
 

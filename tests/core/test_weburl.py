@@ -1,9 +1,10 @@
 import pytest
+from httpx2 import URL
 from hypothesis import given
 from hypothesis import strategies as st
-from yarl import URL
 
 from gateway.core.weburl import LONGEST, BadUrl, Origin, WebUrl, origin_of, read_url
+from gateway.requesting import head_of
 
 GOOD = {
     "https://pictures.example/a.png": ("https", "pictures.example", 443, "/a.png"),
@@ -72,18 +73,24 @@ def test_bad(reason: str, text: str) -> None:
 def test_the_client_reads_what_we_read(text: str) -> None:
     found = read_url(text)
     assert isinstance(found, WebUrl)
-    again = URL(found.text, encoded=True)
-    assert (again.scheme, again.raw_host, again.port) == (found.origin.scheme, found.origin.host, found.origin.port)
-    assert again.raw_path_qs == found.target
+    again, origin = URL(found.text), found.origin
+    assert (again.scheme, again.raw_host.decode(), again.port) == (origin.scheme, origin.host, _stated(origin))
+    head = head_of("GET", found.target, origin.authority, (), None).decode()
+    assert head.startswith(f"GET {found.target} HTTP/1.1\r\nhost: {origin.authority}\r\n")
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=60))
 def test_whatever_is_read_is_read_alike(rest: str) -> None:
     found = read_url("http://" + rest)
     if isinstance(found, WebUrl):
-        again = URL(found.text, encoded=True)
-        assert (again.raw_host, again.port) == (found.origin.host, found.origin.port)
-        assert again.user is None
+        again = URL(found.text)
+        assert (again.raw_host.decode(), again.port) == (found.origin.host, _stated(found.origin))
+        assert again.userinfo == b""
+        assert head_of("GET", found.target, found.origin.authority, (), None)
+
+
+def _stated(origin: Origin) -> int | None:
+    return None if origin.port == {"http": 80, "https": 443}[origin.scheme] else origin.port
 
 
 def test_only_ones_own_origin_may_have_any_port() -> None:
