@@ -10,6 +10,7 @@ closing a socket with unread bytes throws the answer away. Nothing is logged her
 import asyncio
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Any
 
 import httptools
@@ -25,6 +26,7 @@ from gateway.core.verdict import PublicError
 from gateway.intake.incoming import Appetite, Take
 from gateway.web.arrival import LEAVING, Visit, known_visit
 from gateway.web.errors import envelope, ours
+from gateway.web.flow import Flow
 from gateway.web.stamps import retry_advice
 
 BACKLOG = 2048
@@ -82,6 +84,9 @@ class ServerConfig(uvicorn.Config):
         self.new_request_id = new_request_id
 
 
+_EXTENSIONS: Any = MappingProxyType({LEAVING: MappingProxyType({})})
+
+
 class _Phase(Enum):
     IDLE = auto()  # nothing of a request has come
     HEAD = auto()
@@ -96,6 +101,12 @@ class _Unwanted(Exception):
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's httptools protocol with bounds on size, time and order."""
+
+    # Beside uvicorn's own: with these in it, too, the dictionary of a connection would share its keys with no other.
+    __slots__ = (
+        *("_body_bytes", "_head_bytes", "_is_leaving", "_left", "_new_request_id", "_phase", "_receipt"),
+        *("_stall_timer", "_timer", "_trailer_bytes"),
+    )
 
     def __init__(
         self,
@@ -121,6 +132,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: a connection that says nothing is not kept."""
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self._arm(self._receipt.head_s, self._head_overdue)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -187,7 +199,7 @@ class Protocol(HttpToolsProtocol):
         if self._phase is not _Phase.HEAD:
             raise _Unwanted
         super().on_message_begin()
-        self.scope["extensions"] = {LEAVING: {}}
+        self.scope["extensions"] = _EXTENSIONS
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; a trailer is read and dropped, up to its bound."""
