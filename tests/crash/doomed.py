@@ -1,7 +1,8 @@
 """The program, with a fault at one of twelve points: ``python -m tests.crash.doomed POINT TIMES serve …``.
 
 It is killed, as by ``kill -9``, when it comes to the point for the ``TIMES``-th time. The points are put around the
-program from outside, here and nowhere else: the program itself knows of none, so none can be in what is shipped.
+program from outside, here and nowhere else: the program itself knows of none, so none can be in what is shipped. With
+``HASTY_LEASE_S`` in its environment it takes other servers of its ledger for dead after so many seconds.
 """
 
 import asyncio
@@ -26,10 +27,12 @@ from gateway.keeper import Keeper, Kept
 from gateway.ports import Broken, Call, Exchange, Job, Picture, Refused
 from gateway.stores import writer
 from gateway.stores.commands import Begin, Command, Reply, Settle, run
+from gateway.stores.fleet_sql import SqlFleet
 from gateway.stores.ledger_sql import SqlLedger
 from gateway.upstream import Upstream
 from gateway.web.app import build_app
 
+HASTY = "HASTY_LEASE_S"
 SOON_S = 0.03  # for what was handed to a socket to leave it
 
 
@@ -271,7 +274,15 @@ POINTS: Mapping[str, Callable[[Fuse], None]] = {
     "mid answer": mid_answer,
 }
 
+
+def hasten(lease_s: float) -> None:
+    """Take a server for dead that has not moved for so long."""
+    put(SqlFleet.__init__, "__kwdefaults__", {"beat_s": lease_s / 8, "lease_s": lease_s})
+
+
 if __name__ == "__main__":
+    if HASTY in os.environ:
+        hasten(float(os.environ[HASTY]))
     POINTS[sys.argv[1]](Fuse(left=int(sys.argv[2])))
     sys.argv[1:] = sys.argv[3:]
     main()

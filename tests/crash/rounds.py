@@ -1,31 +1,35 @@
 """kill -9 at the twelve named points, over and over on one data directory, and an audit at each next start.
 
-``python -m tests.crash.rounds [ROUNDS]``: that many rounds at each point (25), as a report. Each start but the last is
-doomed at the next point, so that recovering from one crash is what the next one meets.
+``python -m tests.crash.rounds [ROUNDS] [--postgres]``: that many rounds at each point (25), as a report. Each start but
+the last is doomed at the next point, so that recovering from one crash is what the next one meets. On PostgreSQL a
+start has nobody's word that the server before it is dead; it is taken for that when it has not moved for ``LEASE_S``.
 
 The upstream's own count is the truth about money. The ledger may claim more, by one call for each kill between the
 commit of a hold and the last byte of the request: whether such a call was sent nobody can know afterwards. It may never
 claim less.
 """
 
+import argparse
 import asyncio
 import base64
 import json
+import math
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import httpx2
+import yaml
 
 from gateway.core.ledger import CREDITS
-from tests.crash.doomed import POINTS
+from tests.crash.doomed import HASTY, POINTS
 from tests.fakes.answers import png
 from tests.fakes.events import event, picture_event
 from tests.fakes.script import Script, reply, stream
@@ -34,6 +38,7 @@ from tests.fakes.server import ServerProcess, server_process
 from tests.fakes.upstream import FakeUpstream
 from tests.keys.house import BY_PICTURE, FLAT, routes_of
 from tests.money.books import Books, number, read_books
+from tests.servers.postgres import postgres_server
 
 PICTURE_MICRO = 500_000
 CREDIT = 1_000_000
@@ -43,6 +48,7 @@ UNSENT = frozenset({"hold, unsent", "mid upload"})  # held, and not whole with t
 WITHOUT_TRACE = frozenset({"before hold commit"})
 DONE = frozenset({"settled, unanswered"})
 SEED = 20261121
+LEASE_S = 1.5
 SLOW, SLOW_S = "slow", 0.2  # who asks, and how long the upstream says nothing then
 
 
@@ -52,6 +58,7 @@ class House:
 
     upstream: FakeUpstream
     directory: Path
+    database: str = ""  # of a ledger on a server; else it is a file
     key: str = ""
     dice: random.Random = field(default_factory=lambda: random.Random(SEED))
     asked: int = 0
@@ -61,7 +68,7 @@ class House:
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.directory}/data/waybill.db"
+        return self.database or f"sqlite:///{self.directory}/data/waybill.db"
 
     def body(self, point: str) -> dict[str, object]:
         self.asked += 1
@@ -81,7 +88,7 @@ class House:
         ):
             if not self.key:
                 await self._open(server, client)
-            await asyncio.to_thread(self.audit)
+            await self._at_rest()
             last: dict[str, object] = {}
             for _ in range(MOST_REQUESTS):
                 last = self.body(point)
@@ -115,16 +122,27 @@ class House:
 
     async def finish(self) -> None:
         """Start as in production, audit the last round."""
-        async with self._server(("gateway",)) as server:
-            await asyncio.to_thread(self.audit)
+        program = ("tests.crash.doomed", "mid answer", "1000") if self.database else ("gateway",)
+        async with self._server(program) as server:
+            await self._at_rest()
             async with httpx2.AsyncClient(timeout=20, trust_env=False) as client:
                 assert await self._ask(server, client, self.body(""))
             await asyncio.to_thread(self.audit)
 
+    async def _at_rest(self) -> None:
+        """Audit, once nothing is left open of a server that ended."""
+        async with asyncio.timeout(5 * LEASE_S):
+            while not (await asyncio.to_thread(read_books, self.url)).is_at_rest:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        await asyncio.to_thread(self.audit)
+
     @asynccontextmanager
     async def _server(self, program: tuple[str, ...]) -> AsyncIterator[ServerProcess]:
         routes = routes_of(self.upstream, {"charge": BY_PICTURE}, FLAT)
-        async with server_process(routes, self.directory, program=program) as server:
+        if self.database:
+            routes += yaml.safe_dump({"storage": {"database": self.database}})
+        hasty = {HASTY: str(LEASE_S)}
+        async with server_process(routes, self.directory, program=program, **hasty) as server:
             yield server
 
     def audit(self) -> None:
@@ -177,11 +195,14 @@ def drawing() -> FakeUpstream:
     return FakeUpstream(key="sk-A", choose=choose)
 
 
-async def run(directory: Path, points: Iterable[str]) -> House:
-    """Crash at one point after the other; raises ``AssertionError`` when an audit is not clean."""
+async def run(directory: Path, points: Iterable[str], database: str = "", within_s: float = math.inf) -> House:
+    """Crash at one point after the other, begun within so many seconds; an audit that is not clean raises."""
+    until = time.monotonic() + within_s
     async with drawing() as upstream:
-        house = House(upstream=upstream, directory=directory)
+        house = House(upstream=upstream, directory=directory, database=database)
         for point in points:
+            if time.monotonic() > until:
+                break
             try:
                 await house.round(point)
             except AssertionError as error:
@@ -192,10 +213,15 @@ async def run(directory: Path, points: Iterable[str]) -> House:
 
 
 def main() -> int:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int, nargs="?", default=25, help="at each point")
+    parser.add_argument("--postgres", action="store_true", help="with the ledger on a PostgreSQL server")
+    options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
-        house = asyncio.run(run(Path(directory), list(POINTS) * rounds))
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        database = stack.enter_context(postgres_server()).new_database() if options.postgres else ""
+        house = asyncio.run(run(Path(directory), list(POINTS) * options.rounds, database))
         books = read_books(house.url)
     outcomes = Counter(str(one["outcome"]) for one in books.sent())
     for point, kills in house.kills.items():

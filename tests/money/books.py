@@ -46,6 +46,11 @@ class Books:
         """Give the attempts that may have reached an upstream."""
         return [one for one in self.attempts if one["outcome"] != "not_sent"]
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.holds and all(one["state"] != "open" for one in self.requests)
+
     def check_at_rest(self) -> None:
         """Hold journal against balances when nothing is under way: nothing is held, lost, made, or charged twice."""
         assert self.holds == ()
