@@ -8,6 +8,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from gateway.adrift import Adrift
 from gateway.archive import Archive
 from gateway.core.flights import FLIGHT, FlightId, window
 from gateway.core.health import TargetId
@@ -48,6 +49,7 @@ class Airport(Struct, frozen=True, kw_only=True):
     """The flights' side of a gateway."""
 
     archive: Archive
+    adrift: Adrift
     flights: Flights
     lookout: Lookout
 
@@ -64,6 +66,7 @@ def open_airport(ground: Ground) -> Airport:
         events=ground.events,
         rescue=Rescue(),
     )
+    adrift = Adrift(archive.journal, ground.clock, is_shared=fleet is not None)
     flights = Flights(
         Hangar(
             loop=ground.loop,
@@ -74,6 +77,7 @@ def open_airport(ground: Ground) -> Airport:
             pen=archive.pen,
             new_flight_id=lambda: FlightId(ground.new_id(FLIGHT)),
             archive=archive,
+            adrift=adrift,
             window_s=window(settings.server.client_window_s, is_local=ground.is_local),
             head_s=settings.server.stream_head_s,
         )
@@ -81,7 +85,7 @@ def open_airport(ground: Ground) -> Airport:
     lookout = Lookout(
         register=flights.register, archive=archive, retire=flights.retire, expect=partial(_expected_s, ground)
     )
-    return Airport(archive=archive, flights=flights, lookout=lookout)
+    return Airport(archive=archive, adrift=adrift, flights=flights, lookout=lookout)
 
 
 def _expected_s(ground: Ground, so_far: Record, facts: Facts) -> float | None:

@@ -74,7 +74,7 @@ class Flight(Struct, eq=False, kw_only=True):
     @property
     def is_picture(self) -> bool:
         """Whether a picture may be bought with it."""
-        return self.job.facts.surface.is_images or self.job.facts.tool is not None
+        return is_picture(self.job)
 
     @property
     def now(self) -> FlightState:
@@ -156,6 +156,11 @@ class Flight(Struct, eq=False, kw_only=True):
 def _set(waiter: asyncio.Future[Wake], reason: Wake) -> None:
     if not waiter.done():
         waiter.set_result(reason)
+
+
+def is_picture(job: Job) -> bool:
+    """Whether a request may buy a picture."""
+    return job.facts.surface.is_images or job.facts.tool is not None
 
 
 async def hash_of(job: Job) -> str:

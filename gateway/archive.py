@@ -24,7 +24,18 @@ from gateway.outlet import Said
 from gateway.ports import AnswerBody, Clock, Events, Job, LedgerUnavailable, StoreUnavailable
 from gateway.ports.journal import Entry, Journal, Written
 from gateway.relay import Result
-from gateway.replays import ANSWER_GONE, ELSEWHERE, LOST, MISMATCH, UNREADABLE, Asking, Pen, Sight
+from gateway.replays import (
+    ANSWER_GONE,
+    ELSEWHERE,
+    LOST,
+    MISMATCH,
+    NO_FLIGHT,
+    OTHER_FLIGHT,
+    UNREADABLE,
+    Asking,
+    Pen,
+    Sight,
+)
 from gateway.rescue import Rescue
 from gateway.spool import SpoolFull
 from gateway.vault import Vault
@@ -78,9 +89,24 @@ class Archive(Struct, frozen=True, kw_only=True):
             with Waiting(job.wait):
                 lonely = await self.journal.lonely(looks, self.clock.now())
             told = await self._left(lonely, asking, is_gone)
-            return told or await self._lost(job, body_hash, asking, is_gone)
+            if told is not None or not job.directives.is_retry:
+                return told
+            return await self._lost(job, body_hash, asking, is_gone)
         except LedgerUnavailable:
             return None
+
+    async def named(self, job: Job, name: str, asking: Callable[[], Asking], *, is_gone: Callable[[], bool]) -> Result:
+        """Give the end of a flight on file that a request names."""
+        try:
+            with Waiting(job.wait):
+                entry = await self.journal.find(job.principal.scope, name, self.clock.now())
+            if entry is None or entry.endpoint != job.facts.endpoint:
+                return asking().refused(NO_FLIGHT)
+            if entry.body_hash != await hash_of(job):
+                return asking().refused(OTHER_FLIGHT)
+            return await self._take(entry, asking, is_gone) or asking().refused(NO_FLIGHT)
+        except LedgerUnavailable:
+            return asking().refused(UNREADABLE)
 
     async def _left(
         self, lonely: Sequence[Entry], asking: Callable[[], Asking], is_gone: Callable[[], bool]

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.aloft import Flight, Register, Wake, hash_of
+from gateway.aloft import Flight, Register, Wake, hash_of, is_picture
 from gateway.core.errand import Errand
 from gateway.core.flights import (
     ADOPTION_S,
@@ -32,7 +32,7 @@ from gateway.hangar import Hangar
 from gateway.outlet import Outlet
 from gateway.ports import Job
 from gateway.relay import Refused, Result
-from gateway.replays import IN_PROGRESS, Asking
+from gateway.replays import IN_PROGRESS, NO_FLIGHT, Asking
 from gateway.rescue import Figures
 from gateway.story import CLIENT_CLOSED_REQUEST
 from gateway.tape import Tape
@@ -63,16 +63,7 @@ class Flights:
     @property
     def figures(self) -> Figures:
         """Give what there is to count."""
-        rescue = self.rescue
-        return Figures(
-            aloft=self.register.aloft,
-            unclaimed=self.register.unclaimed,
-            replayed=rescue.replayed,
-            lost=rescue.lost,
-            rescued=rescue.flights,
-            pictures=rescue.pictures,
-            money=rescue.money,
-        )
+        return self.rescue.figures(aloft=self.register.aloft, unclaimed=self.register.unclaimed)
 
     async def refuse(self, refused: Refused) -> Record:
         """Settle a request that never became a job."""
@@ -86,7 +77,8 @@ class Flights:
             finally:
                 job.body.close()
         asks = job.directives
-        if asks.idempotency or asks.flight or asks.is_retry or not self.register.waits_for_nobody:
+        is_marked = asks.idempotency or asks.flight or asks.is_retry
+        if is_marked or self._hangar.adrift.anywhere or not self.register.waits_for_nobody:
             joined = await self._come_back(job, presence)
             if joined is not None:
                 job.body.close()
@@ -110,14 +102,25 @@ class Flights:
     async def _come_back(self, job: Job, presence: Presence) -> Result | None:
         """Give what a request gets of the flight that it belongs to; ``None``: there is none, or none any more."""
         while (found := await self._finder.find(job)) is not None:
+            if found is NO_FLIGHT:
+                break
             if isinstance(found, Refusal):
                 return await self._settled(self._asking(job).refused(found))
             joined = await self._join(found, job, presence)
             if joined is not None:
                 return joined
-        if job.directives.is_retry and job.directives.idempotency is None:
-            filed = await self._hangar.archive.adopt(job, partial(self._asking, job), is_gone=lambda: presence.gone)
-            return None if filed is None else await self._settled(filed)
+        filed = await self._filed(job, presence)
+        return None if filed is None else await self._settled(filed)
+
+    async def _filed(self, job: Job, presence: Presence) -> Result | None:
+        """Give what a request gets of a flight that only the file knows."""
+        asks, archive, asking = job.directives, self._hangar.archive, partial(self._asking, job)
+        if asks.idempotency is not None:
+            return None
+        if asks.flight is not None:
+            return await archive.named(job, asks.flight, asking, is_gone=lambda: presence.gone)
+        if asks.is_retry or (self._hangar.adrift.anywhere and is_picture(job)):
+            return await archive.adopt(job, asking, is_gone=lambda: presence.gone)
         return None
 
     # A flight of one's own

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.adrift import Adrift
 from gateway.archive import Archive
 from gateway.core.flights import FlightId
 from gateway.core.record import Record
@@ -42,5 +43,6 @@ class Hangar(Struct, frozen=True, kw_only=True):
     pen: Pen
     new_flight_id: Callable[[], FlightId]
     archive: Archive
+    adrift: Adrift
     window_s: float | None = None
     head_s: float = 10.0

@@ -43,6 +43,18 @@ class Rescue:
         """Give what was paid for it."""
         return dict(self._money)
 
+    def figures(self, *, aloft: int, unclaimed: int) -> Figures:
+        """Give them with what is under way, and what waits for a client."""
+        return Figures(
+            aloft=aloft,
+            unclaimed=unclaimed,
+            replayed=self.replayed,
+            lost=self.lost,
+            rescued=self.flights,
+            pictures=self.pictures,
+            money=self.money,
+        )
+
     def add(self, record: Record) -> None:
         """Count a flight that was given to a client after another had left."""
         cost = record.cost

@@ -76,6 +76,7 @@ class Gateway:
         self.gallery.start(self.events)
         self.replicas.start()
         self.sharing.start()
+        self.airport.adrift.start()
 
     def leave(self) -> None:
         """Say that no more requests should come: the process is on its way out."""
@@ -104,6 +105,7 @@ class Gateway:
     async def stop(self) -> int:
         """Close everything, the ledger last but one and the log last; how many settlements stay unwritten."""
         self.load.draining = True
+        await self.airport.adrift.stop()
         await self.airport.flights.close()
         await self.upstream.close()
         await self.gallery.stop()

@@ -76,6 +76,10 @@ class Journal(Protocol):
         """Give the flights of these looks that no client has the answer of, the oldest first."""
         ...
 
+    async def adrift(self, now: datetime) -> bool:
+        """Whether any flight without a key is on file that no client has the answer of, of another server's."""
+        ...
+
     async def cut(self, scope: str, endpoint: str, body_hash: str, now: datetime) -> Sequence[Entry]:
         """Give the requests of one caller with this body that their servers have not ended, the oldest first.
 

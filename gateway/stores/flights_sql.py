@@ -25,7 +25,7 @@ from gateway.stores.engine import open_engine
 from gateway.stores.jsontext import encode
 from gateway.stores.place import Access
 from gateway.stores.room import Room
-from gateway.stores.schema import CUT, OPEN, RequestState, flights, requests, servers
+from gateway.stores.schema import CUT, OPEN, UNNAMED, RequestState, flights, requests, servers
 from gateway.stores.statement import Row, Statement, ignoring, replacing
 
 BUSY_MS = 2_000
@@ -92,6 +92,16 @@ class SqlJournal:
         found = await self._look(flights.c.looks == looks, now)
         return [one for one in found if one.state not in (FlightState.DELIVERED, FlightState.REFUSED)]
 
+    async def adrift(self, now: datetime) -> bool:
+        """Whether anybody's flight of another server's waits for a client. Raises ``LedgerUnavailable``."""
+        waiting = exists().where(
+            UNNAMED,
+            flights.c.expires_us >= epoch_us(now),
+            flights.c.server_id != self._server_id,
+            flights.c.state.in_((FlightState.SENT.value, FlightState.LATE.value)),
+        )
+        return await self._reading.ask(partial(self._is_there, waiting))
+
     async def cut(self, scope: str, endpoint: str, body_hash: str, now: datetime) -> Sequence[Entry]:
         """Give what was sent with this body and never ended, the oldest first. Raises ``LedgerUnavailable``."""
         since_us = epoch_us(now - timedelta(seconds=ADOPTION_S))
@@ -108,6 +118,13 @@ class SqlJournal:
         until = now + timedelta(seconds=ADOPTION_S)
         told = replace(entry, state=FlightState.DELIVERED, expires=until)
         return await self._write(Note(steps=((OPENED, self._row(told)),), must_change=True)) is None
+
+    def _is_there(self, what: ColumnElement[bool]) -> bool:
+        try:
+            with self._engine.begin() as connection:
+                return bool(connection.execute(select(what)).scalar_one())
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(_UNREADABLE) from error
 
     def _read_cut(self, which: ColumnElement[bool], scope: str) -> list[Entry]:
         is_filed = exists(select(flights.c.flight_id).where(flights.c.request_id == requests.c.request_id))

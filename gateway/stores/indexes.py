@@ -15,10 +15,12 @@ from gateway.stores.schema import (
     HERE,
     OPEN,
     SENT,
+    UNNAMED,
     asset_parents,
     assets,
     attempts,
     blobs,
+    flights,
     keys,
     requests,
 )
@@ -48,6 +50,7 @@ Index("ix_requests_failed", requests.c.request_id, sqlite_where=FAILED, postgres
 Index("ix_requests_open", requests.c.request_id, sqlite_where=OPEN, postgresql_where=OPEN)
 Index("ix_requests_cut", requests.c.body_hash, sqlite_where=CUT, postgresql_where=CUT)
 Index("ix_attempts_sent", attempts.c.request_id, sqlite_where=SENT, postgresql_where=SENT)
+Index("ix_flights_adrift", flights.c.expires_us, sqlite_where=UNNAMED, postgresql_where=UNNAMED)
 
 Index("ix_assets_request_id", assets.c.request_id)
 Index("ix_assets_key_id", assets.c.key_id, assets.c.asset_id, sqlite_where=HERE, postgresql_where=HERE)

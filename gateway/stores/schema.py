@@ -29,7 +29,7 @@ from gateway.stores.sum_tables import attempt_sums, request_sums
 
 __all__ = ["attempt_sums", "metadata", "request_sums"]  # what other modules look for here too
 
-REVISIONS = tuple(f"{number:04}" for number in range(1, 18))  # oldest first
+REVISIONS = tuple(f"{number:04}" for number in range(1, 19))  # oldest first
 HEAD = REVISIONS[-1]
 
 
@@ -311,6 +311,7 @@ CLASSED = text("failure IS NOT NULL")
 OPEN = text("state = 'open'")
 CUT = text("state = 'interrupted'")
 SENT = text("state = 'sent'")
+UNNAMED = text("key_hash IS NULL")
 HERE = text("gone_us IS NULL")
 DOOMED = text("doomed_us IS NOT NULL")
 

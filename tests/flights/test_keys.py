@@ -147,7 +147,8 @@ async def test_a_crash_with_a_flight_in_the_air_is_told_and_not_bought_again(tmp
         assert upstream.count == 2
 
 
-async def test_an_orderly_end_waits_for_flights_that_nobody_waits_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("marked", [{"x_stainless_retry_count": "1"}, {}])
+async def test_an_orderly_end_waits_for_flights_that_nobody_waits_for(tmp_path: Path, marked: dict[str, str]) -> None:
     async with FakeUpstream(key="sk-A", default=slow(1.0)) as upstream:
         async with (
             server_process(routes(upstream), tmp_path) as server,
@@ -164,6 +165,6 @@ async def test_an_orderly_end_waits_for_flights_that_nobody_waits_for(tmp_path: 
         ):
             seen: dict[str, Any] = (await client.get(f"{server.url}{taken.headers['location']}")).json()
             assert (seen["state"], seen["result"]) == ("late", json.loads(PICTURE))
-            again = await ask(server.url, client, x_stainless_retry_count="1")
+            again = await ask(server.url, client, **marked)
             assert again.content == PICTURE
         assert upstream.count == 1

@@ -179,6 +179,40 @@ async def test_who_was_told_to_come_back_may_come_to_the_other_server(
             assert upstream.count == 2
 
 
+@pytest.mark.parametrize("how", ["by its looks", "by its id"])
+async def test_who_comes_back_by_hand_finds_it_at_the_other_server(
+    tmp_path: Path, postgres: Postgres, client: httpx2.AsyncClient, how: str
+) -> None:
+    async with FakeUpstream(key="sk-A", default=slow(2.5)) as upstream:
+        file = shared(upstream, postgres.new_database(), tmp_path, window="300ms")
+        async with running_gateway(file, tmp_path / "a") as one, running_gateway(file, tmp_path / "b") as other:
+            told = await ask(client, one)
+            assert told.status_code == 503
+            name = told.headers["x-flight-id"]
+            named = {"x-flight-id": name} if how == "by its id" else {}
+            await asyncio.sleep(float(told.headers["retry-after"]))
+            if named:
+                wrong = await ask(client, other, {**GENERATION, "n": 2}, **named)
+                assert (wrong.status_code, wrong.json()["error"]["param"]) == (422, "x-flight-id")
+            again = await ask(client, other, **named)
+            assert (again.status_code, again.content) == (200, PICTURE)
+            assert again.headers["x-flight-id"] == name
+            assert upstream.count == 1
+            assert (await ask(client, other, x_flight_id=name)).status_code == 404  # it was delivered
+
+
+async def test_two_who_ask_the_same_at_two_servers_get_two_answers(
+    tmp_path: Path, postgres: Postgres, client: httpx2.AsyncClient
+) -> None:
+    async with (
+        FakeUpstream(key="sk-A", default=slow(0.7)) as upstream,
+        pair(tmp_path, postgres, upstream) as (one, other),
+    ):
+        answers = await asyncio.gather(ask(client, one), ask(client, other))
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert upstream.count == 2
+
+
 async def test_what_is_settled_and_not_filed_yet_is_not_bought_again_without_a_key(
     tmp_path: Path, postgres: Postgres, client: httpx2.AsyncClient
 ) -> None:
