@@ -14,7 +14,7 @@ It must never read a body into memory, repeat anything, or decide what a failure
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final, cast
 
@@ -70,10 +70,10 @@ class Connection(asyncio.Protocol):
         transport.write(data)
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, pieces: Sequence[bytes]) -> None:
         """Write more of a request, unless the connection has gone."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+            self.transport.writelines(pieces)
 
     async def wait(self, until: float = inf) -> bool:
         """Wait until anything has changed; false when ``until`` (the loop's time) came first."""

@@ -138,6 +138,7 @@ class _Exchange:
         else:
             upload = self._upload = Upload(connection, call.body)
             began = await upload.begin(head)
+        del head  # while it waits, an exchange holds little
         if not began:
             return self.broken(Cause.CONNECT_FAILED)  # a kept connection was found closed before the first byte
         if self._upload is not None and not await self._send(self._upload, connection):

@@ -446,6 +446,38 @@ async def test_a_slow_peer_holds_the_upload_back(sender: Sender) -> None:
     assert _peak_mb() - before < 25
 
 
+async def test_a_peer_that_reads_fast_does_not_keep_others_from_their_turn(sender: Sender) -> None:
+    """A thread reads as fast as it can: no write ever waits, and the loop must turn all the same."""
+    turns = [0]
+
+    async def turn() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reading = asyncio.create_task(asyncio.to_thread(_swallow, listener, 50 * MB))
+        async with asyncio.TaskGroup() as group:
+            turning = group.create_task(turn())
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+            assert (await observe(sender, call(url, bytes(50 * MB), limits=PATIENT))).words == WHOLE
+            turning.cancel()
+        await reading
+    assert turns[0] > 150
+
+
+def _swallow(listener: socket.socket, size: int) -> None:
+    taken, _ = listener.accept()
+    with taken:
+        taken.settimeout(10)
+        left, buffer = size, bytearray(MB)
+        head = taken.recv(MB)
+        left -= len(head) - head.index(b"\r\n\r\n") - 4
+        while left:
+            left -= taken.recv_into(buffer)
+        taken.sendall(fake.head(200, {"content-length": "2", "connection": "close"}) + b"{}")
+
+
 @pytest.mark.parametrize("size", [SMALL - 1, SMALL, SMALL + 1, 3 * MB])
 async def test_large_answers_and_uploads_through_tls(
     size: int, trusting_sender: Sender, certificate: Certificate
