@@ -12,7 +12,6 @@ from gateway.core.redact import prompt_hash
 from gateway.core.table import BodyLimits, PromptPrivacy
 from gateway.core.types import Directives, JsonValue, Refusal, Surface
 from gateway.intake import ClientGone
-from gateway.intake.reading import MEMORY_KNOWN, MEMORY_LEFT
 from tests.fakes.incoming import FORM, JSON, KEY, PNG, Door, bytes_of, form, part, slices
 
 INLINE = "data:image/png;base64," + base64.b64encode(PNG).decode()
@@ -335,42 +334,6 @@ async def test_a_client_that_leaves_is_gone_and_leaves_nothing_behind(door: Door
         with pytest.raises(ClientGone):
             await door.read(Surface.EDITS, [part("image", bytes(3_000_000))], headers, leaves=True)
     assert list((tmp_path / "spool").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("stated", "sent", "in_memory"),
-    [
-        (None, 900_000, True),
-        (None, 1_100_000, False),
-        (0, 3_000_000, True),
-        (500_000, 3_000_000, True),  # less comes than was stated: the server has ended the connection by then
-        (0, MEMORY_KNOWN + 1, False),
-    ],
-)
-async def test_a_large_body_stays_in_memory_when_its_length_is_stated(
-    door: Door, tmp_path: Path, stated: int | None, sent: int, *, in_memory: bool
-) -> None:
-    body = form(part("prompt", "p"), part("image", PNG + b"x" * sent))
-    lengths = {} if stated is None else {"content-length": str(len(body) + stated)}
-    free = door.spool.memory_left
-    job = await door.job(Surface.EDITS, slices(body, 250_000), FORM | lengths)
-    assert (list((tmp_path / "spool").iterdir()) == []) == in_memory
-    assert door.spool.memory_left == free - (len(body) if in_memory else 0)
-    assert await bytes_of(job) == body
-    job.body.close()
-    assert (door.spool.memory_left, door.spool.disk_left) == (free, door.disk_cap)
-
-
-async def test_requests_leave_memory_to_answers(tmp_path: Path) -> None:
-    door = Door(tmp_path)
-    body = form(part("prompt", "p"), part("image", PNG + b"x" * 20_000_000))
-    lengths = {"content-length": str(len(body))}
-    jobs = [await door.job(Surface.EDITS, slices(body, 250_000), FORM | lengths) for _ in range(4)]
-    assert door.spool.memory_left >= MEMORY_LEFT
-    assert len(list((tmp_path / "spool").iterdir())) == 1
-    for job in jobs:
-        job.body.close()
-    door.spool.close()
 
 
 async def test_a_refused_body_leaves_nothing_behind(door: Door, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """A request as the edge hands it over, and the pump that carries its body to a reader within bounds.
 
 Rules: no body is taken beyond its cap, and none at all when its declared length is over it; a reader gets slices small
-enough that no other request waits for it; between slices the loop goes round.
+enough that no other request waits for it, and after some of them others have a turn. Where the server can, it hands the
+pieces on right where they arrive (``Incoming.tap``): to wake a task for each costs more than to hash it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
+from enum import Enum, auto
 from typing import Protocol
 
 from msgspec import Struct
@@ -14,9 +16,10 @@ from msgspec import Struct
 from gateway.core.errand import Errand
 from gateway.core.fields import bad_value
 from gateway.core.types import Refusal, RequestId, Surface
+from gateway.spool import SpoolFull
 
 SLICE = 64 * 1024  # bytes a reader is given at once that has to look at each
-LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them: no less than the server reads at once
+LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them; servers read no more at once
 PAUSE_AFTER = 4  # slices until others have a turn: a millisecond, if they are only hashed
 _LENGTH_DIGITS = 15
 
@@ -25,9 +28,27 @@ class ClientGone(Exception):
     """Raised by ``Incoming.chunks`` when the client left before its body was whole."""
 
 
+class Appetite(Enum):
+    """What is to happen after a piece of a body."""
+
+    MORE = auto()
+    PAUSE = auto()  # more, when others have had a turn
+    ENOUGH = auto()  # no more
+
+
+Take = Callable[[bytes], Appetite]
+"""Takes the next piece of a body, of at most ``LARGE_SLICE`` bytes. Never raises for what a client may send."""
+
+
+def _tap_nothing(_take: Take | None) -> None:
+    """Say that this server hands nothing on beside ``chunks``."""
+
+
 class Incoming(Struct, frozen=True, kw_only=True):
     """One request. ``headers`` have lower-case names; ``chunks`` yields the body and may raise ``ClientGone``.
 
+    ``tap``: says who takes pieces as they arrive, until ``None`` is said or he has had enough. What he is given is left
+    out of ``chunks``, which ends when the body does; after enough, it yields once more.
     ``time`` is the wall clock (UTC) and ``started`` the monotonic clock (seconds) at the request's first byte.
     """
 
@@ -37,6 +58,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     started: float
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
+    tap: Callable[[Take | None], None] = _tap_nothing
     query: str = ""
     errand: Errand = Errand.CREATE  # on the Responses surface
     subject: str | None = None  # the id of the kept Response it is about; then there is no body to read
@@ -68,23 +90,65 @@ def too_large(cap: int) -> Refusal:
     return Refusal(status=413, code="request_too_large", message=message)
 
 
+class _Feeding:
+    """A sink that is being fed: how much it had, and why it takes no more, if it does not."""
+
+    __slots__ = ("_cap", "_sink", "_taken", "_unpaused", "fault", "refusal")
+
+    def __init__(self, cap: int, sink: Sink) -> None:
+        self._cap = cap
+        self._sink = sink
+        self._taken = 0
+        self._unpaused = 0
+        self.refusal: Refusal | None = None
+        self.fault: SpoolFull | None = None
+
+    def take(self, piece: bytes) -> Appetite:
+        """Feed a piece."""
+        self._taken += len(piece)
+        try:
+            self.refusal = self.refusal or (too_large(self._cap) if self._taken > self._cap else self._feed(piece))
+        except SpoolFull as full:
+            self.fault = full
+        if self.refusal is not None or self.fault is not None:
+            return Appetite.ENOUGH
+        self._unpaused += len(piece)
+        if self._unpaused < PAUSE_AFTER * self._sink.slice:
+            return Appetite.MORE
+        self._unpaused = 0
+        return Appetite.PAUSE
+
+    def _feed(self, piece: bytes) -> Refusal | None:
+        size = self._sink.slice
+        if len(piece) <= size:
+            return self._sink.feed(piece)
+        fed = (self._sink.feed(piece[start : start + size]) for start in range(0, len(piece), size))
+        return next((refusal for refusal in fed if refusal is not None), None)
+
+
 async def pump(incoming: Incoming, cap: int, sink: Sink) -> Refusal | None:
-    """Carry the body to ``sink``; ``cap`` is in bytes. Raises what ``chunks`` and the sink raise."""
-    taken = unpaused = 0
-    async for chunk in incoming.chunks:
-        taken += len(chunk)
-        if taken > cap:
-            return too_large(cap)
-        for start in range(0, len(chunk), sink.slice):
-            piece = chunk[start : start + sink.slice]
-            refusal = sink.feed(piece)
-            if refusal is not None:
-                return refusal
-            unpaused += len(piece)
-            if unpaused >= PAUSE_AFTER * sink.slice:
-                unpaused = 0
-                await asyncio.sleep(0)
-    return None
+    """Carry the body to ``sink``; ``cap`` is in bytes. Raises what ``chunks`` raises, and ``SpoolFull``."""
+    feeding = _Feeding(cap, sink)
+    incoming.tap(feeding.take)
+    try:
+        async for chunk in incoming.chunks:
+            if await _fed(chunk, feeding) is Appetite.ENOUGH:
+                break
+    finally:
+        incoming.tap(None)
+    if feeding.fault is not None:
+        raise feeding.fault
+    return feeding.refusal
+
+
+async def _fed(chunk: bytes, feeding: _Feeding) -> Appetite:
+    for start in range(0, max(1, len(chunk)), LARGE_SLICE):
+        appetite = feeding.take(chunk[start : start + LARGE_SLICE])
+        if appetite is Appetite.ENOUGH:
+            return appetite
+        if appetite is Appetite.PAUSE:
+            await asyncio.sleep(0)
+    return Appetite.MORE
 
 
 def declared_length(incoming: Incoming, cap: int) -> int | Refusal:

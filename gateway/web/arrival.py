@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope
 
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.types import RequestId
-from gateway.intake.incoming import ClientGone
+from gateway.intake.incoming import ClientGone, Take
 from gateway.ports import LedgerWait
 
 LEAVING = "waybill.leaving"
@@ -25,7 +25,8 @@ class Visit(Struct, kw_only=True):
 
     ``settled`` turns true once its record has been written by the relay, ``body_read`` once its last byte was seen,
     ``has_left`` when the client goes, where the protocol below tells it (``tells_leaving``). ``principal`` is who asks,
-    once the door knows; ``headers`` go on its answer, whatever that is; ``wait`` is what it has waited for the ledger.
+    once the door knows; ``headers`` go on its answer, whatever that is; ``wait`` is what it has waited for the ledger;
+    ``take`` is given the pieces of its body by the protocol, where that can hand them on as they arrive.
     """
 
     request_id: RequestId
@@ -39,6 +40,11 @@ class Visit(Struct, kw_only=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     drawn: int = 0
     wait: LedgerWait = field(default_factory=LedgerWait)
+    take: Take | None = None
+
+    def tap(self, take: Take | None) -> None:
+        """Say who takes the pieces that arrive from now on; ``None``: whoever asks for them."""
+        self.take = take
 
     def leave(self) -> None:
         """Say that the client has gone."""
@@ -110,11 +116,10 @@ class Upload:
         self._visit = visit
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes; empty pieces are left out. Raises ``ClientGone``."""
+        """Yield the body as it comes, some pieces of it empty. Raises ``ClientGone``."""
         while not self._visit.body_read:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             self._visit.body_read = not message.get("more_body", False)
-            if body := message.get("body", b""):
-                yield body
+            yield message.get("body", b"")
