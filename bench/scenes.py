@@ -123,7 +123,10 @@ def canned(faults: float = 0.0) -> Iterator[int]:
         try:
             yield int(process.stdout.readline())
         finally:
+            ended = process.poll()
             process.kill()
+            if ended is not None:
+                sys.stderr.write(f"the canned upstream had ended, with {ended}\n")
 
 
 def small(bench: Bench) -> dict[str, float]:
