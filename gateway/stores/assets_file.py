@@ -11,6 +11,7 @@ while the disk has more than its reserve, which is the ledger's. Names never com
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import re
 import secrets
@@ -49,6 +50,8 @@ class FileBlobs:
         self._root = root
         self._stale_s = stale_s
         self._reserve = reserve
+        self._own = f"{secrets.token_hex(12)}-"  # no other process has it, so a count tells its files apart
+        self._made = itertools.count()
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="assets")
 
     def place(self, sha256: str) -> str:
@@ -147,7 +150,7 @@ class FileBlobs:
 
     async def _write(self, path: str, body: Replayable) -> None:
         """Write a body to a file of its own, in as few steps of a thread as its pieces can be held for."""
-        fresh = f"{path.rpartition('/')[0]}/{_FRESH}{secrets.token_hex(12)}"
+        fresh = f"{path.rpartition('/')[0]}/{_FRESH}{self._own}{next(self._made)}"
         handle = await self._do(lambda: self._begin(fresh, path, body.length))
         if handle is None:
             return
