@@ -1,7 +1,7 @@
 """What a client gets of a flight that is not his own, or not over: the answer again, a word to come back, a refusal.
 
 Rules: an answer that is given again is the first one with the first one's stamps; its record is this request's own,
-says that it was replayed, and cost nothing. Nothing is decided here.
+says that it was replayed, and cost nothing: no credits either, where a key is charged any. Nothing is decided here.
 """
 
 from datetime import datetime
@@ -11,8 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.flights import FlightId, FlightState
+from gateway.core.policy import route_of
 from gateway.core.record import Record
-from gateway.core.table import RouteTable
+from gateway.core.table import Route, RouteTable
 from gateway.core.types import Refusal
 from gateway.core.verdict import PublicError
 from gateway.core.waybill import Ending, unrouted
@@ -116,7 +117,18 @@ class Asking(Struct, frozen=True, kw_only=True):
         ending = Ending(status=status, latency_ms=as_ms(self.now - self.job.started), code=code)
         made = unrouted(header_of(self.job, self.table), ending)
         key = made.idempotency
-        return replace(made, flight_id=flight_id, idempotency=None if key is None else replace(key, replayed=replayed))
+        return replace(
+            made,
+            flight_id=flight_id,
+            idempotency=None if key is None else replace(key, replayed=replayed),
+            credits=0 if replayed and self._is_charged else None,
+        )
+
+    @property
+    def _is_charged(self) -> bool:
+        """Whether a key is charged credits for such a request."""
+        route = route_of(self.job.facts, self.table)
+        return self.job.principal.key_id is not None and isinstance(route, Route) and route.charge is not None
 
     def refused(self, refusal: Refusal) -> Result:
         """Give a refusal, with its record."""

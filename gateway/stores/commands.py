@@ -161,7 +161,7 @@ def _holding(hold: Hold, attempt: AttemptIntent) -> Holding:
         key_id=hold.key_id,
         credits=whole,
         window_no=window_no,
-        taken=(whole, whole, window_no, window_no, micro, hold.key_id, whole, window_no, micro),
+        taken=(whole, whole, window_no, window_no, window_no, micro, hold.key_id, whole, window_no, micro),
         held=tuple(
             (attempt.request_id, attempt.n, unit, hold.key_id, amount, window_no, epoch_us(hold.expires))
             for unit, amount in held

@@ -27,11 +27,14 @@ from gateway.stores.schema import attempts, entries, holds, keys
 from gateway.stores.statement import Row, Statement, adding, ignoring
 
 _ZERO: ColumnElement[int] = literal_column("0")
-_IN_WINDOW = case((keys.c.window_no == bindparam("the_window"), keys.c.spent_micro), else_=_ZERO)
+# A window is over once a request of the next was seen, also for a server whose clock is behind: it never comes back.
+_IN_WINDOW = case((keys.c.window_no >= bindparam("the_window"), keys.c.spent_micro), else_=_ZERO)
+_WINDOW = case((keys.c.window_no > bindparam("least_window"), keys.c.window_no), else_=bindparam("new_window"))
 _USED = _IN_WINDOW + keys.c.held_micro
 
 TAKEN_ORDER = (
-    "credits_1", "credits_2", "new_window", "the_window", "micro_1", "the_key", "credits_3", "the_window", "micro_2",
+    "credits_1", "credits_2", "least_window", "new_window", "the_window", "micro_1", "the_key", "credits_3",
+    "the_window", "micro_2",
 )  # fmt: skip
 _AMOUNTS = frozenset({"credits_1", "credits_2", "credits_3", "micro_1", "micro_2"})
 CLOSED_ORDER = ("credits_back", "credits_freed", "the_window", "spent", "micro_freed", "the_key", "credits_least")
@@ -48,7 +51,7 @@ TAKEN = Statement(
     .values(
         credits=keys.c.credits - bindparam("credits_1"),
         credits_held=keys.c.credits_held + bindparam("credits_2"),
-        window_no=bindparam("new_window"),
+        window_no=_WINDOW,
         spent_micro=_IN_WINDOW,
         held_micro=keys.c.held_micro + bindparam("micro_1"),
     ),

@@ -25,6 +25,7 @@ from gateway.web.stamps import Headers, advice, retry_advice, stamps, travelled
 from gateway.web.streams import COMMENT, STREAM_HEAD, ClientStream, Pace, error_event
 
 COME_BACK_S = 1.0
+CREDITS, NOTHING = b"x-credits", b"0"
 
 _NO_ANSWER = ours(502, "upstream_unknown_outcome", "No answer was kept for this request.")
 
@@ -65,8 +66,8 @@ class WebPen:
 
 
 def _head(result: Result) -> Headers:
-    if result.head is not None:
-        return list(result.head)
+    if result.head is not None:  # made for another request, which was charged for it; this one is not
+        return [(name, NOTHING if name == CREDITS else value) for name, value in result.head]
     headers = [*stamps(result.record), *travelled(result.upstream_headers)]
     if result.status < 400:
         return headers

@@ -1,7 +1,9 @@
 """Credits over real HTTP: what the balance covers is served, what was delivered is charged, failures are not."""
 
 import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,27 @@ async def test_a_budget_is_spent_to_its_end_and_no_further(tmp_path: Path) -> No
         budget = (await house.key())["budget"]
         assert (budget["spent_micro"], budget["reserved_micro"]) == (2_000_000, 0)
         assert house.upstream.count == 4
+        house.check_books()
+
+
+async def test_a_budget_is_spent_anew_after_its_window(tmp_path: Path) -> None:
+    async with keyed_house(tmp_path, {"max_attempts": 1}, FLAT) as house:
+        house.upstream.play(PICTURE, PICTURE)
+        key = await house.create(budget="0.5USD/30d")
+        await house.closed()
+        assert [(await house.generate(key)).status_code for _ in range(2)] == [200, 402]
+        first = (await house.key())["budget"]
+        month_us = 30 * 86_400 * 1_000_000
+        with closing(sqlite3.connect(house.database)) as ledger, ledger:  # as if it had been made a window earlier
+            ledger.execute("UPDATE keys SET created_us = created_us - ?, changed = changed + 1", (month_us,))
+        async with asyncio.timeout(2):
+            while (answer := await house.generate(key)).status_code == 402:  # noqa: ASYNC110 - behind a socket
+                await asyncio.sleep(0.05)
+        assert answer.status_code == 200
+        assert (await house.generate(key)).status_code == 402
+        second = (await house.key())["budget"]
+        assert (first["spent_micro"], second["spent_micro"]) == (500_000, 500_000)
+        assert second["window_ends_at"] == first["window_ends_at"]  # of the one that follows, as it was made earlier
         house.check_books()
 
 

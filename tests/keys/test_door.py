@@ -76,6 +76,8 @@ async def test_every_wrong_key_gets_the_same_answer_and_buys_nothing(tmp_path: P
             [("authorization", f"Bearer {key}"), ("authorization", f"Bearer {key}")],
             [("authorization", f"Basic {key}")],
             [("authorization", key)],
+            [("authorization", "Bearer")],
+            [("authorization", "")],
             [("authorization", f"Bearer {key} {key}")],
         ):
             answer = await house.client.post(

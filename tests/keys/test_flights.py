@@ -21,6 +21,10 @@ async def test_duplicates_of_one_purchase_are_charged_once(tmp_path: Path) -> No
         assert [answer.status_code for answer in at_once] == [200] * 4
         later = await house.post("images/generations", GENERATION, key, **named)
         assert (later.status_code, later.content) == (200, at_once[0].content)
+        said = [answer.headers["x-credits"] for answer in (*at_once, later)]
+        assert sorted(said) == ["0", "0", "0", "0", "1"]
+        records = [await house.gateway.record(answer.headers["x-request-id"]) for answer in (*at_once, later)]
+        assert [str(record["credits"]) for record in records] == said
         assert house.upstream.count == 1
         assert (await house.key())["credits"] == 4
         charged = [row["credits"] for row in house.rows("requests") if row["credits"]]

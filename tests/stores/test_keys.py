@@ -157,6 +157,29 @@ async def test_a_budget_counts_what_is_held_and_what_was_spent_in_its_window(
     assert (row.spent_micro, row.reserved_micro) == (0, 100)
 
 
+async def test_a_server_whose_clock_is_behind_does_not_bring_a_window_back(desk: SqlKeyDesk, ledger: SqlLedger) -> None:
+    budget = BudgetTerms(amount_micro=100, currency="USD", window_s=3600)
+    desk.create("k", "wb-1", NewKey(name="app", budget=budget), NOON)
+    assert await ledger.begin(request(1), attempt(1), hold(None, 90, window_no=1)) is None
+    await ledger.settle(replace(settlement(1, result(1)), capture=Capture(credits=0, micro=90)))
+    assert await ledger.begin(request(2), attempt(2), hold(None, 11, window_no=0)) == Refused(code="budget_exceeded")
+    assert await ledger.begin(request(3), attempt(3), hold(None, 10, window_no=0)) is None
+    [row] = desk.listed(NOON + timedelta(hours=1))
+    assert (row.spent_micro, row.reserved_micro) == (90, 10)
+
+
+async def test_keys_that_are_over_cost_no_reading(desk: SqlKeyDesk, known: SqlKeys) -> None:
+    desk.create("k1", "wb-1", APP, NOON)
+    desk.create("k2", "wb-2", replace(APP, expires_s=60), NOON)
+    desk.revoke("k1", NOON)
+    await asyncio.sleep(0.6)  # until that is known
+    for digest in (digest_of("wb-1"), digest_of("wb-2")):
+        found = await known.find(digest)
+        assert found is not None
+        assert not found.is_good(NOON + timedelta(seconds=61))
+        assert known._found[digest] is found  # it is not looked up again
+
+
 async def test_a_revoked_key_holds_nothing_more_and_what_it_held_is_settled(
     desk: SqlKeyDesk, ledger: SqlLedger
 ) -> None:
