@@ -172,6 +172,7 @@ class _Exchange:
                 if taken > most:
                     raise ExchangeBroken(Cause.TOO_LARGE)
                 yield piece
+                del piece  # it is not held while the next one is waited for
             elif connection.phase is Phase.DONE:
                 await self.close()
                 return
