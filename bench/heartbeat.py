@@ -68,7 +68,7 @@ class Heart:
         now, waited = time.perf_counter(), self._waited_s()
         cpu, process = time.thread_time(), time.process_time()
         late = now - self.last - BEAT_S
-        if late > LATE_S:
+        if late > LATE_S or cpu - self._cpu > LATE_S:
             own = max(0.0, late - (waited - self._waited))
             block = Block(
                 at_s=now,
@@ -79,7 +79,7 @@ class Heart:
                 gc_ms=self._gc_s * 1000,
                 looks=self.looks,
             )
-            self.blocks = sorted([*self.blocks, block], key=lambda one: -one.own_ms)[:KEPT]
+            self.blocks = sorted([*self.blocks, block], key=lambda one: -max(one.own_ms, one.cpu_ms))[:KEPT]
         self.beats += 1
         self.looks, self.last, self._cpu, self._process = [], now, cpu, process
         self._waited, self._gc_s = waited, 0.0

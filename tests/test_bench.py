@@ -40,5 +40,5 @@ def test_the_documented_figures_name_every_ceiling() -> None:
 def test_the_loop_is_watched() -> None:
     words = [sys.executable, "-m", "bench.blocks", "--seconds", "2", "--only", "small,upload"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.startswith("longest block "), done.stderr
+    assert done.stdout.startswith("longest turn "), done.stderr
     assert " 0 beats" not in done.stdout
