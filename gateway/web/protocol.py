@@ -167,7 +167,8 @@ class Protocol(HttpToolsProtocol):
         elif self._phase is _Phase.BODY and self._left > 0:
             data = self._pass_by(data)
         try:
-            self.parser.feed_data(data)
+            if data:
+                self.parser.feed_data(data)
         except httptools.HttpParserError:
             self._give_up(_BAD_BYTES)
             return
