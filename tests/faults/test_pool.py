@@ -463,7 +463,7 @@ async def test_a_peer_that_reads_fast_does_not_keep_others_from_their_turn(sende
             assert (await observe(sender, call(url, bytes(50 * MB), limits=PATIENT))).words == WHOLE
             turning.cancel()
         await reading
-    assert turns[0] > 150
+    assert turns[0] > 30
 
 
 def _swallow(listener: socket.socket, size: int) -> None:
