@@ -140,6 +140,13 @@ class Archive(Struct, frozen=True, kw_only=True):
         lonely = await self.journal.lonely(looks_of(job, body_hash), self.clock.now())
         return await self._left(lonely, asking, is_gone)
 
+    async def has(self, flight: Flight) -> bool:
+        """Whether a flight that was filed still is; without the file it is."""
+        try:
+            return await self.journal.find(flight.job.principal.scope, flight.id, self.clock.now()) is not None
+        except LedgerUnavailable:
+            return True
+
     async def look(self, scope: str, name: str) -> Sight | None:
         """Give a flight on file as it stands; nothing when the file cannot be had."""
         try:
@@ -171,10 +178,10 @@ class Archive(Struct, frozen=True, kw_only=True):
             result=result,
         )
 
-    async def depart(self, flight: Flight) -> None:
-        """File a flight under way that nobody waits for, so that other servers find it."""
+    async def depart(self, flight: Flight) -> bool:
+        """File a flight under way that nobody waits for, so that other servers find it; whether it is on file."""
         flight.hash = flight.hash or await hash_of(flight.job)
-        await self._tried(self.journal.land(self._entry(flight, flight.hash, FlightState.SENT)), flight)
+        return await self._tried(self.journal.land(self._entry(flight, flight.hash, FlightState.SENT)), flight)
 
     async def land(self, flight: Flight, result: Result, body: AnswerBody | None) -> bool:
         """File the end of a flight, or that it came to nothing; whether it is on file. Closes ``body``."""
@@ -206,7 +213,15 @@ class Archive(Struct, frozen=True, kw_only=True):
             currency=None if cost is None else cost.currency,
         )
         entry = replace(self._entry(flight, flight.hash, state), answer=written)
-        return await self._tried(self.journal.land(entry), flight)
+        if flight.key is None and not flight.is_filed:
+            return await self._tried(self.journal.land(entry), flight)
+        try:
+            is_wanted = await self.journal.end(entry)
+        except LedgerUnavailable as lost:
+            self._report(flight, str(lost))
+            return False
+        flight.is_forgotten = not is_wanted
+        return is_wanted
 
     async def deliver(self, flight: Flight) -> None:
         """Note that a client has its answer: only its key finds it now."""

@@ -378,8 +378,7 @@ class Flights:
     async def _file_departure(self, flight: Flight) -> None:
         async with flight.filing:
             if flight.key is None and not flight.has_landed and not flight.is_filed:
-                flight.is_filed = True
-                await self._hangar.archive.depart(flight)
+                flight.is_filed = await self._hangar.archive.depart(flight)
 
     async def _file_landing(self, flight: Flight, result: Result) -> None:
         """File what nobody has, so that it outlives the process; its request's body is of no use any more."""
@@ -390,6 +389,8 @@ class Flights:
         if flight.hash is None:
             flight.hash = await hash_of(flight.job)
         flight.job.body.close()
+        if flight.is_forgotten:  # somebody let go of it at another server
+            self.retire(flight)
 
     async def _file_delivery(self, flight: Flight) -> None:
         async with flight.filing:

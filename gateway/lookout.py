@@ -33,6 +33,9 @@ class Lookout(Struct, frozen=True, kw_only=True):
     async def look(self, scope: str, name: str) -> Sight | None:
         """Give a flight of one caller's as it stands; its body is to be closed."""
         flight = self.register.of_id(name, scope)
+        if flight is not None and flight.is_on_offer and not await self.archive.has(flight):
+            self.retire(flight)  # it was let go of at another server
+            return None
         if flight is not None:
             return self.sight(flight)
         return await self.archive.look(scope, name) if is_id(FLIGHT, name) else None

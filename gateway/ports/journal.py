@@ -68,6 +68,10 @@ class Journal(Protocol):
         """File the end of a flight, whether or not it was on file."""
         ...
 
+    async def end(self, entry: Entry) -> bool:
+        """File the end of a flight that is on file; ``False``: it was let go of, and stays off."""
+        ...
+
     async def find(self, scope: str, name: str, now: datetime) -> Entry | None:
         """Give a flight of one caller's."""
         ...

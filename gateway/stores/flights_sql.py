@@ -40,6 +40,12 @@ ORDER = (
 
 OPENED = ignoring(flights, ORDER)
 LANDED = replacing(flights, ORDER)
+ENDED = Statement(
+    update(flights)
+    .where(flights.c.flight_id == bindparam("the_flight"))
+    .values(state=bindparam("new_state"), expires_us=bindparam("new_expires_us"), answer=bindparam("new_answer")),
+    ("new_state", "new_expires_us", "new_answer", "the_flight"),
+)
 EXPIRED = Statement(delete(flights).where(flights.c.expires_us < bindparam("now_us")), ("now_us",))
 DELIVERED = Statement(
     update(flights)
@@ -81,6 +87,12 @@ class SqlJournal:
     async def land(self, entry: Entry) -> None:
         """File the end of a flight. Raises ``LedgerUnavailable``."""
         await self._write(Note(steps=((LANDED, self._row(entry)),)))
+
+    async def end(self, entry: Entry) -> bool:
+        """File the end of a flight that is on file; ``False``: it was let go of. Raises ``LedgerUnavailable``."""
+        answer = None if entry.answer is None else _text(entry.answer)
+        row: Row = (entry.state.value, epoch_us(entry.expires), answer, entry.flight_id)
+        return await self._write(Note(steps=((ENDED, row),), must_change=True)) is None
 
     async def find(self, scope: str, name: str, now: datetime) -> Entry | None:
         """Give a flight of one caller's. Raises ``LedgerUnavailable``."""

@@ -35,16 +35,19 @@ PICTURES = {
 async def cutting(port: int, after_s: float) -> AsyncIterator[int]:
     """A proxy that cuts a connection which says nothing for a while."""
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    clock = asyncio.get_running_loop().time
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: asyncio.Timeout) -> None:
         while piece := await reader.read(65536):
+            patience.reschedule(clock() + after_s)
             writer.write(piece)
             await writer.drain()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(after_s):
-                await asyncio.gather(carry(reader, up_writer), carry(up_reader, writer))
+            async with asyncio.timeout(after_s) as patience:
+                await asyncio.gather(carry(reader, up_writer, patience), carry(up_reader, writer, patience))
         up_writer.close()
         writer.close()
 

@@ -256,6 +256,29 @@ async def test_who_does_not_wait_may_look_at_the_other_server(
         assert upstream.count == 1
 
 
+@pytest.mark.parametrize("named", [{}, KEY])
+@pytest.mark.parametrize("when", ["in the air", "landed"])
+async def test_what_is_let_go_of_at_the_other_server_is_gone_here_too(
+    tmp_path: Path, postgres: Postgres, client: httpx2.AsyncClient, named: dict[str, str], when: str
+) -> None:
+    async with (
+        FakeUpstream(key="sk-A", default=slow(1.0)) as upstream,
+        pair(tmp_path, postgres, upstream) as (one, other),
+    ):
+        where = (await ask(client, one, prefer="respond-async", **named)).headers["location"]
+        await upstream.counted(1)
+        async with asyncio.timeout(10):
+            while when == "landed" and "status" not in (await client.get(f"{other.url}{where}")).json():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await client.delete(f"{other.url}{where}")).status_code == 200
+        async with asyncio.timeout(10):
+            while (await client.get(f"{one.url}{where}")).status_code != 404:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await client.get(f"{other.url}{where}")).status_code == 404
+        assert (await ask(client, one, **named)).content == PICTURE
+        assert upstream.count == 2  # nobody has the first one
+
+
 async def test_a_refusal_that_nobody_waited_for_stands_at_the_other_server(
     tmp_path: Path, postgres: Postgres, client: httpx2.AsyncClient
 ) -> None:
