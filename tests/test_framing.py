@@ -144,3 +144,34 @@ def test_what_is_no_answer_is_refused(case: str, size: int) -> None:
 def test_tiny_pieces_count_as_more_than_their_bytes() -> None:
     chunks = b"1\r\na\r\n" * 100
     assert fed(OK + b"transfer-encoding: chunked\r\n\r\n" + chunks).held >= 5_000
+
+
+PARTS: Final = st.sampled_from(
+    [
+        *(OK, HINT, b"\r\n", b"\r\n\r\n", b"content-length: 3\r\n", b"content-length: 0\r\n", b"connection: close\r\n"),
+        *(
+            b"transfer-encoding: chunked\r\n",
+            b"1\r\na\r\n",
+            b"0\r\n",
+            b"0\r\n\r\n",
+            b"ffffffffffffffff\r\n",
+            b"x: y\r\n",
+        ),
+        *(b"HTTP/1.1 204 No\r\n", b"HTTP/1.0 200 OK\r\n", b"HTTP/2 200\r\n", b" folded\r\n", b"\n", b"\0", b"abc"),
+    ]
+)
+
+
+@given(st.lists(st.one_of(PARTS, st.binary(max_size=5)), max_size=20), st.integers(1, 40))
+@settings(max_examples=200)
+def test_whatever_comes_is_an_answer_or_refused(parts: list[bytes], size: int) -> None:
+    incoming = Incoming()
+    data = b"".join(parts)
+    try:
+        for piece in torn(data, size):
+            incoming.feed(piece)
+    except BadFraming:
+        assert not incoming.is_whole
+    else:
+        assert incoming.is_headed or not incoming.is_whole
+    assert len(body(incoming)) <= len(data)
