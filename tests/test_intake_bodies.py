@@ -97,7 +97,7 @@ async def test_pieces_may_be_taken_where_they_arrive(tmp_path: Path) -> None:
     server, (sink, body) = Tapped(slices(whole, 250_000)), form_sink(Spool(tmp_path))
     assert await server.pumped(10_000_000, sink) is None
     assert (server.take, len(server.said)) == (None, len(server.pieces) - 1)
-    assert server.said.count(Appetite.PAUSE) == 2  # others have a turn after each million bytes
+    assert server.said.count(Appetite.PAUSE) == 4  # others have a turn after each half a MiB
     assert b"".join([piece async for piece in body.read()]) == whole
     body.close()
 

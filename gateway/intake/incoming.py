@@ -20,7 +20,7 @@ from gateway.spool import SpoolFull
 
 SLICE = 64 * 1024  # bytes a reader is given at once that has to look at each
 LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them; servers read no more at once
-PAUSE_AFTER = 4  # slices until others have a turn: a millisecond, if they are only hashed
+PAUSE_AFTER = 2  # slices until others have a turn: less than half a millisecond, if they are only hashed
 _LENGTH_DIGITS = 15
 
 
