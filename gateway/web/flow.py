@@ -1,7 +1,8 @@
-"""When a connection is read and written: uvicorn's flow control, with nothing made before somebody has to wait.
+"""When a connection is read and written: what uvicorn has for it, with nothing made before somebody has to wait.
 
-A connection whose reader keeps up never needs the event that a writer waits for; of ten thousand that wait for their
-pictures few ever do, and an event is most of a kilobyte.
+A connection whose reader keeps up never needs the event that a writer waits for, and a request that was read whole
+never again the one that its reader waits for; of ten thousand that wait for their pictures few ever do, and an event is
+most of a kilobyte.
 """
 
 import asyncio
@@ -35,3 +36,35 @@ class Flow(FlowControl):
         if self._writable is not None:
             self._writable.set()
             self._writable = None
+
+
+class Signal:
+    """Stands in for ``asyncio.Event`` where one task at most waits."""
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Say that it has happened, until it is cleared."""
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        """Take it back."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Wait until it has happened. Raises ``RuntimeError`` when somebody waits already."""
+        if self._is_set:
+            return
+        if self._waiter is not None:
+            raise RuntimeError("somebody waits already")
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None

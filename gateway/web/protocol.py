@@ -26,7 +26,7 @@ from gateway.core.verdict import PublicError
 from gateway.intake.incoming import Appetite, Take
 from gateway.web.arrival import LEAVING, Visit, known_visit
 from gateway.web.errors import envelope, ours
-from gateway.web.flow import Flow
+from gateway.web.flow import Flow, Signal
 from gateway.web.stamps import retry_advice
 
 BACKLOG = 2048
@@ -116,6 +116,7 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.pipeline = ()  # type: ignore[assignment]  # nothing ever waits there, and an empty one is most of a kilobyte
         self._receipt = config.receipt
         self._new_request_id = config.new_request_id
         self._phase = _Phase.IDLE
@@ -217,6 +218,7 @@ class Protocol(HttpToolsProtocol):
             raise _Unwanted
         self._disarm()
         super().on_headers_complete()
+        self.cycle.message_event = Signal()  # type: ignore[assignment]
         if self._is_leaving:
             self.cycle.keep_alive = False
         self._trailer_bytes = 0
