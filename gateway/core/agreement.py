@@ -69,7 +69,7 @@ def agree(plan: Plan, facts: Facts, principal: Principal) -> Agreement | Refusal
     if not left:
         return _nothing_left(out, excluded)
     return Agreement(
-        plan=replace(plan, targets=tuple(left), excluded=excluded),
+        plan=plan if not out else replace(plan, targets=tuple(left), excluded=excluded),
         credits=None if plan.route.charge is None else max(prices),
         micro=None if principal.budget is None else max(money),
     )

@@ -80,11 +80,14 @@ class RedisLine:
             pipe.xadd(stream, {"line": line}, maxlen=most, approximate=True)
         for script in () if self._are_known else self._scripts:
             pipe.script_load(script)
-        began = time.monotonic()
+        began, silent = time.monotonic(), self._silent
         told = await self._asked(pipe.execute(), BEAT_BOUND_S)
         self._are_known = True
         if time.monotonic() - began <= self._bound_s:
             self.fault = None
+        else:  # a call would not have been answered in time
+            self._silent = silent
+            self._missed(TimeoutError())
         seconds, micros = told[0]
         found = [] if after is None else [(str(at), str(fields.get("line", ""))) for at, fields in told[1]]
         return int(seconds) * 1000 + int(micros) // 1000, found
