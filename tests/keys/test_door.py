@@ -252,6 +252,18 @@ async def test_names_are_only_names(tmp_path: Path, name: str) -> None:
         assert (listed["name"], listed["team"]) == (name, name)
 
 
+@pytest.mark.parametrize("name", ["%", "key_%", "_" * 36, "' OR '1'='1"])
+async def test_filters_take_names_as_they_are(tmp_path: Path, name: str) -> None:
+    async with keyed_house(tmp_path) as house:
+        house.upstream.play(PICTURE)
+        key = await house.create()
+        await house.closed()
+        assert (await house.generate(key)).status_code == 200
+        for field in ("key", "model", "owner", "channel"):
+            answer = await house.client.get(f"{house.gateway.url}/api/requests", params={field: name})
+            assert (answer.status_code, answer.json()["data"]) == (200, [])
+
+
 @pytest.mark.parametrize("amount", [0, -5, 1.5, "many", None, True, 10**15])
 async def test_a_credit_that_cannot_be_changes_nothing(tmp_path: Path, amount: object) -> None:
     async with keyed_house(tmp_path) as house:
