@@ -70,7 +70,9 @@ def held(data: bytes = INSIDE) -> JsonObject:
 
 
 async def looked_inside(answer: AnswerSpool, fetcher: Pictures | None) -> Contents:
-    return await bring_in(answer, fetcher, "https://api.example.com/v1", asyncio.get_running_loop().time() + 5, RequestId("req_1"))
+    return await bring_in(
+        answer, fetcher, "https://api.example.com/v1", asyncio.get_running_loop().time() + 5, RequestId("req_1")
+    )
 
 
 async def text_of(answer: AnswerSpool) -> bytes:
