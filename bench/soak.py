@@ -57,12 +57,13 @@ EXPECTED: Final = re.compile(
 class Tally:
     """What came of the requests, by kind and outcome; ``wrong`` are answers that are not what was sent."""
 
-    ends: Counter[str] = field(default_factory=Counter)
+    ends: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     sent: int = 0
 
     def add(self, kind: str, end: str) -> None:
-        self.ends[f"{kind} {end}"] += 1
+        name = f"{kind} {end}"
+        self.ends[name] = self.ends.get(name, 0) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
