@@ -345,9 +345,15 @@ class Protocol(HttpToolsProtocol):
             self._last_answer()
             return
         cycle.disconnected = True
+        cycle.waiting_for_100_continue = False  # nobody is told to go on after the last word
         cycle.message_event.set()
+        self._phase = _Phase.OVER
+        self.loop.call_soon(self._end_cycle, cycle, fault)  # what came in one piece has no identity yet
+
+    def _end_cycle(self, cycle: RequestResponseCycle, fault: PublicError) -> None:
         visit = known_visit(dict(cycle.scope))
-        self._end_with(fault, visit.request_id if visit is not None else self._new_request_id())
+        if not self.transport.is_closing():
+            self._end_with(fault, visit.request_id if visit is not None else self._new_request_id())
 
     def _last_answer(self) -> None:
         """Let the answer in the making go out and close after it; reading goes on only to see the client leave."""

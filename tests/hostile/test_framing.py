@@ -297,6 +297,15 @@ def test_a_bad_chunk_in_the_middle_of_a_body_is_one_refusal(house: House, port: 
     assert settled_as(house, heard) == "client_gone"
 
 
+def test_a_bad_chunk_behind_an_expectation_is_one_refusal(house: House, port: int) -> None:
+    """The word to go on must not follow the answer, on a connection where no more may be written."""
+    expecting = CHUNKED[:-2] + b"Expect: 100-continue\r\n\r\n"
+    heard = talk(port, expecting + b"zz\r\n")
+    assert (heard.statuses, heard.closed) == ([400], True)
+    assert settled_as(house, heard) == "client_gone"
+    assert house.log.lines == []
+
+
 def test_a_connection_serves_many_requests_and_then_waits(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as client:
         for _ in range(20):
