@@ -51,6 +51,7 @@ from gateway.core.types import (
     ImageFacts,
     InputFacts,
     InputRole,
+    Moderation,
     Outcome,
     RequestId,
     Surface,
@@ -325,7 +326,9 @@ FAILURE = Failure(
     action=CONSEQUENCES[FailureClass.OVERLOADED].action,
     status=503,
     retry_after_s=1.0,
-    error=ErrorBody(message="m", type="t", param="p", code="c"),
+    error=ErrorBody(
+        message="m", type="t", param="p", code="c", moderation=Moderation(stage="input", categories=("x",))
+    ),
 )
 FACTS = Facts(
     surface=Surface.RESPONSES,

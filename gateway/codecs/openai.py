@@ -20,9 +20,10 @@ from gateway.core.extract import placeholder
 from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.stream_events import Event, EventKind, Heard, kind_of, sequence_of
 from gateway.core.table import Channel
-from gateway.core.types import BodyMap, ErrorBody, ImageFacts, JsonObject, JsonValue, Splice, Surface, Wire
+from gateway.core.types import BodyMap, ErrorBody, ImageFacts, JsonObject, JsonValue, Moderation, Splice, Surface, Wire
 from gateway.ports import Job
 
+_MOST_CATEGORIES = 32
 _EMPTY_OBJECT_TAIL = 5  # after its opening brace the shortest object with a member has five more bytes: "":1}
 _IMAGE_CALL = "image_generation_call"
 _IMAGE_TOOL = "image_generation"
@@ -211,13 +212,13 @@ def _payloads(answer: AnswerFacts) -> Mapping[str, ImageFacts | None]:
 
 def _error(document: JsonObject) -> ErrorBody | None:
     error, detail = document.get("error"), document.get("detail")
-    if isinstance(error, Mapping) and error:
+    if isinstance(error, dict) and error:
         return _envelope(error)
     if isinstance(error, str) and error:
         return ErrorBody(message=error, type=_word(document.get("type")), code=_word(document.get("code")))
     if isinstance(detail, str) and detail:
         return ErrorBody(message=detail)
-    if isinstance(detail, Mapping):
+    if isinstance(detail, dict):
         return _envelope(_object(detail.get("error")) or detail)
     faults = _objects(detail)
     return ErrorBody(message=_text(faults[0].get("msg")) or "", param=_place(faults[0].get("loc"))) if faults else None
@@ -230,7 +231,16 @@ def _envelope(error: JsonObject) -> ErrorBody:
         type=_word(error.get("type")),
         param=_word(error.get("param")),
         code=_word(error.get("code")) or _word(inner.get("code")),
+        moderation=_moderation(error.get("moderation_details")),
     )
+
+
+def _moderation(details: JsonValue) -> Moderation | None:
+    if not isinstance(details, dict):
+        return None
+    found = details.get("categories")
+    words = [_text(word) for word in found[:_MOST_CATEGORIES]] if isinstance(found, list) else []
+    return Moderation(stage=_text(details.get("moderation_stage")), categories=tuple(word for word in words if word))
 
 
 def _place(loc: JsonValue) -> str | None:

@@ -28,10 +28,8 @@ class Surface(StrEnum):
     EDITS = "images/edits"
     RESPONSES = "responses"
 
-    @property
-    def is_images(self) -> bool:
-        """Whether the surface answers with pictures and nothing else."""
-        return self is not Surface.RESPONSES
+    def __init__(self, path: str) -> None:
+        self.is_images = path.startswith("images/")  # it answers with pictures and nothing else
 
 
 class Phase(IntEnum):
@@ -181,7 +179,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     @property
     def endpoint(self) -> str:
         """The record's ``endpoint``."""
-        return self.surface.value if self.surface.is_images else self.errand.value
+        return str(self.surface if self.surface.is_images else self.errand)
 
 
 class Directives(Struct, frozen=True, kw_only=True):
@@ -229,8 +227,8 @@ class BodyMap(Struct, frozen=True, kw_only=True):
     ``model``: the range of the JSON string *with its quotes*, or of the multipart field's raw value;
     ``None`` when the body names no model, in which case ``insert_at`` is where one can be put.
     ``tool_models``: ranges of ``tools[i].model`` strings of image tools, with their quotes.
-    ``boundary``: of a multipart body (without the leading dashes), else ``None``. ``digest``: of a form, the SHA-256 of
-    its parts in order, which another boundary does not change.
+    ``boundary``: of a multipart body (without the leading dashes), else ``None``. ``digest``: tells whether two bodies
+    ask the same: SHA-256 of JSON as it came, of a form's parts in order, which another boundary does not change.
     ``fields``: the places of the options that may be translated, lowered or left out, by their path (``size``,
     ``tools[0].size``); of each image tool also its ``type``.
     """
@@ -242,7 +240,7 @@ class BodyMap(Struct, frozen=True, kw_only=True):
     tool_models: tuple[tuple[int, int], ...] = ()
     boundary: str | None = None
     fields: Mapping[str, FieldPlace] = field(default_factory=dict)
-    digest: str | None = None
+    digest: str = ""
 
 
 class Wire(Struct, frozen=True, kw_only=True):
@@ -257,13 +255,21 @@ class Wire(Struct, frozen=True, kw_only=True):
     method: str = "POST"
 
 
+class Moderation(Struct, frozen=True, kw_only=True):
+    """What a verdict on content says of itself: ``stage`` (input, output, unknown) and the categories it found."""
+
+    stage: str | None = None
+    categories: tuple[str, ...] = ()
+
+
 class ErrorBody(Struct, frozen=True, kw_only=True):
-    """The four words of an OpenAI error envelope, as the upstream put them (redacted before they leave us)."""
+    """The words of an OpenAI error envelope, as the upstream put them (redacted before they leave us)."""
 
     message: str
     type: str | None = None
     param: str | None = None
     code: str | None = None
+    moderation: Moderation | None = None
 
 
 class FailureClass(StrEnum):

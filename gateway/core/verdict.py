@@ -13,20 +13,21 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.core.plan import Plan
-from gateway.core.redact import redact
+from gateway.core.redact import is_plain, redact
 from gateway.core.table import Channel
-from gateway.core.types import ErrorBody, Failure, FailureClass, Fault, Outcome
+from gateway.core.types import ErrorBody, Failure, FailureClass, Fault, Moderation, Outcome
 from gateway.core.walk import Tried
 
 
 class PublicError(Struct, frozen=True, kw_only=True):
-    """An error as the client sees it: HTTP status and the envelope's four words."""
+    """An error as the client sees it: HTTP status, the envelope's four words, and what a verdict on content found."""
 
     status: int
     type: str
     code: str | None
     param: str | None
     message: str
+    moderation: Moderation | None = None
 
 
 _UPSTREAM_ERROR: Final = "upstream_error"
@@ -110,4 +111,13 @@ def _theirs(status: int, error: ErrorBody, keys: Sequence[str]) -> PublicError:
         code=clean(error.code),
         param=clean(error.param),
         message=clean(error.message) or _UNSAID,
+        moderation=None if error.moderation is None else _plainly(error.moderation),
+    )
+
+
+def _plainly(moderation: Moderation) -> Moderation:
+    stage = moderation.stage
+    return Moderation(
+        stage=stage if stage is not None and is_plain(stage) else None,
+        categories=tuple(word for word in moderation.categories if is_plain(word)),
     )

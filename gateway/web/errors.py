@@ -211,6 +211,9 @@ def error_fields(error: PublicError, attempts: Sequence[AttemptRecord] = ()) -> 
         "param": None if error.param is None else _sayable(error.param[:_PARAM_CHARS]),
         "code": None if error.code is None else _sayable(error.code),
     }
+    if error.moderation is not None:
+        details = error.moderation
+        fields["moderation_details"] = {"moderation_stage": details.stage, "categories": [*details.categories]}
     if attempts:
         fields["attempts"] = [_attempt_json(attempt) for attempt in attempts]
     return fields

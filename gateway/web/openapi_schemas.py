@@ -216,7 +216,14 @@ CATALOG_ROW: JsonObject = _object(
 ERROR: JsonObject = _object(
     {
         "error": _object(
-            {"message": TEXT, "type": MAYBE_TEXT, "param": MAYBE_TEXT, "code": MAYBE_TEXT, "attempts": _list(OBJECT)},
+            {
+                "message": TEXT,
+                "type": MAYBE_TEXT,
+                "param": MAYBE_TEXT,
+                "code": MAYBE_TEXT,
+                "moderation_details": OBJECT,
+                "attempts": _list(OBJECT),
+            },
             *("message", "type", "param", "code"),
         )
     },
