@@ -6,7 +6,6 @@ of there, so that one answer serves one. All of it happens on the event loop; no
 """
 
 import asyncio
-import hashlib
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -50,7 +49,6 @@ class Flight(Struct, eq=False, kw_only=True):
     task: asyncio.Future[None] | None = None
     result: Result | None = None
     body: SharedBody | None = None
-    hash: str | None = None
     was_left: bool = False
     is_told: bool = False
     is_announced: bool = False  # a client was told to come back for it
@@ -67,14 +65,14 @@ class Flight(Struct, eq=False, kw_only=True):
         return self.result is not None
 
     @property
+    def hash(self) -> str:
+        """What tells its request's body from another."""
+        return self.job.body_map.digest
+
+    @property
     def trait(self) -> Trait:
         """What its request looks like."""
         return trait_of(self.job.principal, self.job.facts, self.job.directives, self.job.query)
-
-    @property
-    def is_picture(self) -> bool:
-        """Whether a picture may be bought with it."""
-        return is_picture(self.job)
 
     @property
     def now(self) -> FlightState:
@@ -161,18 +159,6 @@ def _set(waiter: asyncio.Future[Wake], reason: Wake) -> None:
 def is_picture(job: Job) -> bool:
     """Whether a request may buy a picture."""
     return job.facts.surface.is_images or job.facts.tool is not None
-
-
-async def hash_of(job: Job) -> str:
-    """Hash a request's body: a form was hashed as it came; between two pieces of another the loop goes round."""
-    if job.body_map.digest is not None:
-        return job.body_map.digest
-    made = hashlib.sha256(b"json")
-    async for piece in job.body.read():
-        made.update(piece)
-        if job.body.length > len(piece):
-            await asyncio.sleep(0)
-    return made.hexdigest()
 
 
 class Register:

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import astuple, replace
 
-from gateway.aloft import Flight, hash_of
+from gateway.aloft import Flight
 from gateway.core.flights import ADOPTION_S, RETENTION_S, FlightId, FlightState, is_bought, landed, trait_of
 from gateway.core.record import Record, ResultRecord, timestamp
 from gateway.core.types import RequestId
@@ -57,7 +57,7 @@ class Archive(Struct, frozen=True, kw_only=True):
 
     async def board(self, flight: Flight, asking: Callable[[], Asking]) -> Result | None:
         """File a flight under its key before it is sent; what it ends with when another has that key."""
-        body_hash = flight.hash = await hash_of(flight.job)
+        body_hash = flight.hash
         pause_s = FIRST_PAUSE_S
         try:
             entry = await self._open(flight, body_hash)
@@ -83,7 +83,7 @@ class Archive(Struct, frozen=True, kw_only=True):
 
     async def adopt(self, job: Job, asking: Callable[[], Asking], *, is_gone: Callable[[], bool]) -> Result | None:
         """Give the end of a flight on file that no client has, for the same request; ``None``: there is none."""
-        body_hash = await hash_of(job)
+        body_hash = job.body_map.digest
         looks = looks_of(job, body_hash)
         try:
             with Waiting(job.wait):
@@ -102,7 +102,7 @@ class Archive(Struct, frozen=True, kw_only=True):
                 entry = await self.journal.find(job.principal.scope, name, self.clock.now())
             if entry is None or entry.endpoint != job.facts.endpoint:
                 return asking().refused(NO_FLIGHT)
-            if entry.body_hash != await hash_of(job):
+            if entry.body_hash != job.body_map.digest:
                 return asking().refused(OTHER_FLIGHT)
             return await self._take(entry, asking, is_gone) or asking().refused(NO_FLIGHT)
         except LedgerUnavailable:
@@ -180,7 +180,6 @@ class Archive(Struct, frozen=True, kw_only=True):
 
     async def depart(self, flight: Flight) -> bool:
         """File a flight under way that nobody waits for, so that other servers find it; whether it is on file."""
-        flight.hash = flight.hash or await hash_of(flight.job)
         return await self._tried(self.journal.land(self._entry(flight, flight.hash, FlightState.SENT)), flight)
 
     async def land(self, flight: Flight, result: Result, body: AnswerBody | None) -> bool:
@@ -191,7 +190,6 @@ class Archive(Struct, frozen=True, kw_only=True):
             if body is not None:
                 body.close()
             return await self._tried(self.journal.remove(flight.id), flight)
-        flight.hash = flight.hash or await hash_of(flight.job)
         state = landed(outcomes, is_answered=body is not None, is_told=flight.is_told)
         kept = Said(self.pen.error(result)) if body is None else body
         try:

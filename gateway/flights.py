@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.aloft import Flight, Register, Wake, hash_of, is_picture
+from gateway.aloft import Flight, Register, Wake, is_picture
 from gateway.core.errand import Errand
 from gateway.core.flights import (
     ADOPTION_S,
@@ -47,7 +47,7 @@ class Flights:
         self._hangar = hangar
         self._chores: set[asyncio.Future[None]] = set()
         self.register = Register()
-        self._finder = Finder(self.register, self._alone)
+        self._finder = Finder(self.register)
         self.rescue = hangar.archive.rescue
 
     @property
@@ -101,7 +101,7 @@ class Flights:
 
     async def _come_back(self, job: Job, presence: Presence) -> Result | None:
         """Give what a request gets of the flight that it belongs to; ``None``: there is none, or none any more."""
-        while (found := await self._finder.find(job)) is not None:
+        while (found := self._finder.find(job)) is not None:
             if found is NO_FLIGHT:
                 break
             if isinstance(found, Refusal):
@@ -129,9 +129,10 @@ class Flights:
         hangar = self._hangar
         name = hangar.new_flight_id()
         key = job.directives.idempotency
+        is_lost_without = key is None and is_picture(job)  # a server that ends leaves no other trace of it
         flight = Flight(
             id=name,
-            job=replace(job, flight_id=name),
+            job=replace(job, flight_id=name, body_hash=job.body_map.digest if is_lost_without else None),
             presence=Presence(),
             born=hangar.clock.monotonic(),
             tape=None if outlet is None else Tape(outlet, hangar.pen.event),
@@ -160,9 +161,6 @@ class Flights:
         if result is not None:
             self._land(flight, await self._settled(result))
             return
-        if flight.key is None and flight.is_picture:
-            flight.hash = await hash_of(flight.job)
-            flight.job = replace(flight.job, body_hash=flight.hash)
         result = await self._hangar.loop.run(flight.job, flight.presence, flight.tape)
         if flight.key is not None and not flight.is_forgotten:
             flight.is_filed = await archive.land(flight, result, flight.take(result))
@@ -386,8 +384,6 @@ class Flights:
         async with flight.filing:
             flight.is_on_offer = await self._hangar.archive.land(flight, result, share)
             flight.is_filed = flight.is_filed or flight.is_on_offer
-        if flight.hash is None:
-            flight.hash = await hash_of(flight.job)
         flight.job.body.close()
         if flight.is_forgotten:  # somebody let go of it at another server
             self.retire(flight)

@@ -74,8 +74,8 @@ def _of_target(event: JsonObject) -> Sequence[Signal]:
 
 def _of_attempts(event: JsonObject) -> Iterator[Signal]:
     attempts = event.get("attempts")
-    for attempt in attempts if isinstance(attempts, Sequence) else ():
-        if isinstance(attempt, Mapping) and attempt.get("outcome") == Outcome.UNKNOWN:
+    for attempt in attempts if isinstance(attempts, list) else ():
+        if isinstance(attempt, dict) and attempt.get("outcome") == Outcome.UNKNOWN:
             facts = {**_facts(event, "request_id"), **_facts(attempt, "attempt_id", "channel", "row")}
             yield Signal(kind=AlertKind.EXPOSURE, subject=f"{attempt.get('channel')}", facts=facts)
 

@@ -48,7 +48,7 @@ class Line(Struct, frozen=True, kw_only=True):
         head: JsonObject = {} if self.attempt is None else {"attempt": self.attempt}
         return {
             **head,
-            "item": self.item.value,
+            "item": str(self.item),
             "quantity": self.quantity,
             "amount_micro": self.amount_micro,
             "currency": self.currency,
@@ -79,7 +79,7 @@ class Cost(Struct, frozen=True, kw_only=True):
             **known,
             **currency,
             "unit": self.unit,
-            "state": self.state.value,
+            "state": str(self.state),
             **price,
             "lines": [line.as_json() for line in self.lines],
         }

@@ -42,6 +42,7 @@ _FREE: Final = frozenset({Outcome.NOT_SENT, Outcome.REFUSED})
 _TICKS_PER_MICRO: Final = 10_000  # xAI: 10,000,000,000 ticks are one USD
 _MOST_MICRO: Final = 10**15
 _COST_CHARS: Final = 40
+_NOTHING_HEARD: Final = Reading()
 
 
 class Purchase(Struct, frozen=True, kw_only=True):
@@ -56,12 +57,13 @@ class Purchase(Struct, frozen=True, kw_only=True):
     @property
     def heard(self) -> Reading:
         """What the answer contained; nothing when there was none."""
-        return self.reading if self.reading is not None else Reading()
+        return self.reading if self.reading is not None else _NOTHING_HEARD
 
     @property
     def pictures(self) -> int:
         """Pictures that came, whole or as links."""
-        return len(self.heard.pictures) + self.heard.url_count
+        heard = self.heard
+        return len(heard.pictures) + heard.url_count
 
 
 class _Part(Struct, frozen=True, kw_only=True):
@@ -204,8 +206,8 @@ def _by_piece(bought: Purchase, price: RequestPrice | ImagePrice | MatrixPrice) 
         return nothing(price.currency)
     part = _pieces(bought, price)
     if part.lines is None:
-        return Cost(state=CostState.MISSING, unit=price.unit.value)
-    cost = billed(part.lines, unit=price.unit.value, exact=part.exact)
+        return Cost(state=CostState.MISSING, unit=str(price.unit))
+    cost = billed(part.lines, unit=str(price.unit), exact=part.exact)
     return exposed(cost) if bought.outcome is Outcome.UNKNOWN else cost
 
 
@@ -214,8 +216,7 @@ def _pieces(bought: Purchase, price: RequestPrice | ImagePrice | MatrixPrice) ->
     if isinstance(price, RequestPrice):
         return _Part(lines=(line(Item.REQUEST, 1, price.amount, price.currency, price.id),), exact=True)
     if isinstance(price, ImagePrice):
-        count = len(_sizes(bought))
-        return _Part(lines=(line(Item.IMAGE, count, price.amount, price.currency, price.id),), exact=True)
+        return _Part(lines=(line(Item.IMAGE, _count(bought), price.amount, price.currency, price.id),), exact=True)
     found = [_cell(bought, price, size) for size in _sizes(bought)]
     if any(not amounts for amounts in found):
         return _UNKNOWABLE
@@ -265,12 +266,20 @@ def _number(value: JsonValue) -> Fraction | None:
 # --- the shape
 
 
+def _count(bought: Purchase) -> int:
+    """Count the pictures that came; those that were asked for when the outcome is unknown and none came."""
+    came = bought.pictures
+    if came or bought.outcome is not Outcome.UNKNOWN:
+        return came
+    return max(1, bought.facts.n) if bought.facts.surface.is_images else 1
+
+
 def _sizes(bought: Purchase) -> list[Size | None]:
-    """Give the size of each picture that came; of each that was asked for when the outcome is unknown and none came."""
-    said = size_of(bought.heard.size) or size_of(bought.facts.size)
-    if bought.outcome is Outcome.UNKNOWN and not bought.pictures:
-        return [said] * (max(1, bought.facts.n) if bought.facts.surface.is_images else 1)
-    return [_pixels(one) or said for one in bought.heard.pictures] + [said] * bought.heard.url_count
+    """Give the size of each picture that is counted."""
+    heard = bought.heard
+    said = size_of(heard.size) or size_of(bought.facts.size)
+    shown = [_pixels(one) or said for one in heard.pictures]
+    return shown + [said] * (_count(bought) - len(shown))
 
 
 def _pixels(image: ImageFacts) -> Size | None:

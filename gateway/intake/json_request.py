@@ -1,4 +1,6 @@
-"""A request as JSON: the body is kept and scanned in one pass, then understood."""
+"""A request as JSON: the body is kept, hashed and scanned in one pass, then understood."""
+
+import hashlib
 
 from gateway.core.errand import Errand
 from gateway.core.fields import Fields, wrong_type
@@ -24,6 +26,7 @@ class JsonSink:
         self._errand = errand
         self._is_check = is_check
         self._scan = RequestScan()
+        self._digest = hashlib.sha256(b"json")
 
     @property
     def is_slow(self) -> bool:
@@ -33,6 +36,7 @@ class JsonSink:
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes. Raises ``SpoolFull``."""
         self._body.append(piece)
+        self._digest.update(piece)
         fault = self._scan.feed(piece)
         return None if fault is None else _refusal(fault)
 
@@ -60,6 +64,7 @@ class JsonSink:
             insert_at=found.insert_at,
             tool_models=found.tool_models,
             fields=found.fields,
+            digest=self._digest.hexdigest(),
         )
         return asked, body_map
 

@@ -206,7 +206,7 @@ def settling(settlement: Settlement) -> Settle:
         for result in settlement.attempts
     )
     tags = settlement.record.get("tags")
-    filed = tags.items() if isinstance(tags, Mapping) else ()
+    filed = tags.items() if isinstance(tags, dict) else ()
     tagged = tuple((f"{name}={value}", settlement.request_id) for name, value in filed)
     return Settle(
         request_id=settlement.request_id,
@@ -334,7 +334,7 @@ def _charge(cost: Cost | None) -> Row:
     """Give the six columns of a cost."""
     if cost is None:
         return (None,) * 6
-    return (cost.amount_micro, cost.currency, cost.unit, cost.state.value, cost.exposure_micro, cost.price_id)
+    return (cost.amount_micro, cost.currency, cost.unit, str(cost.state), cost.exposure_micro, cost.price_id)
 
 
 def _text(value: JsonValue) -> str | None:

@@ -194,7 +194,7 @@ async def read_body(scope: Scope, receive: Receive, most: int = MOST_BYTES) -> b
     """Read a call's body whole, of at most so many bytes. Raises ``OperatorError``."""
     taken = bytearray()
     try:
-        async for chunk in Upload(receive, visit_of(scope)).chunks():
+        async for chunk in Upload(receive, visit_of(scope)):
             taken += chunk
             if len(taken) > most:
                 raise OperatorError(413, f"The body may have {most} bytes.")

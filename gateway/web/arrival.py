@@ -4,8 +4,9 @@ Rules: a request gets its id before anything is judged about it. A client that l
 ``ClientGone`` for whoever reads; nothing here decides what that means.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Self
 
 from msgspec import Struct, field
 from starlette.types import Receive, Scope
@@ -107,7 +108,10 @@ def has_unread_body(scope: Scope) -> bool:
 
 
 class Upload:
-    """The body of a request, read once; tells the visit when its end was seen."""
+    """The body of a request as it comes, some pieces of it empty; read once. Raises ``ClientGone``.
+
+    It tells the visit when its end was seen.
+    """
 
     __slots__ = ("_receive", "_visit")
 
@@ -115,11 +119,15 @@ class Upload:
         self._receive = receive
         self._visit = visit
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes, some pieces of it empty. Raises ``ClientGone``."""
-        while not self._visit.body_read:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            self._visit.body_read = not message.get("more_body", False)
-            yield message.get("body", b"")
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._visit.body_read:
+            raise StopAsyncIteration
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        self._visit.body_read = not message.get("more_body", False)
+        body: bytes = message.get("body", b"")
+        return body

@@ -72,7 +72,7 @@ async def _job(services: Services, wanted: Wanted, scope: Scope, receive: Receiv
         headers=headers_of(scope),
         query=scope["query_string"].decode("latin-1"),
         origin=origin_of(scope),
-        chunks=Upload(receive, visit).chunks(),
+        chunks=Upload(receive, visit),
         tap=visit.tap,
     )
     try:
