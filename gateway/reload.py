@@ -6,7 +6,8 @@ is named, never half applied. One reload at a time, beside the loop.
 
 The file is watched by looking at it: twice a second its identity, size and time are asked, through every link, so that
 a Kubernetes volume that swaps a directory, a file mounted alone into a container and a network disk are all seen. It is
-read once it has stayed the same for two looks, so that a file that is being written is left alone.
+read once it has stayed the same for two looks, so that a file that is being written is left alone. One that
+cannot be read is tried at every look, and taken as soon as it can be.
 """
 
 import asyncio
@@ -132,8 +133,8 @@ class Reloader:
                 await self.reload(Why.SIGNAL)
             now = await asyncio.to_thread(look, path)
             if now == before and now != settled:
-                settled = now
                 checksum = await asyncio.to_thread(checksum_of, path)
+                settled = settled if checksum is None and now is not None else now  # unreadable: until it is readable
                 if checksum != tried:
                     tried = checksum
                     await self.reload(Why.FILE)

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,6 +117,29 @@ async def test_a_good_file_is_swapped_in_and_what_has_begun_keeps_its_table(benc
             "needs_restart": (),
         }
     ]
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open nothing more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_a_file_that_could_not_be_read_is_read_as_soon_as_it_can_be(bench: Bench) -> None:
+    """Also when nothing of it changed: no descriptor was free, or it was not ours to read."""
+    async with watched(bench):
+        with no_more_files():
+            bench.path.touch()
+            await until(lambda: bench.events)
+            await asyncio.sleep(5 * LOOK_EVERY_S)
+        await until(lambda: len(bench.events) > 1)
+    assert bench.events == ["config.reload_failed", "config.reloaded"]
+    assert bench.reloader.status.rejected is None
 
 
 async def test_a_bad_file_changes_nothing_and_is_named_until_a_good_one_comes(bench: Bench) -> None:
