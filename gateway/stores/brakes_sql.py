@@ -1,12 +1,10 @@
 """The hand brakes on SQL: read again twice a second, so that what another process wrote is seen within one.
 
-A thread of its own reads; ``current`` gives what it read last and never blocks. While the database cannot be read the
-last known brakes hold: a brake never falls off because a disk is full.
+``current`` never blocks. While the database cannot be read the last known brakes hold: a brake never falls off because
+a disk is full.
 """
 
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, select
@@ -17,6 +15,7 @@ from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.place import Access
+from gateway.stores.polled import Polled
 from gateway.stores.schema import brakes
 from gateway.stores.statement import Row, replacing
 
@@ -31,19 +30,12 @@ class SqlBrakes:
     """Implements ``ports.Brakes``; made by ``open_brakes``, ended by ``close``."""
 
     def __init__(self, reading: Engine, writing: Engine, *, poll_s: float = POLL_S) -> None:
-        self._reading = reading
         self._writing = writing
-        self._poll_s = poll_s
-        self._ended = threading.Event()
-        self._writes = threading.Lock()
-        self._known: Mapping[str, Brake] = {}
-        self._reread()
-        self._thread = threading.Thread(target=self._watch, name="brakes", daemon=True)
-        self._thread.start()
+        self._polled: Polled[Mapping[str, Brake]] = Polled("brakes", reading, _read, {}, poll_s)
 
     def current(self) -> Mapping[str, Brake]:
         """Give the brakes by channel, as they were read at most ``poll_s`` ago."""
-        return self._known
+        return self._polled.known
 
     def set(self, channel: str, brake: Brake) -> None:
         """Write one brake in a short transaction, and know it at once. Blocks. Raises ``LedgerUnavailable``."""
@@ -54,20 +46,11 @@ class SqlBrakes:
                 BRAKED.one(connection, row)
         except SQLAlchemyError as error:
             raise LedgerUnavailable("the brake could not be written") from error
-        self._reread()
+        self._polled.reread()
 
     def close(self) -> None:
-        """End the thread; idempotent."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(self._poll_s):
-            self._reread()
-
-    def _reread(self) -> None:
-        with self._writes, suppress(SQLAlchemyError), self._reading.begin() as connection:
-            self._known = _read(connection)
+        """Read no more; idempotent."""
+        self._polled.close()
 
 
 def open_brakes(database_url: str) -> SqlBrakes:

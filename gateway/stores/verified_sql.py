@@ -1,12 +1,10 @@
 """Which rows a smoke run has proven, on SQL: read again every second, so that a server sees what the command wrote.
 
-A thread of its own reads; ``current`` gives what it read last and never blocks. While the database cannot be read what
-was known holds. Of each row, surface and account the last run counts, whichever way it ended.
+``current`` never blocks. While the database cannot be read what was known holds. Of each row, surface and account the
+last run counts, whichever way it ended.
 """
 
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,11 +15,13 @@ from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.place import Access, place
+from gateway.stores.polled import Polled
 from gateway.stores.schema import verifications
 from gateway.stores.statement import replacing
 
 POLL_S = 0.9
 BUSY_MS = 5_000
+_NOTHING: frozenset[Proof] = frozenset()
 
 VERIFIED = replacing(verifications, ("channel", "row", "surface", "fingerprint", "model", "time_us", "passed"))
 
@@ -30,30 +30,15 @@ class SqlVerifications:
     """Implements ``ports.Verifications``; made by ``open_verifications``, ended by ``close``."""
 
     def __init__(self, reading: Engine, *, poll_s: float = POLL_S) -> None:
-        self._reading = reading
-        self._poll_s = poll_s
-        self._ended = threading.Event()
-        self._known: frozenset[Proof] = frozenset()
-        self._reread()
-        self._thread = threading.Thread(target=self._watch, name="verifications", daemon=True)
-        self._thread.start()
+        self._polled = Polled("verifications", reading, lambda connection: proven(_read(connection)), _NOTHING, poll_s)
 
     def current(self) -> frozenset[Proof]:
         """Give what is proven, as it was read at most ``poll_s`` ago."""
-        return self._known
+        return self._polled.known
 
     def close(self) -> None:
-        """End the thread; idempotent."""
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(self._poll_s):
-            self._reread()
-
-    def _reread(self) -> None:
-        with suppress(SQLAlchemyError), self._reading.begin() as connection:
-            self._known = proven(_read(connection))
+        """Read no more; idempotent."""
+        self._polled.close()
 
 
 def open_verifications(database_url: str) -> SqlVerifications:
