@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.connection import Connection
+from gateway.core.redact import without
 from gateway.core.types import Cause, Phase
 from gateway.dialing import Unreachable
 from gateway.pool import Pool
@@ -207,7 +208,8 @@ class _Exchange:
         if connection.phase < Phase.ANSWERED or incoming is None:
             return self.broken(connection.cause or Cause.DROPPED)
         self.status = incoming.status
-        self.headers = incoming.headers
+        key = self._call.channel.api_key
+        self.headers = incoming.headers if key is None else without(incoming.headers, key.reveal())
         return None
 
     async def _send(self, upload: Upload, connection: Connection) -> bool:

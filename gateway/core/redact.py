@@ -6,7 +6,7 @@ shape. It must never be the only guard: what is not needed is not repeated at al
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.core.keyed import Keyed
 
@@ -77,6 +77,13 @@ def _without(text: str, secret: str) -> str:
 def _bare_address(match: re.Match[str]) -> str:
     scheme, place, query = match[1], match[2], match[3]
     return f"{scheme}{place}{_QUERY_VALUE.sub('=' + _MASK, query or '')}"
+
+
+def without(headers: Mapping[str, str], secret: str) -> Mapping[str, str]:
+    """Give an upstream's headers without those that repeat the key it was sent."""
+    if len(secret) < _SHORTEST_SECRET or not any(secret in value for value in headers.values()):
+        return headers
+    return {name: value for name, value in headers.items() if secret not in value}
 
 
 def is_plain(word: str) -> bool:

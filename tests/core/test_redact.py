@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.keyed import Keyed
-from gateway.core.redact import HEADER_BYTES, MAX_CHARS, header_value, is_plain, prompt_hash, redact
+from gateway.core.redact import HEADER_BYTES, MAX_CHARS, header_value, is_plain, prompt_hash, redact, without
 
 KEY = "sk-proj-Zx81kQmw03LrTbnV"
 
@@ -131,3 +131,10 @@ def test_a_header_value_is_always_one_line_of_latin_1(text: str) -> None:
     value = header_value(text)
     assert len(value.encode("latin-1")) <= HEADER_BYTES
     assert value.isprintable() or "\xa0" in value or "\xad" in value
+
+
+def test_headers_that_repeat_a_key_are_left_out() -> None:
+    headers = {"x-request-id": "for sk-key-of-ours", "date": "now"}
+    assert without(headers, "sk-key-of-ours") == {"date": "now"}
+    assert without(headers, "sk-another-key") is headers
+    assert without(headers, "") is headers
