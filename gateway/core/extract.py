@@ -17,7 +17,8 @@ from typing import Final
 import pybase64
 from msgspec import Struct
 
-SHORTEST_PAYLOAD: Final = 64  # characters; a shorter value stays text
+SHORTEST_PAYLOAD: Final = 4  # characters; a shorter value is no base64, and stays text
+_LOOK_AHEAD: Final = 64  # characters of a value, or all of it, before it opens: ``data:…;base64,`` may begin it
 MOST_PAYLOADS: Final = 512  # what comes after them stays text: each one costs, and no answer has so many
 _HOLD: Final = 256  # the longest opening is shorter than this
 _OPENING: Final = re.compile(  # the look back comes after the quote, so that the search is one for a literal
@@ -227,7 +228,7 @@ class Extractor:
         at = self._known if self._index < MOST_PAYLOADS - 1 else len(window)
         while (opening := _OPENING.search(window, at)) is not None:
             start = opening.end()
-            if len(window) < start + SHORTEST_PAYLOAD and window.find(b'"', start) < 0:
+            if len(window) < start + _LOOK_AHEAD and window.find(b'"', start) < 0:
                 return self._wait(window, opening.start(), pieces)
             if window.find(b'"', start, start + SHORTEST_PAYLOAD) < 0:
                 self._give(window[self._known : start], pieces)

@@ -100,7 +100,7 @@ BAD = {
 }
 SHORT = {
     "empty": body(""),
-    "short": body("QUJD"),
+    "short": body("QUJ"),
     "null": b'{"data":[{"b64_json":null,"url":"https://x/y"}]}',
     "key inside a text": b'{"a":"\\"b64_json\\":\\"' + b"A" * 200 + b'"}',
     "key that ends like one": b'{"a\\"b64_json":"' + b"A" * 200 + b'"}',
