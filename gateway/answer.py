@@ -1,72 +1,59 @@
 """An upstream's whole answer, kept until the client has it: pictures decoded in the spool, the rest in memory.
 
 Rules: what is given back is exactly what came, byte for byte, unless it was rewritten; then all of it that was not. A
-picture is stored decoded and encoded again on its way out. Hash and header are read in the pass that stores. The
-document is parsed once, without its pictures, by a parser that takes numbers of any length; what is no JSON object is
-no document, and still given back as it came.
+picture is stored decoded and encoded again on its way out; hash and header are read in the pass that stores. A small
+answer is kept as it came, and taken apart in one go when it is here. The document is parsed once, without its pictures,
+by a parser that takes numbers of any length; what is no JSON object is no document, and still given back as it came.
 """
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 import orjson
-import pybase64
 from msgspec import Struct
 
-from gateway.core.extract import Closed, Decoded, Extractor, Opened, Piece, Raw, Seen, Text, placeholder_json
-from gateway.core.picture import PictureMeter
+from gateway.block import Block
+from gateway.core.extract import (
+    Closed,
+    Decoded,
+    Extractor,
+    Opened,
+    Piece,
+    Raw,
+    Seen,
+    Text,
+    placeholder_json,
+    take_apart,
+)
+from gateway.core.picture import PictureMeter, measured
 from gateway.core.reshape import Piece as NewPiece
 from gateway.core.reshape import Span
 from gateway.core.seen import AnswerFacts
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
 from gateway.core.types import Cause, ImageFacts, JsonObject, JsonValue
+from gateway.inlay import Inlay
 from gateway.ports import Replayable
-from gateway.spool import PIECE, Lease, Spool, SpooledBody, SpoolFull
+from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull
 
 MEMORY_ITEM: Final = 4 * 1024 * 1024  # of one picture, before it goes to disk
 MEMORY_LEFT: Final = 56 * 1024 * 1024  # of the spool's, for requests: pictures leave so much
 MEMORY_KNOWN: Final = 16 * 1024 * 1024  # of one picture, when it is known how long it is at most
 SMALL_CHUNK: Final = 64 * 1024  # of an answer on its way out: what is smaller is put together
-ENCODE_PIECE: Final = 192 * 1024  # a multiple of three, so that pieces of base64 join
+SMALL: Final = PIECE  # of an answer that is kept as it came
 MOST_TEXT: Final = 16 * 1024 * 1024  # of an answer, outside its pictures
 
 
-class _Picture:
-    """One payload: its decoded bytes, then the characters that did not decode; and the facts of the picture."""
+class _Arriving:
+    """The payload that comes in at the moment."""
 
-    __slots__ = ("body", "encoded", "facts", "meter", "raw", "seen")
+    __slots__ = ("body", "meter", "picture")
 
-    def __init__(self, spool: Spool, memory_item: int) -> None:
-        self.body = SpooledBody(spool, memory_item, MEMORY_LEFT)
-        self.encoded = 0  # bytes of the body that are sent as base64
-        self.raw = 0  # bytes of the body, after those, that are sent as they are
+    def __init__(self, body: SpooledBody) -> None:
+        self.body = body
+        self.picture = Inlay(body)
         self.meter = PictureMeter()
-        self.facts: ImageFacts | None = None  # once it has ended, if all of it was a picture
-        self.seen: SpooledBody | None = None  # the picture's bytes after ``encoded``, when its characters are kept raw
-
-    @property
-    def length(self) -> int:
-        """Characters of the payload."""
-        return (self.encoded + 2) // 3 * 4 + self.raw
-
-    def characters(self) -> Iterator[bytes]:
-        """Yield the payload as it came, in pieces of at most 256 KiB."""
-        yield from _encoded(self.body.pieces(0, self.encoded, ENCODE_PIECE))
-        if self.raw:
-            yield from self.body.pieces(self.encoded, self.body.length)
-
-    def lease(self) -> Replayable:
-        """Give the picture's own bytes, to be closed by whoever takes them."""
-        if self.raw == 0 and self.seen is None:
-            return self.body.lease()
-        return _Joined(self.body.lease(), self.encoded, None if self.seen is None else self.seen.lease())
-
-    def close(self) -> None:
-        self.body.close()
-        if self.seen is not None:
-            self.seen.close()
 
 
 class Payload(Struct, frozen=True, kw_only=True):
@@ -74,28 +61,6 @@ class Payload(Struct, frozen=True, kw_only=True):
 
     image: ImageFacts
     lease: Callable[[], Replayable]
-
-
-class _Joined:
-    """A picture whose characters were not all canonical base64: its bytes from two bodies."""
-
-    def __init__(self, head: Lease, cut: int, tail: Lease | None) -> None:
-        self._head, self._cut, self._tail = head, cut, tail
-        self.length = cut + (0 if tail is None else tail.length)
-
-    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        stop = self.length if end is None else min(end, self.length)
-        if start < self._cut:
-            async for piece in self._head.read(start, min(stop, self._cut)):
-                yield piece
-        if self._tail is not None and stop > self._cut:
-            async for piece in self._tail.read(max(0, start - self._cut), stop - self._cut):
-                yield piece
-
-    def close(self) -> None:
-        self._head.close()
-        if self._tail is not None:
-            self._tail.close()
 
 
 class AnswerSpool:
@@ -109,14 +74,19 @@ class AnswerSpool:
         self._memory_item = memory_item
         self._expected = expected
         self._extractor = Extractor()
-        self._parts: list[bytes | _Picture] = []
+        # The answer as far as it is here, while it is small; otherwise it has gone through the extractor.
+        self._early: list[bytes] | None = [] if memory_item >= SMALL and (expected or 0) <= SMALL else None
+        self._whole: bytes | None = None  # a small answer, as it came
+        self._parts: list[bytes | Inlay] = []
         self._facts: list[ImageFacts | None] = []
         self._text: bytes | None = None  # the skeleton, once it was asked for
         self._text_bytes = 0
         self._came = 0
-        self._before = 0  # of it, what came before the last chunk
-        self._added: list[_Picture] = []
-        self._rewritten: list[bytes | _Picture] | None = None
+        self._passed = 0  # of it, what has gone through the extractor
+        self._arriving: _Arriving | None = None
+        self._added: list[Inlay] = []
+        self._rewritten: list[bytes | Inlay] | None = None
+        self._is_closed = False
 
     @property
     def length(self) -> int:
@@ -125,20 +95,29 @@ class AnswerSpool:
             return self._came
         return sum(len(part) if isinstance(part, bytes) else part.length for part in self._rewritten)
 
+    @property
+    def whole(self) -> bytes | None:
+        """All that is given back, when it is small and in memory anyway."""
+        return self._whole if self._rewritten is None else None
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the answer. Raises ``SpoolFull``."""
-        self._before = self._came
         self._came += len(chunk)
-        self._take(self._extractor.feed(chunk))
+        if self._early is None:
+            self._pass(chunk)
+            return
+        self._early.append(chunk)
+        if self._came > SMALL:
+            self._pass_early(self._early)
 
     def finish(self) -> AnswerFacts:
         """Say that the answer is here whole; gives what it contains. Raises ``SpoolFull``."""
-        self._take(self._extractor.finish())
+        self._end()
         return AnswerFacts(bytes=self._came, document=_document(self.skeleton()), pictures=tuple(self._facts))
 
     def finish_event(self) -> Event | None:
         """Say that what was fed is one event of a stream; ``None`` when it carries no data. Raises ``SpoolFull``."""
-        self._take(self._extractor.finish())
+        self._end()
         block = read_block(self.skeleton())
         if block.data is None:
             return None
@@ -166,10 +145,7 @@ class AnswerSpool:
 
     def attach(self, body: SpooledBody, image: ImageFacts) -> int:
         """Take over a picture that did not come with the answer; gives its index, after those that did."""
-        picture = _Picture(self._spool, self._memory_item)
-        picture.close()
-        picture.body, picture.encoded, picture.facts = body, body.length, image
-        self._added.append(picture)
+        self._added.append(Inlay(body, image))
         self._facts.append(image)
         return len(self._facts) - 1
 
@@ -191,6 +167,9 @@ class AnswerSpool:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield exactly the bytes that came, in pieces of at most 256 KiB; no more than one is held at a time."""
+        if self.whole:
+            yield self.whole
+            return
         held = b""  # small pieces, until they are worth one
         for part in self._parts if self._rewritten is None else self._rewritten:
             for piece in _text(part) if isinstance(part, bytes) else part.characters():
@@ -207,13 +186,19 @@ class AnswerSpool:
 
     def close(self) -> None:
         """Give memory and files back; idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._whole is not None:
+            self._spool.give_back(len(self._whole), 0)
+        self._whole = self._early = None
         for picture in self._pictures():
             picture.close()
 
-    def _pictures(self) -> list[_Picture]:
-        return [*[part for part in self._parts if isinstance(part, _Picture)], *self._added]
+    def _pictures(self) -> list[Inlay]:
+        return [part for part in (*self._parts, *self._added) if isinstance(part, Inlay)]
 
-    def _within(self, span: Span) -> Iterator[bytes | _Picture]:
+    def _within(self, span: Span) -> Iterator[bytes | Inlay]:
         """Give what lies within a span of the skeleton."""
         at = 0
         for text, picture in self._skeleton():
@@ -221,6 +206,45 @@ class AnswerSpool:
             if start < end:
                 yield text[start:end] if picture is None else picture
             at += len(text)
+
+    def _end(self) -> None:
+        """Take what is left, now that all of it is here."""
+        early = self._early
+        if early is not None and self._keep_whole(early[0] if len(early) == 1 else b"".join(early)):
+            self._early = None
+            return
+        if early is not None:
+            self._pass_early(early)
+        self._take(self._extractor.finish())
+
+    def _keep_whole(self, whole: bytes) -> bool:
+        """Take a small answer apart in one go; ``False``: it is not plain enough, or there is no memory for it."""
+        payloads = take_apart(whole)
+        if payloads is None:
+            return False
+        size = len(whole) + sum([len(payload.data) for payload in payloads])
+        if not self._spool.take_memory(size, MEMORY_LEFT):
+            return False
+        text, at = b"", 0
+        for index, payload in enumerate(payloads):
+            before, facts = whole[at : payload.start], measured(payload.data)
+            self._facts.append(facts)
+            self._parts += [before, Inlay(Block(self._spool, payload.data), facts)]
+            text += before + placeholder_json(index)
+            at = payload.end
+        self._parts.append(whole[at:])
+        self._text = text + whole[at:]
+        self._whole = whole
+        return True
+
+    def _pass_early(self, early: list[bytes]) -> None:
+        self._early = None
+        for chunk in early:
+            self._pass(chunk)
+
+    def _pass(self, chunk: bytes) -> None:
+        self._take(self._extractor.feed(chunk))
+        self._passed += len(chunk)
 
     def _take(self, pieces: list[Piece]) -> None:
         for piece in pieces:
@@ -230,35 +254,38 @@ class AnswerSpool:
                     raise SpoolFull("the answer's text is over its cap", Cause.TOO_LARGE)
                 self._parts.append(piece.data)
             elif isinstance(piece, Opened):
-                self._parts.append(self._opened())
-            else:
-                self._take_payload(cast("_Picture", self._parts[-1]), piece)  # text never comes inside a payload
+                self._arriving = self._opened()
+                self._parts.append(self._arriving.picture)
+            elif self._arriving is not None:  # text never comes inside a payload
+                self._take_payload(self._arriving, piece)
 
-    def _opened(self) -> _Picture:
-        picture = _Picture(self._spool, self._memory_item)
+    def _opened(self) -> _Arriving:
+        body = SpooledBody(self._spool, self._memory_item, MEMORY_LEFT)
         if self._expected is not None:
-            picture.body.expect(max(0, self._expected - self._before) // 4 * 3, MEMORY_KNOWN)
-        return picture
+            body.expect(max(0, self._expected - self._passed) // 4 * 3, MEMORY_KNOWN)
+        return _Arriving(body)
 
-    def _take_payload(self, picture: _Picture, piece: Decoded | Raw | Seen | Closed) -> None:
+    def _take_payload(self, arriving: _Arriving, piece: Decoded | Raw | Seen | Closed) -> None:
+        picture = arriving.picture
         if isinstance(piece, Decoded):
-            picture.body.append(piece.data)
+            arriving.body.append(piece.data)
             picture.encoded += len(piece.data)
-            picture.meter.feed(piece.data)
+            arriving.meter.feed(piece.data)
         elif isinstance(piece, Raw):
-            picture.body.append(piece.data)
+            arriving.body.append(piece.data)
             picture.raw += len(piece.data)
         elif isinstance(piece, Seen):
-            picture.meter.feed(piece.data)
+            arriving.meter.feed(piece.data)
             if picture.seen is None:
                 picture.seen = SpooledBody(self._spool, self._memory_item, MEMORY_LEFT)
             picture.seen.append(piece.data)
         else:
-            picture.body.seal()
-            picture.facts = picture.meter.facts() if piece.whole else None
+            arriving.body.seal()
+            picture.facts = arriving.meter.facts() if piece.whole else None
             self._facts.append(picture.facts)
+            self._arriving = None
 
-    def _skeleton(self) -> Iterator[tuple[bytes, _Picture | None]]:
+    def _skeleton(self) -> Iterator[tuple[bytes, Inlay | None]]:
         index = 0
         for part in self._parts:
             if isinstance(part, bytes):
@@ -271,20 +298,6 @@ class AnswerSpool:
 def _text(part: bytes) -> Iterator[bytes]:
     for at in range(0, len(part), PIECE):
         yield part[at : at + PIECE]
-
-
-def _encoded(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Give base64 of pieces of any length; none of them is held while what became of it is looked at."""
-    rest = b""  # what makes no whole quantum
-    for piece in pieces:
-        data = rest + piece if rest else piece
-        whole = len(data) - len(data) % 3
-        rest = data[whole:]
-        encoded = pybase64.b64encode(memoryview(data)[:whole])
-        del piece, data
-        yield encoded
-    if rest:
-        yield pybase64.b64encode(rest)
 
 
 def expected_of(headers: Mapping[str, str]) -> int | None:

@@ -13,10 +13,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.answer import AnswerSpool
-from gateway.core.answer_items import Item, read_items
+from gateway.core.answer_items import Item, are_plain, read_items
 from gateway.core.delivery import Form, Shape
 from gateway.core.reshape import Stock, reshape
-from gateway.core.seen import Reading
+from gateway.core.seen import AnswerFacts, Reading
 from gateway.core.types import ImageFacts, RequestId
 from gateway.core.weburl import Origin, origin_of
 from gateway.spool import SpooledBody
@@ -59,12 +59,14 @@ class Fetcher(Protocol):
 class Contents(Struct, frozen=True, kw_only=True):
     """The items of an answer, and for each the index of its picture in the answer's body, when it is there.
 
-    ``not_pictures``: how many addresses led to something else.
+    ``not_pictures``: how many addresses led to something else. ``is_plain``: the items are the answer's pictures, as
+    base64 and nothing else; where in the text they stand was not looked for.
     """
 
     items: Sequence[Item]
     pictures: Sequence[int | None]
     not_pictures: int = 0
+    is_plain: bool = False
 
     def read_again(self, answer: AnswerSpool, reading: Reading) -> Reading:
         """Say what the answer contains, with the pictures that were brought in."""
@@ -82,12 +84,15 @@ class Contents(Struct, frozen=True, kw_only=True):
 
         ``None``: nothing in it could be told apart, so it goes out as it came.
         """
-        if not self.items:
+        if self.is_plain and (wanted is None or not wanted.has_url):
+            return Shape(form=Form.B64_JSON)
+        skeleton = answer.skeleton()
+        items = read_items(skeleton) if self.is_plain else self.items
+        if not items:
             return None
         rest = iter(links)
         stocks = [self._stock(at, rest) for at in self.pictures]
-        skeleton = answer.skeleton()
-        shaped = reshape(len(skeleton), self.items, wanted, stocks)
+        shaped = reshape(len(skeleton), items, wanted, stocks)
         if shaped.pieces:
             answer.rewrite(shaped.pieces)
         return Shape(form=shaped.form, translated=bool(shaped.pieces), missed=shaped.missed)
@@ -97,6 +102,14 @@ class Contents(Struct, frozen=True, kw_only=True):
         if at is None:
             return Stock()
         return Stock(picture=at, link=next(links, None))
+
+
+def plain(facts: AnswerFacts) -> Contents | None:
+    """Give the contents of an answer whose items are its pictures; ``None``: they are to be looked for."""
+    count = len(facts.pictures)
+    if facts.document is None or count > MOST_ITEMS or not are_plain(facts.document, facts.pictures):
+        return None
+    return Contents(items=(), pictures=range(count), is_plain=True)
 
 
 async def bring_in(

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gateway.answer import AnswerSpool, expected_of
-from gateway.contents import Contents, Fetcher, bring_in
+from gateway.contents import Contents, Fetcher, bring_in, plain
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.plan import Target
@@ -213,6 +213,9 @@ async def _look_inside(wires: Wires, call: Call, ended: Answered) -> None:
     answer, reading, seen = ended.answer, ended.reading, ended.seen
     is_good = reading is not None and reading.shaped and reading.error is None and seen.status == 200
     if answer is None or reading is None or not (is_good and call.job.facts.surface.is_images):
+        return
+    ended.contents = None if seen.answer is None else plain(seen.answer)
+    if ended.contents is not None:
         return
     try:
         base_url = call.channel.base_url

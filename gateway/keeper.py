@@ -8,10 +8,9 @@ request brought along is looked up among its own caller's pictures only. Must ne
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -65,7 +64,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     @property
     def links(self) -> tuple[str | None, ...]:
         """Give the address of each picture; ``None`` for one that cannot be had there now."""
-        return tuple(None if one is None or not one.is_stored else one.url for one in self.assets)
+        return tuple([None if one is None or not one.is_stored else one.url for one in self.assets])
 
     def onto(self, record: Record) -> Record:
         """Write it onto the record."""
@@ -94,13 +93,28 @@ class KeeperMeans(Struct, frozen=True, kw_only=True):
     public_url: str | None = None
 
 
+class _Storing(Struct, eq=False):
+    """A picture on its way into the store. ``fate`` is what its request is told, perhaps before it is there."""
+
+    image: ImageFacts
+    body: Replayable
+    fate: asyncio.Future[Fate]
+
+
+def _give_up(storing: Iterable[_Storing]) -> None:
+    for one in storing:
+        if not one.fate.done():
+            one.fate.set_result(Fate.MISSING)
+
+
 class Keeper:
     """Keeps pictures. One instance serves all requests of the process."""
 
     def __init__(self, means: KeeperMeans, *, wait_s: float = WAIT_S) -> None:
         self._means = means
         self._wait_s = wait_s
-        self._under_way: set[asyncio.Future[Fate]] = set()
+        self._under_way: dict[asyncio.Future[None], _Storing] = {}
+        self._chores: set[asyncio.Future[None]] = set()
         self._nudged = asyncio.Event()
         self.fates: Counter[Fate] = Counter()
 
@@ -108,14 +122,9 @@ class Keeper:
         """Keep the pictures of one answer; takes their bodies over. Never raises for what a store may do."""
         storing = self._store_all(pictures)
         known = await self._known(job, job.facts)
-        if storing:
-            await asyncio.wait(storing.values(), timeout=self._wait_s)
-        fates = {sha256: task.result() if task.done() else Fate.MISSING for sha256, task in storing.items()}
-        for sha256, task in storing.items():
-            if not task.done():
-                task.add_done_callback(partial(self._came_late, sha256))
+        fates = await self._fates(storing) if storing else {}
         return Kept(
-            assets=tuple(self._asset(job, one.image, fates.get(one.image.sha256), known) for one in pictures),
+            assets=tuple([self._asset(job, one.image, fates.get(one.image.sha256), known) for one in pictures]),
             known=known,
         )
 
@@ -156,12 +165,14 @@ class Keeper:
 
     async def close(self) -> None:
         """Wait for what is being stored now; what is not stored in time goes to the shelf, for the next start."""
-        if not self._under_way:
-            return
-        _, late = await asyncio.wait(self._under_way, timeout=self._wait_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        for works in (self._under_way, self._chores):
+            if works:
+                _, late = await asyncio.wait(works, timeout=self._wait_s)
+                for work in late:
+                    work.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
+        while self._chores:  # what they left behind
+            await asyncio.wait(self._chores)
 
     def nudge(self) -> None:
         """Try again now."""
@@ -174,42 +185,69 @@ class Keeper:
         except LedgerUnavailable:
             return {}
 
-    def _store_all(self, pictures: Sequence[Picture]) -> dict[str, asyncio.Future[Fate]]:
-        storing: dict[str, asyncio.Future[Fate]] = {}
+    def _store_all(self, pictures: Sequence[Picture]) -> dict[str, _Storing]:
+        storing: dict[str, _Storing] = {}
         for one in pictures:
             if one.body is None:
                 continue
             if one.image.sha256 in storing:
                 one.body.close()
-                continue
-            task = asyncio.ensure_future(self._store(one.image, one.body))
-            storing[one.image.sha256] = task
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            else:
+                storing[one.image.sha256] = self._begin(one.image, one.body)
         return storing
 
-    async def _store(self, image: ImageFacts, body: Replayable) -> Fate:
-        """Bring one picture into the store, or onto the shelf; gives the body back."""
-        try:
-            await self._means.blobs.keep(image.sha256, body, media_type_of(image))
-        except NoRoom:
-            return self._told(Fate.NO_ROOM, image.sha256, "no_room")
-        except StoreUnavailable as down:
-            return await self._shelve(image, body, str(down))
-        except asyncio.CancelledError:  # the process ends before the store has answered
-            await self._shelve(image, body, "stopped")
-            raise
-        finally:
-            body.close()
-        self.fates[Fate.KEPT] += 1
-        return Fate.KEPT
+    def _begin(self, image: ImageFacts, body: Replayable) -> _Storing:
+        """Have the store take one picture, which is given back when it has."""
+        storing = _Storing(image=image, body=body, fate=asyncio.get_running_loop().create_future())
+        work = asyncio.ensure_future(self._means.blobs.keep(image.sha256, body, media_type_of(image)))
+        self._under_way[work] = storing
+        work.add_done_callback(self._stored)
+        return storing
 
-    async def _shelve(self, image: ImageFacts, body: Replayable, why: str) -> Fate:
+    async def _fates(self, storing: Mapping[str, _Storing]) -> dict[str, Fate]:
+        """Say what becomes of pictures, of the slow ones that they are not there yet."""
+        alarm = asyncio.get_running_loop().call_later(self._wait_s, _give_up, storing.values())
         try:
-            await self._means.shelf.keep(image.sha256, body, media_type_of(image))
+            return {sha256: await one.fate for sha256, one in storing.items()}
+        finally:
+            alarm.cancel()
+
+    def _stored(self, work: asyncio.Future[None]) -> None:
+        """Take what the store says of a picture; what it does not take goes onto the shelf."""
+        storing = self._under_way.pop(work)
+        refused = StoreUnavailable("stopped") if work.cancelled() else work.exception()
+        if refused is None:
+            self.fates[Fate.KEPT] += 1
+            self._end(storing, Fate.KEPT)
+        elif isinstance(refused, NoRoom):
+            self._end(storing, self._told(Fate.NO_ROOM, storing.image.sha256, "no_room"))
+        elif isinstance(refused, StoreUnavailable):
+            self._chore(self._shelve(storing, str(refused)))
+        else:
+            storing.body.close()
+            storing.fate.set_exception(refused)
+
+    async def _shelve(self, storing: _Storing, why: str) -> None:
+        sha256 = storing.image.sha256
+        try:
+            await self._means.shelf.keep(sha256, storing.body, media_type_of(storing.image))
         except StoreUnavailable:
-            return self._told(Fate.LOST, image.sha256, why)
-        return self._told(Fate.MISSING, image.sha256, why)
+            self._end(storing, self._told(Fate.LOST, sha256, why))
+        else:
+            self._end(storing, self._told(Fate.MISSING, sha256, why))
+
+    def _end(self, storing: _Storing, fate: Fate) -> None:
+        storing.body.close()
+        if not storing.fate.done():
+            storing.fate.set_result(fate)
+        elif fate is Fate.KEPT:  # its request was settled without it
+            self._chore(self._note_late(storing.image.sha256))
+
+    def _chore(self, work: Coroutine[None, None, None]) -> None:
+        """Do what no request waits for itself."""
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     def _told(self, fate: Fate, sha256: str, reason: str) -> Fate:
         self.fates[fate] += 1
@@ -224,20 +262,12 @@ class Keeper:
         )
         return fate
 
-    def _came_late(self, sha256: str, done: asyncio.Future[Fate]) -> None:
-        """Note a picture that reached the store after its request was settled."""
-        if not done.cancelled() and done.exception() is None and done.result() is Fate.KEPT:
-            noting = asyncio.ensure_future(self._note_late(sha256))
-            self._under_way.add(noting)
-            noting.add_done_callback(self._under_way.discard)
-
-    async def _note_late(self, sha256: str) -> Fate:
+    async def _note_late(self, sha256: str) -> None:
         try:
             await self._means.books.stored(sha256, self._means.clock.now())
         except LedgerUnavailable:
-            return Fate.KEPT  # the next round of the retention job looks for itself
+            return  # the next round of the retention job looks for itself
         self.fates[Fate.LATE] += 1
-        return Fate.LATE
 
     def _asset(
         self, job: Job, image: ImageFacts, fate: Fate | None, known: Mapping[str, Sequence[AssetId]]

@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from gateway.core.types import Cause, Splice
+from gateway.lease import Lease
 from gateway.pile import Pile
 from gateway.ports import Replayable
 
@@ -132,7 +133,7 @@ class SpooledBody:
         """The file that holds the body, while it is open; ``None``: it lies in memory."""
         return None if self._gone else self._path
 
-    def lease(self) -> "Lease":
+    def lease(self) -> Lease:
         """Give a hold on the body, which stays readable until that is closed, too. It must be sealed."""
         if self._gone:
             raise ValueError("the body is closed")
@@ -169,6 +170,12 @@ class SpooledBody:
             if self._reserved != self.length:
                 self._spool.give_back(self._reserved - self.length, 0)
                 self._reserved = self.length
+
+    @property
+    def held(self) -> Sequence[bytes] | None:
+        """The pieces of memory that hold the whole body, if it is in memory."""
+        self.seal()
+        return self._pile.pieces() if self._sealed else None
 
     @property
     def in_memory(self) -> bytes | None:
@@ -255,36 +262,6 @@ class SpooledBody:
             raise SpoolFull("the spool's disk takes no more") from error
 
 
-class Lease:
-    """A hold on a body of the spool: reads it, and keeps it from being given back until this is closed."""
-
-    __slots__ = ("_body", "_closed")
-
-    def __init__(self, body: SpooledBody) -> None:
-        self._body = body
-        self._closed = False
-
-    @property
-    def length(self) -> int:
-        """Bytes in all."""
-        return self._body.length
-
-    @property
-    def path(self) -> Path | None:
-        """The file that holds the body; ``None``: it lies in memory."""
-        return self._body.path
-
-    def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes ``start:end`` in pieces of at most 256 KiB."""
-        return self._body.read(start, end)
-
-    def close(self) -> None:
-        """End the hold; idempotent."""
-        if not self._closed:
-            self._closed = True
-            self._body.end_lease()
-
-
 class _Spliced:
     """A body with some ranges replaced, read lazily; closing it leaves the original open."""
 
@@ -345,6 +322,11 @@ class Held(Struct, frozen=True):
     def length(self) -> int:
         """Bytes in all."""
         return len(self.data)
+
+    @property
+    def held(self) -> Sequence[bytes]:
+        """The pieces of memory that hold it."""
+        return (self.data,)
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes ``start:end`` in pieces of at most 256 KiB."""

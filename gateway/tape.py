@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from gateway.core.verdict import PublicError
 from gateway.outlet import Outlet, Said, StreamHead
-from gateway.ports import AnswerBody
+from gateway.ports import AnswerBody, whole_of
 
 WriteError = Callable[[StreamHead, PublicError, int | None], bytes]
 """Writes an error as the event that ends a stream."""
@@ -59,6 +59,11 @@ class _Share:
     def length(self) -> int:
         """Bytes in all."""
         return self._body.length
+
+    @property
+    def whole(self) -> bytes | None:
+        """All of it, when it is small and in memory anyway."""
+        return whole_of(self._body)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body; several readers may read at once."""

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.answer import MEMORY_LEFT, MOST_TEXT, AnswerSpool, expected_of
+from gateway.answer import MEMORY_LEFT, MOST_TEXT, SMALL, AnswerSpool, expected_of
 from gateway.core.extract import placeholder
 from gateway.core.seen import AnswerFacts
-from gateway.spool import PIECE, Spool, SpoolFull
+from gateway.spool import MEMORY_TOTAL, PIECE, Spool, SpoolFull
 from tests.fakes.answers import png
 
 
@@ -54,6 +54,11 @@ WHOLE = {
 }
 
 
+MIDDLE = png(60, 40, alpha=True, noise=True)
+BRIEF = {name: text.replace(b64(PICTURES[1]), b64(MIDDLE)) for name, text in WHOLE.items()}
+BRIEF["escaped slashes"] = WHOLE["compact"].replace(b64(PICTURES[1]), b64(MIDDLE).replace("/", "\\/"))
+
+
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("memory_item", [0, 256, 10_000_000])
 async def test_the_bytes_are_identical_and_the_facts_are_right(name: str, memory_item: int, tmp_path: Path) -> None:
@@ -86,6 +91,53 @@ async def test_an_answer_of_known_length_leaves_memory_as_it_was(ratio: float, m
     assert ratio < 1 or memory == 100_000 or spool.memory_left == MEMORY_LEFT + memory - held
     answer.close()
     assert (spool.memory_left, list((tmp_path / "spool").iterdir())) == (MEMORY_LEFT + memory, [])
+
+
+@pytest.mark.parametrize("name", BRIEF)
+async def test_a_small_answer_means_what_it_does_in_pieces(name: str, tmp_path: Path) -> None:
+    data, spool = BRIEF[name].encode(), Spool(tmp_path / "spool")
+    pictures = [PICTURES[0], MIDDLE, PICTURES[2]]
+    small, pieced = AnswerSpool(spool), AnswerSpool(spool, SMALL - 1)
+    facts = fed(small, data)
+    assert facts == fed(pieced, data, step=1000)
+    assert small.skeleton() == pieced.skeleton()
+    assert small.whole == (None if name == "escaped slashes" else data)
+    assert pieced.whole is None
+    assert await given_back(small) == await given_back(pieced) == data
+    for answer in (small, pieced):
+        leases = [lease() for _, lease in answer.pictures()]
+        answer.close()
+        answer.close()
+        found = [b"".join([piece async for piece in lease.read()]) for lease in leases]
+        assert found == pictures
+        assert [b"".join([piece async for piece in lease.read(3, 9)]) for lease in leases] == [p[3:9] for p in pictures]
+        for lease in leases:
+            lease.close()
+            lease.close()
+    assert (spool.memory_left, list((tmp_path / "spool").iterdir())) == (MEMORY_TOTAL, [])
+
+
+async def test_a_small_answer_for_which_there_is_no_memory_goes_to_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", memory_total=MEMORY_LEFT)
+    answer = AnswerSpool(spool)
+    fed(answer, BRIEF["compact"].encode())
+    assert answer.whole is None
+    assert len(list((tmp_path / "spool").iterdir())) == len(PICTURES)
+    assert await given_back(answer) == BRIEF["compact"].encode()
+    answer.close()
+
+
+@pytest.mark.parametrize("length", [SMALL, SMALL + 1])
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_an_answer_is_small_up_to_a_length(length: int, *, is_told: bool, tmp_path: Path) -> None:
+    head, tail = b'{"data":[{"b64_json":"', b'"}]}'
+    data = head + b"QUJD" * ((length - len(head) - len(tail)) // 4) + tail
+    data = data[:-1] + b" " * (length - len(data)) + data[-1:]
+    answer = AnswerSpool(Spool(tmp_path / "spool"), expected=length if is_told else None)
+    fed(answer, data, step=50_000)
+    assert (answer.whole is not None) == (length <= SMALL)
+    assert await given_back(answer) == data
+    answer.close()
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,8 @@ def _payloads(answer: AnswerFacts) -> Mapping[str, ImageFacts | None]:
 
 
 def _error(document: JsonObject) -> ErrorBody | None:
+    if "error" not in document and "detail" not in document:
+        return None
     error, detail = document.get("error"), document.get("detail")
     if isinstance(error, dict) and error:
         return _envelope(error)

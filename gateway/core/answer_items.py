@@ -13,7 +13,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.core.extract import placeholder_json
+from gateway.core.extract import placeholder, placeholder_json
+from gateway.core.types import ImageFacts, JsonObject
 
 MOST_SKELETON: Final = 1024 * 1024  # bytes; the answers of image models have some hundred
 URL: Final = "url"
@@ -56,6 +57,21 @@ class Item(Struct, frozen=True, kw_only=True):
     has_base64: bool = False
     link: str | None = None
     has_url: bool = False
+
+
+def are_plain(document: JsonObject, pictures: Sequence[ImageFacts | None]) -> bool:
+    """Whether the items of an answer are its pictures, as ``b64_json`` and nothing else; by its parsed skeleton.
+
+    Then there is nothing to be read of them that the pictures do not say, unless one of them is to change its form.
+    """
+    data = document.get("data")
+    if not isinstance(data, list) or len(data) != len(pictures) or not data:
+        return False
+    for index, (item, picture) in enumerate(zip(data, pictures, strict=True)):
+        is_plain = isinstance(item, dict) and item.get(B64_JSON) == placeholder(index) and not item.get(URL)
+        if picture is None or not is_plain:
+            return False
+    return True
 
 
 def read_items(skeleton: bytes) -> Sequence[Item]:

@@ -88,11 +88,14 @@ def file_name_of(asset_id: str, image: ImageFacts) -> str:
 
 def given_hashes(facts: Facts) -> Sequence[str]:
     """Give the hashes of all pictures that a request brought, each once."""
-    return tuple(dict.fromkeys(one.image.sha256 for one in _given(facts) if one.image is not None))
+    given = _given(facts)
+    return tuple(dict.fromkeys([one.image.sha256 for one in given if one.image is not None])) if given else ()
 
 
 def parents_of(facts: Facts, known: Mapping[str, Sequence[AssetId]]) -> tuple[Parent, ...]:
     """Give what a picture of this request comes from; ``known``: assets by hash, newest first."""
+    if not known:
+        return ()
     found = (
         Parent(asset_id=asset_id, role=one.role)
         for one in _given(facts)
@@ -125,5 +128,7 @@ def verdict_of(verdicts: Iterable[Verdict | None]) -> Verdict | None:
     return next((word for word in (Verdict.ACCEPTED, Verdict.REJECTED) if word in said), None)
 
 
-def _given(facts: Facts) -> Iterable[InputFacts]:
+def _given(facts: Facts) -> Sequence[InputFacts]:
+    if facts.mask is None and facts.markup is None:
+        return facts.inputs
     return (*facts.inputs, *(one for one in (facts.mask, facts.markup) if one is not None))

@@ -7,7 +7,22 @@ picture holds and never decode pixels.
 
 from gateway.core.image_headers import Ask, Header, read_header
 
-__all__ = ["Header", "Sniffer"]
+__all__ = ["Header", "Sniffer", "header_of"]
+
+
+def header_of(data: bytes) -> Header:
+    """Say what the header of a whole picture says."""
+    reading = read_header()
+    ask, at = next(reading), 0
+    try:
+        while True:
+            at += ask.skip
+            if len(data) < at + ask.take and not ask.or_less:
+                return ask.known
+            ask = reading.send(data[at : at + ask.take])
+    except StopIteration as told:
+        header: Header = told.value
+        return header
 
 
 class Sniffer:

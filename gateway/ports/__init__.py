@@ -32,6 +32,7 @@ from gateway.ports.pictures import (
     Picture,
     StoreUnavailable,
     file_of,
+    held_of,
 )
 from gateway.ports.shared import Ask, Bindings, Brakes, Fleet, Peer, Shared, Watcher
 from gateway.ports.wires import (
@@ -46,6 +47,7 @@ from gateway.ports.wires import (
     Replayable,
     Sender,
     Senders,
+    whole_of,
 )
 
 __all__ = [
@@ -96,4 +98,6 @@ __all__ = [
     "Tellers",
     "Watcher",
     "file_of",
+    "held_of",
+    "whole_of",
 ]

@@ -1,6 +1,6 @@
 """The seams to kept pictures: the store of their bytes, and the books of what is known of them."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +36,12 @@ def file_of(body: Replayable) -> Path | None:
     return path if isinstance(path, Path) else None
 
 
+def held_of(body: Replayable) -> Sequence[bytes] | None:
+    """Give the pieces of memory that hold a whole body (its ``held``); ``None``: it lies elsewhere."""
+    held: object = getattr(body, "held", None)
+    return held if isinstance(held, (list, tuple)) else None
+
+
 class Blob(Struct, frozen=True, kw_only=True):
     """Bytes in a store, and when they came or were last kept again."""
 
@@ -51,7 +57,7 @@ class Blobs(Protocol):
         """Say where a blob lies, for people; raises nothing."""
         ...
 
-    async def keep(self, sha256: str, body: Replayable, media_type: str) -> None:
+    def keep(self, sha256: str, body: Replayable, media_type: str) -> Awaitable[None]:
         """Store ``body`` whole, or nothing; storing what is there already only notes that it is wanted."""
         ...
 

@@ -48,6 +48,12 @@ class AnswerBody(Protocol):
         ...
 
 
+def whole_of(body: AnswerBody) -> bytes | None:
+    """Give all of an answer (its ``whole``) when it is small and in memory anyway."""
+    whole: object = getattr(body, "whole", None)
+    return whole if isinstance(whole, bytes) else None
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """One accepted request on its way through the relay. ``prompt`` never leaves the process but to an upstream."""
 

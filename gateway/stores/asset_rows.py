@@ -52,13 +52,17 @@ NO_ROWS: Final = AssetRows()
 
 def rows_of(kept: Sequence[Asset]) -> AssetRows:
     """Say what is written of kept pictures."""
-    return AssetRows(
-        assets=tuple(_asset_row(asset) for asset in kept),
-        parents=tuple(
-            (str(asset.asset_id), str(parent.asset_id), parent.role.value) for asset in kept for parent in asset.parents
-        ),
-        blobs=tuple(_blob_row(asset) for asset in {one.image.sha256: one for one in kept}.values()),
-    )
+    if not kept:
+        return NO_ROWS
+    pictures: list[Row] = []
+    parents: list[Row] = []
+    bodies: dict[str, Row] = {}  # by hash: two pictures may have the same bytes
+    for asset in kept:
+        time_us = to_us(asset.time)
+        pictures.append(_asset_row(asset, time_us))
+        parents += [(str(asset.asset_id), str(parent.asset_id), parent.role.value) for parent in asset.parents]
+        bodies[asset.image.sha256] = _blob_row(asset, time_us)
+    return AssetRows(assets=tuple(pictures), parents=tuple(parents), blobs=tuple(bodies.values()))
 
 
 def write(connection: Connection, all_rows: Sequence[AssetRows]) -> None:
@@ -103,13 +107,13 @@ def from_us(moment_us: int) -> datetime:
     return _EPOCH + moment_us * _MICROSECOND
 
 
-def _asset_row(asset: Asset) -> Row:
+def _asset_row(asset: Asset, time_us: int) -> Row:
     image = asset.image
     return (
         str(asset.asset_id),
         str(asset.request_id),
         asset.scope,
-        to_us(asset.time),
+        time_us,
         to_us(asset.expires),
         image.sha256,
         image.bytes,
@@ -122,5 +126,5 @@ def _asset_row(asset: Asset) -> Row:
     )
 
 
-def _blob_row(asset: Asset) -> Row:
-    return (asset.image.sha256, asset.image.bytes, to_us(asset.time) if asset.is_stored else None)
+def _blob_row(asset: Asset, time_us: int) -> Row:
+    return (asset.image.sha256, asset.image.bytes, time_us if asset.is_stored else None)

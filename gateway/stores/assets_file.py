@@ -15,8 +15,7 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,8 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from gateway.ports import Blob, NoRoom, Replayable, StoreUnavailable, file_of
+from gateway.ports import Blob, NoRoom, Replayable, StoreUnavailable, file_of, held_of
+from gateway.stores.crew import Crew
 
 PIECE: Final = 256 * 1024
 BATCH: Final = 16  # pieces that a thread writes at once: up to 4 MiB are held for it
@@ -35,6 +35,7 @@ RESERVE_BYTES: Final = 512 * 1024 * 1024  # of the disk, for the ledger
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _ASIDE: Final = ".aside"  # a blob on its way out
 _FRESH: Final = ".new-"  # a blob on its way in
+_MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class FileBlobs:
         self._reserve = reserve
         self._own = f"{secrets.token_hex(12)}-"  # no other process has it, so a count tells its files apart
         self._made = itertools.count()
-        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="assets")
+        self._crew = Crew(THREADS, "assets")
 
     def place(self, sha256: str) -> str:
         """Say where a blob lies: a path."""
@@ -66,12 +67,12 @@ class FileBlobs:
         except OSError as error:
             raise StoreUnavailable(_reason(error)) from error
 
-    async def keep(self, sha256: str, body: Replayable, media_type: str) -> None:  # noqa: ARG002 - a file has no type
+    def keep(self, sha256: str, body: Replayable, media_type: str) -> Awaitable[None]:  # noqa: ARG002 - a file has none
         """Store ``body`` whole, or nothing; one that is there already is touched. Raises ``StoreUnavailable``."""
-        path = self._name(sha256)
-        source = file_of(body)
-        if source is None or not await self._do(lambda: self._adopt(source, path, body.length)):
-            await self._write(path, body)
+        path, held = self._name(sha256), held_of(body)
+        if held is None:
+            return self._keep_long(path, body)
+        return self._crew.do(partial(self._put, path, held, body.length))
 
     async def size(self, sha256: str) -> int | None:
         """Give the bytes of a blob; ``None``: there is none. Raises ``StoreUnavailable``."""
@@ -107,7 +108,7 @@ class FileBlobs:
 
     def close(self) -> None:
         """End the threads, once they have done what they are at."""
-        self._threads.shutdown()
+        self._crew.close()
 
     def _path(self, sha256: str) -> Path:
         return Path(self._name(sha256))
@@ -120,7 +121,7 @@ class FileBlobs:
 
     async def _do(self, work: Callable[[], T]) -> T:
         """Have a thread do it; it is done to its end also when nobody waits any more."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        future = self._crew.do(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -131,8 +132,11 @@ class FileBlobs:
             raise StoreUnavailable(_reason(error)) from error
 
     def _look_for_room(self, wanted: int) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        disk = os.statvfs(self._root)
+        try:
+            disk = os.statvfs(self._root)
+        except FileNotFoundError:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            disk = os.statvfs(self._root)
         if disk.f_bavail * disk.f_frsize < self._reserve + wanted:
             raise NoRoom("the rest of the disk is the ledger's")
 
@@ -148,9 +152,28 @@ class FileBlobs:
         self._look_for_room(length)
         return _link(source, path)
 
+    def _put(self, path: str, pieces: Sequence[bytes], length: int) -> None:
+        """Store what lies in memory, in one go. Raises ``StoreUnavailable``."""
+        try:
+            fresh = self._fresh(path)
+            handle = self._begin(fresh, path, length)
+            if handle is not None:
+                try:
+                    _finish(handle, pieces, fresh, path)
+                finally:
+                    _give_up(handle, fresh)
+        except OSError as error:
+            raise StoreUnavailable(_reason(error)) from error
+
+    async def _keep_long(self, path: str, body: Replayable) -> None:
+        """Store what is to be read piece by piece, unless its file can be adopted."""
+        source = file_of(body)
+        if source is None or not await self._do(lambda: self._adopt(source, path, body.length)):
+            await self._write(path, body)
+
     async def _write(self, path: str, body: Replayable) -> None:
         """Write a body to a file of its own, in as few steps of a thread as its pieces can be held for."""
-        fresh = f"{path.rpartition('/')[0]}/{_FRESH}{self._own}{next(self._made)}"
+        fresh = self._fresh(path)
         handle = await self._do(lambda: self._begin(fresh, path, body.length))
         if handle is None:
             return
@@ -165,13 +188,20 @@ class FileBlobs:
         finally:
             _give_up(handle, fresh)
 
+    def _fresh(self, path: str) -> str:
+        """Give a name beside ``path`` that no other file has."""
+        return f"{path.rpartition('/')[0]}/{_FRESH}{self._own}{next(self._made)}"
+
     def _begin(self, fresh: str, path: str, length: int) -> int | None:
         """Make a file to write to; ``None``: the blob is there."""
         if _touch(path):
             return None
         self._look_for_room(length)
-        Path(fresh).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            return os.open(fresh, _MAKE, 0o600)
+        except FileNotFoundError:  # the first one in its folder
+            Path(fresh).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(fresh, _MAKE, 0o600)
 
 
 class FileBody(Struct, frozen=True):

@@ -12,7 +12,7 @@ from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from gateway.exchange import Presence
-from gateway.ports import AnswerBody
+from gateway.ports import AnswerBody, whole_of
 from gateway.web.arrival import has_unread_body
 from gateway.web.stamps import Headers
 
@@ -79,6 +79,12 @@ async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Heade
     length = body.length
     head = [*headers, (b"content-length", b"%d" % length)]
     await send({"type": "http.response.start", "status": status, "headers": head})
+    whole = b"" if length == 0 else whole_of(body)
+    if whole is not None:
+        if presence.gone:
+            return False
+        await send({"type": "http.response.body", "body": whole})
+        return True
     sent = 0
     async for chunk in body.chunks():
         if presence.gone:
@@ -90,6 +96,4 @@ async def respond_kept(send: Send, body: AnswerBody, status: int, headers: Heade
             del chunk
             await send(_NOTHING_YET)  # waits for a slow reader before the next piece is made
             await asyncio.sleep(0)  # a reader that keeps up would have it all in one turn of the loop
-    if length == 0:
-        await send({"type": "http.response.body", "body": b""})
     return sent == length

@@ -23,6 +23,7 @@ from gateway.core.extract import (
     joined,
     placeholder,
     placeholder_json,
+    take_apart,
 )
 
 PICTURE = bytes(range(256)) * 3
@@ -107,6 +108,47 @@ SHORT = {
 }
 
 
+def taken(data: bytes) -> list[Piece] | None:
+    """Give what an answer is taken apart into, as pieces."""
+    payloads = take_apart(data)
+    if payloads is None:
+        return None
+    pieces: list[Piece] = []
+    at = 0
+    for index, payload in enumerate(payloads):
+        pieces += [Text(data[at : payload.start]), Opened(index), Decoded(payload.data), Closed(whole=True)]
+        at = payload.end
+    return [*pieces, Text(data[at:])] if data[at:] else pieces
+
+
+def put_together(pieces: list[Piece]) -> list[Piece]:
+    """Join texts that follow each other: where they were cut means nothing."""
+    found: list[Piece] = []
+    for piece in pieces:
+        last = found[-1] if found else None
+        if isinstance(piece, Text) and isinstance(last, Text):
+            found[-1] = Text(last.data + piece.data)
+        else:
+            found.append(piece)
+    return found
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_what_is_plain_is_taken_apart_in_one_go(name: str) -> None:
+    is_plain = all(word not in name for word in ("escaped", "ends", "no padding", "not canonical"))
+    assert taken(GOOD[name]) == (put_together(extract(GOOD[name])) if is_plain else None)
+
+
+@pytest.mark.parametrize("data", [*BAD.values(), *(whole[:end] for whole in GOOD.values() for end in (600, 900))])
+def test_what_is_not_plain_is_left_to_the_extractor(data: bytes) -> None:
+    assert taken(data) is None
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_what_has_no_payload_is_all_text(name: str) -> None:
+    assert taken(SHORT[name]) == [Text(SHORT[name])]
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_a_picture_is_found(name: str) -> None:
     data = GOOD[name]
@@ -162,6 +204,7 @@ def test_more_payloads_than_any_answer_has_stay_text(size: int) -> None:
     pieces = extract(data, [size] * (len(data) // size))
     assert b"".join(joined(pieces)) == data
     assert len(pictures(pieces)) == MOST_PAYLOADS
+    assert taken(data) is None
     assert sum(piece.data.count(b"QUJD" * 16) for piece in pieces if isinstance(piece, Text)) == 3
 
 
@@ -207,6 +250,7 @@ def test_any_document_comes_back_however_it_is_cut(
     pieces = extract(raw, [after - before for before, after in pairwise([0, *cuts])])
     assert b"".join(joined(pieces)) == raw
     assert pictures(pieces) == pictures(extract(raw))
+    assert taken(raw) in (None, put_together(extract(raw)))
 
 
 @settings(max_examples=150, deadline=None)

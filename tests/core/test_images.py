@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gateway.core.image_headers import MAX_STEPS, SVG_PREFIX
-from gateway.core.images import Header, Sniffer
+from gateway.core.images import Header, Sniffer, header_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 UNKNOWN = Header(format="unknown")
@@ -20,6 +20,7 @@ def sniff(data: bytes, size: int | None = None) -> Header:
     step = size or max(1, len(data))
     for start in range(0, len(data), step):
         sniffer.feed(data[start : start + step])
+    assert header_of(data) == sniffer.facts()
     return sniffer.facts()
 
 
