@@ -88,6 +88,10 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    def nudge(self) -> None:
+        """Wake whoever waits: something has changed that this does not know of."""
+        self._wake()
+
     def piece(self) -> bytes | None:
         """Give the next piece of the body that is here; ``None`` when there is none yet, or no more."""
         incoming = self.incoming

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from gateway.answer import AnswerSpool, expected_of
 from gateway.contents import Contents, Fetcher, bring_in, plain
+from gateway.core.ahead import Start, sketch
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
 from gateway.core.plan import Target
@@ -88,6 +89,7 @@ class Answered(Struct, kw_only=True):
     events: list[AnswerBody] = field(default_factory=list)
     differences: tuple[str, ...] = ()  # between what was asked and what came
     contents: Contents | None = None
+    ahead: Start | None = None
 
     def pictures(self) -> list[Picture]:
         """Give the pictures that came, in the order of the reading, each with its bytes; they outlive the answer."""
@@ -181,30 +183,37 @@ async def _exchange(wires: Wires, job: Job, step: Try, follower: Follower | None
     codec = wires.codecs[channel.api]
     job = replace(job, facts=step.target.facts or job.facts)
     wire = codec.encode(job, channel, step.target.sent_model, step.target.tool_sent_model)
+    splices = (*wire.splices, *translations(job, step.target))
     started = wires.clock.monotonic()
+    lead = None if job.ahead is None else job.ahead.claim(sketch(channel, wire, splices, job.body.length))
     call = Call(
         channel=channel,
         wire=wire,
-        body=spliced(job.body, (*wire.splices, *translations(job, step.target))),
+        body=spliced(job.body, splices),
         job=job,
         sent_model=step.target.sent_model,
         connect_s=channel.timeouts.connect_s,
         idle_s=channel.timeouts.idle_s,
         give_up_at=asyncio.get_running_loop().time() + step.allowed_s,
         overdue=step.overdue,
+        lead=lead,
     )
     sent = await wires.senders[channel.api].send(call)
     if isinstance(sent, Broken):
         elapsed_s = wires.clock.monotonic() - started
-        return Answered(seen=Observation(phase=sent.phase, cause=sent.cause, elapsed_s=elapsed_s))
-    if follower is not None:
+        ended = Answered(seen=Observation(phase=sent.phase, cause=sent.cause, elapsed_s=elapsed_s))
+    elif follower is not None and is_event_stream(sent):
         follower.headers = sent.headers
-        if is_event_stream(sent):
-            return await _follow(wires, sent, started, follower)
-    ended = await take(wires, sent, started)
-    if ended.seen.phase is Phase.DONE:
-        ended.reading = codec.read(job, ended.seen)
-        await _look_inside(wires, call, ended)
+        ended = await _follow(wires, sent, started, follower)
+    else:
+        if follower is not None:
+            follower.headers = sent.headers
+        ended = await take(wires, sent, started)
+        if ended.seen.phase is Phase.DONE:
+            ended.reading = codec.read(job, ended.seen)
+            await _look_inside(wires, call, ended)
+    if job.ahead is not None and lead is not None and lead.given:
+        ended.ahead = Start(bytes=lead.given, ms=round((started - job.ahead.since) * 1000, 1))
     return ended
 
 

@@ -2,13 +2,15 @@
 
 Per channel name, across reloads: a reload that changes ``max_in_flight`` takes effect for calls that come after it.
 The wait is bounded in time and the line in length, and who has somewhere else to go waits only for a pool that moves.
-So one stalled channel costs its own requests a moment and the others nothing. It must never look at rates: those are
-numbers (``core.limits``), these are places.
+So one stalled channel costs its own requests a moment and the others nothing. A guest has a place that nobody else
+needs, and goes as soon as somebody does. It must never look at rates: those are numbers (``core.limits``), these are
+places.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 from msgspec import Struct, field
 
@@ -18,8 +20,17 @@ LINE_PER_PLACE = 4
 SHARE_OF_NEW = 0.3
 
 
+class Guest(Protocol):
+    """Has a place until somebody needs it."""
+
+    def evict(self) -> None:
+        """Take note that the place is another's now."""
+        ...
+
+
 class _Gate(Struct):
-    inside: int = 0
+    inside: int = 0  # guests included
+    guests: deque[Guest] = field(default_factory=deque)  # the one that came first goes first
     limit: int = 0  # as it was asked for last
     line: deque[asyncio.Future[None]] = field(default_factory=deque)
     moved_at: float = 0.0  # when a place last came free, or the pool last had one
@@ -51,6 +62,9 @@ class Gates:
             gate.inside += 1
             gate.moved_at = loop.time()
             return True
+        if gate.guests:
+            gate.guests.popleft().evict()  # the place passes on, the count stays
+            return True
         if len(gate.line) >= limit * LINE_PER_PLACE or wait_s <= 0:
             return False
         if not (patient or frees_in_time(len(gate.line), loop.time() - gate.moved_at, gate.pace_s, wait_s)):
@@ -79,6 +93,24 @@ class Gates:
                 turn.set_result(None)  # the place passes on, the count stays
                 return
         gate.inside -= 1
+
+    def visit(self, channel: str, limit: int, guest: Guest) -> bool:
+        """Take a place for as long as nobody else needs it; ``False`` when none is free."""
+        gate = self._gates.setdefault(channel, _Gate())
+        gate.limit = limit
+        if gate.inside >= limit:
+            return False
+        gate.inside += 1
+        gate.guests.append(guest)
+        return True
+
+    def stay(self, channel: str, guest: Guest) -> bool:
+        """Make a guest's place one like any other, to be left by ``leave``; ``False`` when it has none any more."""
+        guests = self._gates[channel].guests
+        if guest not in guests:
+            return False
+        guests.remove(guest)
+        return True
 
     def inside(self, channel: str) -> int:
         """Give the number of calls under way at a channel."""

@@ -27,6 +27,7 @@ from gateway.custody import Custody
 from gateway.dice import Dice
 from gateway.exchange import Wires
 from gateway.fetch import Fetch
+from gateway.forerunner import Forerunners
 from gateway.gallery import Gallery, open_gallery
 from gateway.gates import Gates
 from gateway.inspection import Inspector
@@ -144,7 +145,7 @@ def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: P
     clock = SystemClock()
     metrics = Metrics(gateway.config.table, _gauges(gateway, gates))
     billing = Billing(gateway.ledger, gateway.broadcast, metrics.count)
-    services = _services(gateway, billing, clock, _prompt_key(gateway, clock, data_dir))
+    services = _services(gateway, billing, gates, _prompt_key(gateway, clock, data_dir))
     return build_app(
         services,
         Control(
@@ -219,9 +220,10 @@ def _desk(gateway: Gateway, clock: Clock) -> Desk:
     )
 
 
-def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: bytes) -> Services:
-    settings, events = gateway.loaded.settings, gateway.events
-    means = _means(gateway, billing, clock)
+def _services(gateway: Gateway, billing: Billing, gates: Gates, prompt_key: bytes) -> Services:
+    settings, events, clock = gateway.loaded.settings, gateway.events, SystemClock()
+    sender = Traced(gateway.upstream, gateway.mint.span_id)
+    means = _means(gateway, billing, clock, sender)
     relay = Relay(means)
     gateway.airport = _airport(gateway, relay, billing, clock)
     return Services(
@@ -241,14 +243,15 @@ def _services(gateway: Gateway, billing: Billing, clock: Clock, prompt_key: byte
         gate=_gate(gateway, clock),
         turnstile=Turnstile(gateway.sharing.shared, clock),
         load=gateway.load,
+        send_ahead=Forerunners(means, gates, {Api.OPENAI: sender}, events).consider,
     )
 
 
-def _means(gateway: Gateway, billing: Billing, clock: Clock) -> Means:
+def _means(gateway: Gateway, billing: Billing, clock: Clock, sender: Traced) -> Means:
     codec = OpenAICodec()
     wires = Wires(
         codecs={Api.OPENAI: codec, Api.SANDBOX: codec},  # the sandbox answers in OpenAI's shapes
-        senders={Api.OPENAI: Traced(gateway.upstream, gateway.mint.span_id), Api.SANDBOX: gateway.sandbox},
+        senders={Api.OPENAI: sender, Api.SANDBOX: gateway.sandbox},
         spool=gateway.spool,
         clock=clock,
         fetcher=gateway.fetch,

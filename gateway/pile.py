@@ -46,6 +46,22 @@ class Pile:
                     yield piece[cut : min(cut + most, last)]
             at += len(piece)
 
+    def behind(self, start: int, end: int, at: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
+        """Give some of the bytes ``start:end``, of one piece, and where to look from the next time.
+
+        ``at``: the number of a piece that begins no later than ``start``, and where it begins.
+        """
+        pieces = self.pieces()
+        number, begins = at if at[0] < len(pieces) else (0, 0)  # they may have been put together since
+        while number < len(pieces) and begins + len(pieces[number]) <= start:
+            begins += len(pieces[number])
+            number += 1
+        if number == len(pieces):
+            return b"", (number, begins)
+        piece = pieces[number]
+        low, high = start - begins, min(end - begins, len(piece))
+        return piece if (low, high) == (0, len(piece)) else piece[low:high], (number, begins)
+
     def whole(self) -> bytes:
         """Give all of it as one value, which it is from then on."""
         if len(self.pieces()) != 1:

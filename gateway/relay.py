@@ -226,7 +226,8 @@ class Relay:
                 story.end(step)
                 return
             await self._means.roster.pause(step, story.presence)
-            admitted = await self._means.roster.enter(step, step.target.facts or story.job.facts)
+            facts = step.target.facts or story.job.facts
+            admitted = await self._means.roster.enter(step, facts, story.job.ahead)
             if isinstance(admitted, Resting):
                 story.passed[step.index] = admitted
                 continue

@@ -72,11 +72,12 @@ class Upload:
 
     __slots__ = ("_connection", "_left", "_source", "_unpaused")
 
-    def __init__(self, connection: Connection, body: Replayable) -> None:
+    def __init__(self, connection: Connection, body: Replayable, start: int = 0) -> None:
+        """Send ``body`` from ``start`` on: what stands before it has gone out."""
         self._connection = connection
-        self._left = body.length
+        self._left = body.length - start
         self._unpaused = 0
-        self._source: AsyncIterator[bytes] = body.read()
+        self._source: AsyncIterator[bytes] = body.read(start)
 
     async def begin(self, head: bytes) -> bool:
         """Write the head and the first piece; false when the connection has gone, and so nothing was sent."""

@@ -31,7 +31,7 @@ from gateway.core.view import View
 from gateway.core.walk import Road, Try
 from gateway.exchange import Presence
 from gateway.gates import Gates
-from gateway.ports import Ask, Brakes, Clock, Events, Shared
+from gateway.ports import Ahead, Ask, Brakes, Clock, Events, Shared
 
 _ALARMING = frozenset({Trouble.QUOTA_EXHAUSTED, Trouble.KEY_REJECTED, Trouble.ACCOUNT_NOT_READY})
 
@@ -126,14 +126,18 @@ class Roster:
         finally:
             presence.watch(None)
 
-    async def enter(self, step: Try, facts: Facts) -> Admission | Resting:
-        """Take a place for an attempt, waiting a moment when that helps; or say why its target is passed over."""
+    async def enter(self, step: Try, facts: Facts, ahead: Ahead | None = None) -> Admission | Resting:
+        """Take a place for an attempt, waiting a moment when that helps; or say why its target is passed over.
+
+        ``ahead``: what of the request was sent ahead has a place there, perhaps.
+        """
         target, channel = step.target, step.target.channel
         found = self._terms(step)
         if isinstance(found, Resting):
             return found
         is_patient = step.is_first and step.is_last
-        if not await self._means.gates.enter(channel.name, channel.max_in_flight, patient=is_patient):
+        has_place = ahead is not None and ahead.stay(channel.name)
+        if not has_place and not await self._means.gates.enter(channel.name, channel.max_in_flight, patient=is_patient):
             return Resting(target=target.name, reason=CHANNEL_LIMIT, back_in_s=WAIT_S)
         with ExitStack() as undo:
             undo.callback(self._means.gates.leave, channel.name)

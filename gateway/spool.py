@@ -183,6 +183,17 @@ class SpooledBody:
         self.seal()
         return self._pile.whole() if self._sealed else None
 
+    def behind(self, start: int, end: int, at: tuple[int, int] = (0, 0)) -> tuple[bytes, tuple[int, int]]:
+        """Give some of the bytes ``start:end`` while more are appended, at most 256 KiB; none when the body is closed.
+
+        ``at``: where in memory to look from, as it was given the last time: pieces that were read are passed over.
+        """
+        if self._gone or start >= end:
+            return b"", at
+        if self._file >= 0:
+            return os.pread(self._file, min(PIECE, end - start), start), at
+        return self._pile.behind(start, end, at)
+
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes ``start:end`` in pieces of at most 256 KiB; several readers may read at once."""
         for piece in self.pieces(start, self.length if end is None else end):
@@ -273,24 +284,26 @@ class _Spliced:
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         stop = self.length if end is None else min(end, self.length)
         at = 0  # in the spliced body
-        async for piece in self._whole():
-            first, last = max(start, at), min(stop, at + len(piece))
-            if first < last:
-                yield piece if last - first == len(piece) else piece[first - at : last - at]
-            at += len(piece)
+        for text, first, last in self._stretches():
+            size = last - first
+            low, high = max(start - at, 0), min(stop - at, size)
+            if low < high and text:
+                yield text[low:high]
+            elif low < high:
+                async for piece in self._body.read(first + low, first + high):
+                    yield piece
+            at += size
             if at >= stop:
                 return
 
-    async def _whole(self) -> AsyncIterator[bytes]:
+    def _stretches(self) -> Iterator[tuple[bytes, int, int]]:
+        """Give what follows each other: a new text, or (without one) a range of the original."""
         done = 0
         for splice in self._splices:
-            async for piece in self._body.read(done, splice.start):
-                yield piece
-            if splice.text:
-                yield splice.text
+            yield b"", done, splice.start
+            yield splice.text, 0, len(splice.text)
             done = splice.end
-        async for piece in self._body.read(done):
-            yield piece
+        yield b"", done, self._body.length
 
     def close(self) -> None:
         """Nothing is held here."""

@@ -176,6 +176,8 @@ class Story(Struct):
             usage=ended.reading.usage if ended.reading else None,
             cost=cost_of(target, self.job.facts, self.table, outcome, ended.reading),
             changes=target.changes,
+            ahead_bytes=ended.ahead.bytes if ended.ahead else None,
+            ahead_ms=ended.ahead.ms if ended.ahead else None,
         )
 
     def head(self, attempt: Attempt, follower: Follower) -> StreamHead:

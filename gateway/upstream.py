@@ -1,8 +1,9 @@
 """The data plane's HTTP client: sends one call once, and says how far it got.
 
 Rules it keeps:
-- One attempt is one request on one connection. Nothing is repeated here, not even on a kept connection that turned
-  out to be stale. No redirect is followed, no cookie kept, no proxy taken from the environment.
+- One attempt is one request on one connection, and one that was begun while its body still arrived (``lead``) goes on
+  there. Nothing is repeated here, not even on a kept connection that turned out to be stale. No redirect is followed,
+  no cookie kept, no proxy taken from the environment.
 - What breaks ends in this file, as ``Broken`` or ``ExchangeBroken`` with a cause. A peer, a network or a clock never
   makes ``send`` raise; cancellation passes through and drops the connection.
 - Time: ``connect_s`` bounds name lookup, TCP and TLS together; ``give_up_at`` bounds the whole exchange, however
@@ -20,7 +21,7 @@ whole body into memory, or put a header on the wire that the codec did not give,
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -28,8 +29,9 @@ from gateway.connection import Connection
 from gateway.core.redact import without
 from gateway.core.types import Cause, Phase
 from gateway.dialing import Unreachable
+from gateway.leading import Leading
 from gateway.pool import Pool
-from gateway.ports import Broken, Call, Exchange, ExchangeBroken
+from gateway.ports import Broken, Call, Exchange, ExchangeBroken, Growing
 from gateway.requesting import SMALL, Upload, head_of, whole
 
 MOST_ANSWER_BYTES: Final = 1024 * 1024 * 1024  # ten 4K pictures as base64 are under 400 MB
@@ -51,6 +53,7 @@ class Upstream:
         self._pool: Pool | None = None
         self._is_cut = False
         self._under_way: set[_Exchange] = set()
+        self._leading: set[Leading] = set()
 
     async def start(self) -> None:
         """Open the pool of connections; nothing is connected yet."""
@@ -58,8 +61,9 @@ class Upstream:
 
     async def close(self) -> None:
         """Close every connection, also those in use; idempotent."""
-        for exchange in self._under_way:
-            exchange.cut()
+        self._cut()
+        for leading in tuple(self._leading):
+            await leading.end()
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -67,8 +71,7 @@ class Upstream:
     async def cut(self) -> None:
         """End every call that is under way, and every later one before it is sent: ``Cause.INTERRUPTED``."""
         self._is_cut = True
-        for exchange in self._under_way:
-            exchange.cut()
+        self._cut()
 
     def end_of(self, cause: Cause) -> Cause:
         """Name why a call broke: what looks like a fault of the peer's after a cut is ours."""
@@ -101,6 +104,28 @@ class Upstream:
                 await exchange.close()
         return exchange if broken is None else broken
 
+    def lead(self, call: Call, growing: Growing, over: Callable[[], None]) -> Leading:
+        """Begin ``call`` with what there is of its body; ``send`` goes on with it as its ``lead``.
+
+        ``over`` is called once, when it ended without that or when that began.
+        """
+        if self._pool is None:
+            raise RuntimeError("the upstream client is not started")
+
+        def ended(leading: Leading) -> None:
+            self._leading.discard(leading)
+            over()
+
+        leading = Leading(call, growing, self._pool, ended)
+        self._leading.add(leading)
+        return leading
+
+    def _cut(self) -> None:
+        for exchange in self._under_way:
+            exchange.cut()
+        for leading in self._leading:
+            leading.cut()
+
     def forget(self, exchange: "_Exchange") -> None:
         """Take note that an exchange is over."""
         self._under_way.discard(exchange)
@@ -127,14 +152,20 @@ class _Exchange:
         site = self._pool.site(call.channel.base_url)
         wire, length = call.wire, call.body.length
         head = head_of(wire.method, site.prefix + wire.path, site.authority, wire.headers, length)
-        connection = self._connection = self._pool.take(site)
+        lead = call.lead
+        if isinstance(lead, Leading):
+            self._connection = await lead.hand_over()
+        connection = self._connection = self._connection or self._pool.take(site)
         if connection is None:
             try:
                 async with asyncio.timeout(call.connect_s):
                     connection = self._connection = await self._pool.open(site)
             except TimeoutError:
                 return self.broken(Cause.CONNECT_TIMEOUT)
-        if length <= SMALL:
+        if connection.phase is not Phase.UNSENT and lead is not None:
+            self._upload = Upload(connection, call.body, lead.given)
+            began = True
+        elif length <= SMALL:
             began = connection.begin(head + await whole(call.body))
         else:
             upload = self._upload = Upload(connection, call.body)

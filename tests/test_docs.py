@@ -20,7 +20,7 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 import gateway
-from gateway import gates, spool, upstream
+from gateway import forerunner, gates, growing, spool, upstream
 from gateway.answer import MOST_TEXT
 from gateway.cli import command_line
 from gateway.config import Loaded, build, load
@@ -389,6 +389,8 @@ ATTEMPT = AttemptRecord(
     usage={"input_tokens": 1},
     cost=COST,
     changes=(Change(param="quality", text="low", is_downgrade=True),),
+    ahead_bytes=1,
+    ahead_ms=1,
 )
 FULL = Record(
     time=datetime(2026, 1, 1, tzinfo=UTC),
@@ -534,6 +536,8 @@ def test_every_log_event_is_described_and_no_other() -> None:
             "a body that stalls",
             f"{protocol.DEFAULT_RECEIPT.idle_bytes // 1024} KiB in {protocol.DEFAULT_RECEIPT.idle_s:g} s",
         ),
+        ("a form that goes ahead", f"{forerunner.LONGEST_S:g} s, and {forerunner.SILENT_S:g} s in which"),
+        ("a form that goes ahead", f"less than {growing.LEAST // 1024} KiB"),
         ("an answer that is not read", f"{protocol.DEFAULT_RECEIPT.stall_s:g} s"),
         ("idle connection", f"{protocol.DEFAULT_RECEIPT.keep_alive_s} s"),
         ("parts of a form", f"{scanner.MAX_PARTS}; headers 8 KiB each and {scanner.MAX_HEADS // 1024} KiB in all"),

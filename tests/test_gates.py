@@ -113,3 +113,38 @@ async def test_the_load_is_what_is_under_way() -> None:
     assert await gates.enter("B", 2)
     gates.leave("B")
     assert gates.load() == {"A": 2}
+
+
+class Visitor:
+    """A guest that counts how often it had to go."""
+
+    def __init__(self) -> None:
+        self.evicted = 0
+
+    def evict(self) -> None:
+        self.evicted += 1
+
+
+async def test_a_guest_goes_when_somebody_needs_its_place_and_the_first_goes_first() -> None:
+    gates, first, second = Gates(), Visitor(), Visitor()
+    assert gates.visit("A", 2, first)
+    assert gates.visit("A", 2, second)
+    assert not gates.visit("A", 2, Visitor())
+    assert gates.inside("A") == 2
+    assert await gates.enter("A", 2, wait_s=0)
+    assert (first.evicted, second.evicted, gates.inside("A")) == (1, 0, 2)
+    assert not gates.stay("A", first)
+    assert await gates.enter("A", 2, wait_s=0)
+    assert not await gates.enter("A", 2, wait_s=0)
+    assert (first.evicted, second.evicted, gates.inside("A")) == (1, 1, 2)
+
+
+async def test_a_guest_that_stays_is_one_like_any_other() -> None:
+    gates, guest = Gates(), Visitor()
+    assert gates.visit("A", 1, guest)
+    assert gates.stay("A", guest)
+    assert not gates.stay("A", guest)
+    assert not await gates.enter("A", 1, wait_s=0)
+    assert guest.evicted == 0
+    gates.leave("A")
+    assert gates.inside("A") == 0

@@ -67,6 +67,7 @@ def settings(file: RoutesFile, data_dir: Path, assets: AssetSettings) -> Setting
             stream_head_s=file.server.stream_head,
             stream_hold_s=file.server.stream_hold,
             client_window_s=file.server.client_window,
+            send_ahead=file.server.send_ahead,
             public_url=file.server.public_url,
             body=BodyLimits(json=body.json_body, edits_json=body.edits_json, multipart=body.multipart),
         ),

@@ -14,7 +14,7 @@ from gateway.config import databases, stores, units
 from gateway.config.alert_blocks import AlertsBlock
 from gateway.config.charge_blocks import ChargeBlock
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
-from gateway.config.forms import DURATION, Count, Duration, Size, Strict, Text, Wait, described
+from gateway.config.forms import DURATION, SIZE, Count, Duration, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
 from gateway.config.route_blocks import ActionBlock, DowngradeBlock, LimitsBlock, Money, Requirement, Weight, WhenBlock
 from gateway.core.delivery import Deliver
@@ -32,6 +32,10 @@ def _window(value: object) -> float:
     return 0.0 if value in ("off", False) else units.seconds(value)
 
 
+def _ahead(value: object) -> int:
+    return 0 if value in ("off", False) else units.octets(value)
+
+
 def _version(value: object) -> int:
     if units.whole(value) != 1:
         raise ValueError("this version of Waybill reads version 1 of the file")
@@ -46,6 +50,7 @@ def _distinct(values: list[_T]) -> list[_T]:
 
 Patience: TypeAlias = Annotated[float | None, *described(_patience, {"anyOf": [{"const": "auto"}, DURATION]})]
 Window: TypeAlias = Annotated[float, *described(_window, {"anyOf": [{"const": "off"}, DURATION]})]
+SendAhead: TypeAlias = Annotated[int, *described(_ahead, {"anyOf": [{"const": "off"}, SIZE]})]
 Version: TypeAlias = Annotated[int, *described(_version, {"const": 1})]
 HeaderText: TypeAlias = Annotated[str, AfterValidator(units.header_text)]
 ModelName: TypeAlias = Annotated[str, AfterValidator(units.text)]
@@ -116,6 +121,12 @@ class ServerBlock(Strict):
         default=None,
         description="How long a client waits before it is told to come back, while its request goes on; off: no bound; "
         "absent: 90s, and off where only this machine can connect.",
+    )
+    send_ahead: SendAhead = Field(
+        default=1_000_000,
+        description="A form of at least so many bytes is sent on while it still arrives, where one target is left; "
+        "off: none is.",
+        json_schema_extra=_default("1MB"),
     )
     body: BodyBlock = Field(
         default=BodyBlock(), description="The largest bodies taken from clients.", json_schema_extra=_EMPTY

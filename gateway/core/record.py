@@ -51,6 +51,8 @@ class AttemptRecord(Struct, frozen=True, kw_only=True):
     usage: JsonObject | None = None
     cost: Cost | None = None
     changes: tuple[Change, ...] = ()  # of the request's parameters, as they were sent
+    ahead_bytes: int | None = None  # of the body, sent before the attempt began
+    ahead_ms: float | None = None  # how long before
 
     @property
     def reason(self) -> str | None:
@@ -83,6 +85,8 @@ class AttemptRecord(Struct, frozen=True, kw_only=True):
                 "usage": self.usage,
                 "cost_micro": self.cost.amount_micro if self.cost else None,
                 "exposure_micro": self.cost.exposure_micro if self.cost else None,
+                "ahead_bytes": self.ahead_bytes,
+                "ahead_ms": self.ahead_ms,
             }
         )
 

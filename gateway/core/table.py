@@ -240,13 +240,15 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
 
     ``stream_head_s``: how long a client of a stream waits for any byte at most. ``stream_hold_s``: how long events that
     say only that work began are held back at most. ``client_window_s``: how long any other client waits for its answer
-    before it is told to come back; 0: as long as it takes; ``None``: it depends on the address.
+    before it is told to come back; 0: as long as it takes; ``None``: it depends on the address. ``send_ahead``: bytes
+    from which on a form is sent on while it still arrives; 0: never.
     """
 
     max_in_flight: int = 10_000
     stream_head_s: float = 10.0
     stream_hold_s: float = 1.0
     client_window_s: float | None = None
+    send_ahead: int = 1_000_000
     public_url: str | None = None  # where clients reach this server; absent: where each of them did
     body: BodyLimits = field(default_factory=BodyLimits)
 

@@ -5,7 +5,7 @@ means is nobody's guess. Must never keep a picture's bytes and never take a nest
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -72,6 +72,9 @@ class FormReader:
         self._pictures: dict[InputRole, list[InputFacts]] = {role: [] for role in InputRole}
         self._values: dict[str, tuple[int, int]] = {}  # byte ranges of texts
         self._part_of: dict[str, int] = {}  # name -> the number of its part
+        self._is_drafted = False
+        self._is_held = False
+        self.reach = 0  # up to here pictures have come, and behind a draft nothing else has
 
     def feed(self, piece: bytes) -> Refusal | None:
         """Take the next bytes."""
@@ -81,14 +84,31 @@ class FormReader:
                 return refusal
         return None
 
+    def draft(self) -> Form | None:
+        """Give what is known in the middle of a picture, its model included; ``None``: it is not that far.
+
+        The picture counts as one that nothing is known of. From here on ``reach`` stops before what is no picture.
+        """
+        role = None if self._part is None else self._part.head.role
+        if role is None or "model" not in self._values:
+            return None
+        pictures = {**self._pictures, role: [*self._pictures[role], InputFacts(role=role, source="upload")]}
+        if not pictures[InputRole.IMAGE]:
+            return None
+        self._is_drafted = True
+        return self._form(pictures)
+
     def finish(self) -> Form | Refusal:
         """Give the form, whole."""
         if not self._scanner.is_whole:
             return malformed("it ends before its closing boundary.")
-        masks, markups = self._pictures[InputRole.MASK], self._pictures[InputRole.MARKUP]
+        return self._form(self._pictures)
+
+    def _form(self, pictures: Mapping[InputRole, Sequence[InputFacts]]) -> Form:
+        masks, markups = pictures[InputRole.MASK], pictures[InputRole.MARKUP]
         return Form(
             texts=self._texts,
-            images=tuple(self._pictures[InputRole.IMAGE]),
+            images=tuple(pictures[InputRole.IMAGE]),
             mask=masks[0] if masks else None,
             markup=markups[0] if markups else None,
             model=self._values.get("model"),
@@ -118,6 +138,9 @@ class FormReader:
         if isinstance(head, Refusal):
             return head
         self._part = _Part(head, opened.start)
+        self._is_held = self._is_held or (self._is_drafted and head.role is None)
+        if not self._is_held:
+            self.reach = opened.start
         self._part_of.setdefault("svg" if head.name.startswith("svg[") else head.name, self._parts)
         if head.name in _ONCE and (head.is_file or head.name in self._texts):
             return bad_value(head.name, "must be one text field.")
@@ -129,6 +152,8 @@ class FormReader:
             return None
         if part.picture is not None:
             part.picture.feed(data)
+            if not self._is_held:
+                self.reach += len(data)
             return None
         part.digest.update(data)
         if not part.head.is_file:

@@ -16,7 +16,8 @@ from msgspec import Struct
 from gateway.core.errand import Errand
 from gateway.core.fields import bad_value
 from gateway.core.types import Refusal, RequestId, Surface
-from gateway.spool import SpoolFull
+from gateway.ports import Ahead, Job
+from gateway.spool import SpooledBody, SpoolFull
 
 SLICE = 64 * 1024  # bytes a reader is given at once that has to look at each
 LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them; servers read no more at once
@@ -44,6 +45,10 @@ def _tap_nothing(_take: Take | None) -> None:
     """Say that this server hands nothing on beside ``chunks``."""
 
 
+SendAhead = Callable[[Job, SpooledBody], Ahead | None]
+"""Sends a form on while it arrives, if it can; the job says what came so far. Never raises."""
+
+
 class Incoming(Struct, frozen=True, kw_only=True):
     """One request. ``headers`` have lower-case names; ``chunks`` yields the body and may raise ``ClientGone``.
 
@@ -64,6 +69,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     subject: str | None = None  # the id of the kept Response it is about; then there is no body to read
     is_check: bool = False  # nothing is to be sent; a body without pictures is then one of generations
     origin: str = ""  # scheme and host that the caller reached us by
+    send_ahead: SendAhead | None = None
 
 
 class Sink(Protocol):

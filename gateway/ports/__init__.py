@@ -36,6 +36,7 @@ from gateway.ports.pictures import (
 )
 from gateway.ports.shared import Ask, Bindings, Brakes, Fleet, Peer, Shared, Watcher
 from gateway.ports.wires import (
+    Ahead,
     AnswerBody,
     Broken,
     Call,
@@ -43,7 +44,11 @@ from gateway.ports.wires import (
     Codecs,
     Exchange,
     ExchangeBroken,
+    Growing,
     Job,
+    Lead,
+    Leader,
+    Leaders,
     Replayable,
     Sender,
     Senders,
@@ -53,6 +58,7 @@ from gateway.ports.wires import (
 __all__ = [
     "LEAST_WAIT_S",
     "LEDGER_WAIT_S",
+    "Ahead",
     "AnswerBody",
     "Ask",
     "AssetBooks",
@@ -75,10 +81,14 @@ __all__ = [
     "Exchange",
     "ExchangeBroken",
     "Fleet",
+    "Growing",
     "Hold",
     "Job",
     "KeyOffice",
     "Keys",
+    "Lead",
+    "Leader",
+    "Leaders",
     "Ledger",
     "LedgerUnavailable",
     "LedgerWait",

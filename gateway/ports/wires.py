@@ -1,11 +1,12 @@
 """The seams to the outside: a job, one call of it, the exchange that follows, and who translates and who sends."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct, field
 
+from gateway.core.ahead import Sketch
 from gateway.core.principal import ANYONE, Principal
 from gateway.core.seen import Observation, Reading
 from gateway.core.stream_events import Event, Heard
@@ -48,6 +49,63 @@ class AnswerBody(Protocol):
         ...
 
 
+class Growing(Protocol):
+    """A body on its way out while it still arrives. ``given``: how many bytes went out."""
+
+    given: int
+
+    @property
+    def length(self) -> int:
+        """Bytes that will have gone out in the end."""
+        ...
+
+    def take(self) -> Sequence[bytes]:
+        """Give what may go out next; nothing: it is not worth it yet."""
+        ...
+
+
+class Lead(Protocol):
+    """A call that was begun before its body was whole. ``given``: the bytes that count, once the call goes on."""
+
+    @property
+    def given(self) -> int:
+        """How many bytes of the body had gone out when the call was made."""
+        ...
+
+    def more(self) -> None:
+        """Say that there is more to send."""
+        ...
+
+    def cut(self) -> None:
+        """Drop the connection, unless the call goes on; idempotent."""
+        ...
+
+
+class Ahead(Protocol):
+    """What of a request is sent on while it arrives. Whoever ends the request cuts it."""
+
+    @property
+    def since(self) -> float:
+        """When it began, on the clock of jobs."""
+        ...
+
+    def grow(self, reach: int) -> None:
+        """Say that the caller's body may go out up to ``reach``."""
+        ...
+
+    def stay(self, channel: str) -> bool:
+        """Give its place at ``channel`` to the attempt that follows; without one there, or not any more, it is cut."""
+        ...
+
+    def claim(self, whole: Sketch) -> Lead | None:
+        """Give the call that was begun, if ``whole`` begins with what was sent of it; else it is cut."""
+        ...
+
+    def cut(self) -> None:
+        """End it, unless an attempt goes on with it; idempotent."""
+        ...
+
+
 def whole_of(body: AnswerBody) -> bytes | None:
     """Give all of an answer (its ``whole``) when it is small and in memory anyway."""
     whole: object = getattr(body, "whole", None)
@@ -73,6 +131,7 @@ class Job(Struct, frozen=True, kw_only=True):
     flight_id: str | None = None
     body_hash: str | None = None
     wait: LedgerWait = field(default_factory=LedgerWait)
+    ahead: Ahead | None = None
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -91,6 +150,7 @@ class Call(Struct, frozen=True, kw_only=True):
     idle_s: float
     give_up_at: float
     overdue: Cause
+    lead: Lead | None = None  # the same call, begun already
 
 
 class ExchangeBroken(Exception):
@@ -138,6 +198,14 @@ class Sender(Protocol):
         ...
 
 
+class Leader(Protocol):
+    """A sender that can begin a call whose body still arrives."""
+
+    def lead(self, call: Call, growing: Growing, over: Callable[[], None]) -> Lead:
+        """Begin; ``over`` is called once when it ended by itself. Nothing that a peer does makes it raise."""
+        ...
+
+
 class Codec(Protocol):
     """Pure translation for one upstream API; building or reading twice gives the same value."""
 
@@ -158,3 +226,6 @@ Codecs = Mapping[Api, Codec]
 
 
 Senders = Mapping[Api, Sender]
+
+
+Leaders = Mapping[Api, Leader]

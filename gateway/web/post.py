@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from gateway.core.agreement import forbidden
 from gateway.core.charges import pictures_asked
 from gateway.core.record import Record
-from gateway.core.types import Refusal
+from gateway.core.types import Refusal, Surface
 from gateway.exchange import Presence
 from gateway.intake import ClientGone, Incoming
+from gateway.intake.incoming import SendAhead
 from gateway.ports import LEAST_WAIT_S, Job
 from gateway.relay import Refused, Result
 from gateway.turnstile import Passed
@@ -74,6 +75,7 @@ async def _job(services: Services, wanted: Wanted, scope: Scope, receive: Receiv
         origin=origin_of(scope),
         chunks=Upload(receive, visit),
         tap=visit.tap,
+        send_ahead=_sender_ahead(services, wanted, visit),
     )
     try:
         read = await services.intake.read(incoming)
@@ -81,8 +83,18 @@ async def _job(services: Services, wanted: Wanted, scope: Scope, receive: Receiv
         return LEFT_EARLY
     job = read if isinstance(read, Refusal) else await _known(services, wanted, read, visit)
     if isinstance(job, Refusal) and isinstance(read, Job):
+        if read.ahead is not None:
+            read.ahead.cut()
         read.body.close()
     return job
+
+
+def _sender_ahead(services: Services, wanted: Wanted, visit: Visit) -> SendAhead | None:
+    """Give what sends forms on while they arrive; ``None``: this request may not have one, or is sent nowhere."""
+    consider = services.send_ahead
+    if consider is None or wanted.is_check or wanted.surface is not Surface.EDITS:
+        return None
+    return lambda draft, body: consider(_named(draft, visit), body)
 
 
 async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> Job | Refusal:
@@ -92,7 +104,7 @@ async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> 
     """
     caller = visit.principal
     if caller.key_id is None:
-        return replace(job, wait=visit.wait) if visit.wait.spent_s > LEAST_WAIT_S else job
+        return _named(job, visit)
     is_counted = services.turnstile is not None and job.subject is None and not wanted.is_check
     if services.turnstile is not None and is_counted and forbidden(job.facts, caller, services.table()) is None:
         images = pictures_asked(job.facts)
@@ -101,6 +113,14 @@ async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> 
         if passed.refusal is not None:
             return passed.refusal
         visit.drawn = images
+    return _named(job, visit)
+
+
+def _named(job: Job, visit: Visit) -> Job:
+    """Say on a job who asks for it."""
+    caller = visit.principal
+    if caller.key_id is None:
+        return replace(job, wait=visit.wait) if visit.wait.spent_s > LEAST_WAIT_S else job
     tags = tuple({**dict(job.directives.tags), **dict(caller.tags)}.items())
     return replace(job, principal=caller, wait=visit.wait, directives=replace(job.directives, tags=tags, caller=caller))
 
@@ -174,6 +194,8 @@ async def _answer(services: Services, job: Job, client: Client, visit: Visit) ->
         raise
     finally:
         visit.watch(None)
+        if job.ahead is not None:
+            job.ahead.cut()
         if job.subject is not None:
             job.body.close()
 

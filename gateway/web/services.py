@@ -11,6 +11,7 @@ from gateway.core.types import Refusal, RequestId
 from gateway.exchange import Presence
 from gateway.inspection import Checked
 from gateway.intake import Incoming
+from gateway.intake.incoming import SendAhead
 from gateway.outlet import Outlet
 from gateway.ports import Clock, Events, Job
 from gateway.relay import Refused, Result
@@ -101,4 +102,5 @@ class Services(Struct, frozen=True, kw_only=True):
     exhibits: Exhibits | None = None  # kept pictures
     gate: Gatekeeper | None = None
     turnstile: Turnstile | None = None
+    send_ahead: SendAhead | None = None  # forms, while they still arrive
     load: Load = field(default_factory=Load)

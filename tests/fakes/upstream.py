@@ -74,6 +74,8 @@ class FakeUpstream:
         self.connections = 0
         self.requests: list[SeenRequest] = []
         self.problems: list[str] = []
+        self.heads: list[SeenRequest] = []  # of all requests, also of those that never came whole
+        self.arrived = 0  # bytes of the body that came last, or is coming
         self.files: dict[str, Script] = {}  # what is served under a path, to anybody: that is no purchase
         self.fetched: list[SeenRequest] = []
         self._queue = deque(queue)
@@ -175,6 +177,7 @@ class FakeUpstream:
             self.fetched.append(seen)
             return await self._play(self.files[seen.path], reader, writer)
         self.problems += head_problems(seen, key=self.key, host=self.url.split("/")[2])
+        self.heads.append(seen)
         script = self._queue.popleft() if self._queue else None
         if script is None or script.reads is Reads.ALL:
             seen = await self._read_body(seen, reader)
@@ -199,11 +202,13 @@ class FakeUpstream:
             return replace(seen, whole=True)
         check = BodyCheck(seen.header("content-type") or "")
         left = int(seen.header("content-length") or "0")
+        self.arrived = 0
         while left:
             piece = await reader.read(min(left, _READ_LIMIT))
             if not piece:
                 raise asyncio.IncompleteReadError(b"", left)
             check.feed(piece)
+            self.arrived += len(piece)
             left -= len(piece)
         body, sha256, parts = check.finish()
         self.problems += check.problems

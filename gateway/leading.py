@@ -1,0 +1,123 @@
+"""A call that is begun before its body is whole: connect, send the head and what there is, and wait for the rest.
+
+Rules it keeps:
+- The end never goes out here; a peer that was sent no more than this has no request to carry out.
+- Whoever goes on with the call takes the connection over as it stands, or gets none when anything speaks against it.
+- A caller that sends nothing worth a call for the call's ``idle_s``, or is not done at ``give_up_at``, holds no
+  connection any longer.
+- What comes of it otherwise is nobody's failure: it is dropped without a word.
+
+It must never decide what may go out, and never repeat anything.
+"""
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from gateway.connection import Connection
+from gateway.core.ahead import stands
+from gateway.core.types import Phase
+from gateway.pool import Pool
+from gateway.ports import Call, Growing
+from gateway.requesting import head_of
+
+_TURN_AFTER: Final = 1024 * 1024  # bytes until others have a turn
+
+
+class Leading:
+    """Implements ``ports.Lead``. ``over`` is called once it has ended, unless somebody has taken it over."""
+
+    __slots__ = ("_call", "_connection", "_growing", "_is_wanted", "_over", "_pool", "_task", "given")
+
+    def __init__(self, call: Call, growing: Growing, pool: Pool, over: Callable[["Leading"], None]) -> None:
+        self._call = call
+        self._growing = growing
+        self._pool = pool
+        self._over = over
+        self._connection: Connection | None = None
+        self._is_wanted = False
+        self.given = 0
+        self._task = asyncio.ensure_future(self._send())
+        self._task.add_done_callback(self._ended)
+
+    def more(self) -> None:
+        """Say that there is more to send."""
+        if self._connection is not None:
+            self._connection.nudge()
+
+    def cut(self) -> None:
+        """Drop it, unless it was taken over; idempotent."""
+        if not self._is_wanted:
+            self._task.cancel()
+
+    async def end(self) -> None:
+        """Wait until it has been cut."""
+        await asyncio.wait([self._task])
+
+    async def hand_over(self) -> Connection | None:
+        """Give the connection, ``given`` bytes into the body, to whoever sends the rest; ``None``: begin anew."""
+        self._is_wanted = True
+        self.more()
+        try:
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            self._is_wanted = False
+            self._task.cancel()
+            self._drop()
+            raise
+        connection = self._connection
+        if connection is None or not _is_sound(connection):
+            self._drop()
+            return None
+        self.given = self._growing.given
+        return connection
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        """Give the connection back, unless somebody goes on with it; what went wrong is nobody's failure."""
+        if task.cancelled() or task.exception() is not None or not self._is_wanted:
+            self._drop()
+        self._over(self)
+
+    async def _send(self) -> None:
+        """Send what there is, until somebody goes on with it, the caller is silent or nothing can follow any more."""
+        call, loop = self._call, asyncio.get_running_loop()
+        site = self._pool.site(call.channel.base_url)
+        wire, length = call.wire, self._growing.length
+        head = head_of(wire.method, site.prefix + wire.path, site.authority, wire.headers, length)
+        connection = self._pool.take(site)
+        if connection is None:
+            async with asyncio.timeout(call.connect_s):
+                connection = await self._pool.open(site)
+        self._connection = connection
+        if self._is_wanted or not connection.begin(head):
+            return
+        last_at, unpaused = loop.time(), 0
+        while self._may_go_on(connection):
+            is_open = connection.is_writable and connection.phase is Phase.SENT
+            some = self._growing.take() if is_open else ()
+            if some:
+                connection.write(some)
+                last_at = loop.time()
+                unpaused += sum(map(len, some))
+                if unpaused >= _TURN_AFTER:
+                    unpaused = 0
+                    await asyncio.sleep(0)
+            elif not await connection.wait(min(call.give_up_at, last_at + call.idle_s if is_open else inf)):
+                return
+
+    def _may_go_on(self, connection: Connection) -> bool:
+        return not self._is_wanted and _is_sound(connection)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+            self._pool.give_back(connection)
+
+
+def _is_sound(connection: Connection) -> bool:
+    """Whether the rest can follow, or what was answered before it came is an answer."""
+    if connection.phase in (Phase.UNSENT, Phase.SENT):
+        return connection.cause is None and connection.is_usable
+    return connection.incoming is not None and stands(connection.incoming.status)
