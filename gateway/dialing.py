@@ -11,6 +11,7 @@ It must never take a proxy from the environment, bound its own time (callers do)
 """
 
 import asyncio
+import encodings.idna  # noqa: F401 - else the first name that is looked up reads it, in the middle of a request
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence

@@ -16,6 +16,9 @@ _PHRASE = re.compile(
     r"((?:[0-9]{1,9}(?:\.[0-9]{1,9})?\s?(?:ms|milliseconds?|h(?:ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z])\s?)+)",
     re.IGNORECASE,
 )
+# Not ``strptime``: it imports a module at its first call, from a disk, in the middle of a request.
+_DATE = re.compile(r"[A-Za-z]{3}, ([0-9]{1,2}) ([A-Za-z]{3}) ([0-9]{4}) ([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2}) GMT")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _PART = re.compile(r"([0-9.]+)\s?(ms|milli|h|m|s)", re.IGNORECASE)
 _SECONDS = (("ms", 0.001), ("milli", 0.001), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
@@ -51,8 +54,12 @@ def _until(then: str, now: str) -> float | None:
 
 
 def _date(text: str) -> datetime | None:
+    found = _DATE.fullmatch(text.strip())
+    if found is None or found[2].lower() not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(part) for part in found.group(1, 3, 4, 5, 6))
     try:
-        return datetime.strptime(text.strip(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+        return datetime(year, _MONTHS.index(found[2].lower()) + 1, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
 

@@ -2,7 +2,8 @@
 
 Rules: ``emit`` only puts a value into a bounded queue. A full queue, a sink that fails and a value that is no JSON
 drop the line and count it; once the sink takes lines again one ``log.dropped`` line says how many are missing, in their
-place. Lines are never cut, but for the last one when the process ends while the sink is stuck.
+place. Lines are never cut, but for the last one when the process ends while the sink is stuck, and for one of which the
+sink took a part before it failed: that one is ended before the next.
 """
 
 import io
@@ -19,6 +20,8 @@ QUEUE_LIMIT = 8_192
 BATCH_LINES = 256
 FULL_SINK_PAUSE_S = 0.05
 CLOSE_GRACE_S = 2.0
+
+_LINE_END = ord("\n")
 
 
 def _unheard(_event: JsonObject) -> None:
@@ -50,6 +53,7 @@ class JsonLines:
         self._missing = 0
         self._dropped = 0
         self._closed = False
+        self._torn = False  # the sink ends in the middle of a line
         self._thread = threading.Thread(target=self._live, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -111,7 +115,7 @@ class JsonLines:
         if not lines:
             return
         try:
-            self._write(b"\n".join(lines) + b"\n")
+            self._write((b"\n" if self._torn else b"") + b"\n".join(lines) + b"\n")
         except (OSError, ValueError):  # the sink is gone, or closed
             with self._lock:
                 self._missing += missing + len(events)
@@ -127,5 +131,6 @@ class JsonLines:
             if not written:
                 time.sleep(FULL_SINK_PAUSE_S)  # a non-blocking pipe that is full
                 continue
+            self._torn = data[-len(rest) + written - 1] != _LINE_END
             rest = rest[written:]
         self._sink.flush()

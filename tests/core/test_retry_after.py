@@ -35,6 +35,9 @@ NOW = "Fri, 20 Nov 2026 10:00:00 GMT"
         ({"retry-after": "Fri, 20 Nov 2026 10:00:30 GMT"}, None),
         ({"retry-after": "Fri, 20 Nov 2026 10:00:30 GMT", "date": "today"}, None),
         ({"retry-after": "Fri, 99 Nov 2026 10:00:30 GMT", "date": NOW}, None),
+        ({"retry-after": "Fri, 20 Foo 2026 10:00:30 GMT", "date": NOW}, None),
+        ({"retry-after": "Fri, 20 Nov 0000 10:00:30 GMT", "date": NOW}, None),
+        ({"retry-after": "Friday, 20-Nov-26 10:00:30 GMT", "date": NOW}, None),
     ],
 )
 def test_headers(headers: dict[str, str], seconds: float | None) -> None:

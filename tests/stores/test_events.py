@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,25 @@ def test_a_closed_sink_is_counted(tmp_path: Path) -> None:
     events.emit({"event": "lost"})
     wait_for(lambda: events.dropped == 1)
     events.close()
+
+
+def test_what_a_full_disk_cut_spoils_no_other_line(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (tmp_path / "log").open("wb", buffering=0) as stream:
+        events = JsonLines(stream)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        try:
+            events.emit({"event": "cut", "pad": "x" * 200})
+            wait_for(lambda: events.dropped == 1)
+            events.emit({"event": "lost"})
+            wait_for(lambda: events.dropped == 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        events.emit({"event": "after"})
+        assert events.close()
+    cut, *others = (tmp_path / "log").read_bytes().splitlines()
+    assert len(cut) == 100
+    assert [json.loads(line) for line in others] == [{"event": "after"}, {"event": "log.dropped", "count": 2}]
 
 
 def test_a_buffered_stream_keeps_what_was_in_it_and_comes_first(tmp_path: Path) -> None:
