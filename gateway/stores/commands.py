@@ -3,7 +3,7 @@
 The rows are built by the caller, so that a value the ledger cannot hold fails there and not in the thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -259,19 +259,35 @@ def run(connection: Connection, commands: Sequence[Command]) -> Sequence[Reply]:
     statements.MOVED.many(connection, [begin.moved for begin in begins if begin.moved is not None])
     statements.SENT.many(connection, [begin.sent for begin in begins])
     rescues = {command.request_id: command.pictures for command in commands if isinstance(command, Rescue)}
-    over = list(dict.fromkeys([*(settle.request_id for settle in settles), *rescues]))
-    tally.take_out(connection, over)
-    statements.SETTLED.many(connection, [settle.settled for settle in settles])
+    tally.take_out(connection, list(rescues))
+    _settle(connection, settles, rescues)
     statements.ENDED.many(connection, [row for settle in settles for row in settle.ended])
     statements.TAGGED.many(connection, [row for settle in settles for row in settle.tagged])
     statements.RESCUED.many(connection, [(pictures, request_id) for request_id, pictures in rescues.items()])
-    tally.put_in(connection, over)
+    tally.put_in(connection, list(dict.fromkeys([*(settle.request_id for settle in settles), *rescues])))
     asset_rows.write(connection, [settle.kept for settle in settles])
     statements.VOIDED.many(connection, [command.voided for command in commands if isinstance(command, Void)])
     statements.BOUND.many(connection, [row for bind in commands if isinstance(bind, Bind) for row in bind.bound])
     statements.UNBOUND.many(connection, [command.unbound for command in commands if isinstance(command, Unbind)])
     _close(connection, commands)
     return [refused.get(at) for at in range(len(commands))]
+
+
+def _settle(connection: Connection, settles: Sequence[Settle], out: Collection[str]) -> None:
+    """Write the ends of requests, and take those out of the sums that are in them; ``out`` are no more.
+
+    Most are open, and filed as they began: that is half the work.
+    """
+    changed = statements.CONFIRMED.each(connection, [_confirming(settle.settled) for settle in settles])
+    confirmed = {settle.request_id for settle, count in zip(settles, changed, strict=True) if count}
+    rest = [settle for settle in settles if settle.request_id not in confirmed]
+    tally.take_out(connection, list(dict.fromkeys(one.request_id for one in rest if one.request_id not in out)))
+    statements.SETTLED.many(connection, [settle.settled for settle in rest])
+
+
+def _confirming(row: Row) -> Row:
+    request_id, _, _, _, owner, channel, status, failure, state, record, images, key_id, team, owed = row
+    return (status, failure, state, record, images, owed, request_id, _OPEN, owner, channel, key_id, team)
 
 
 def _note(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:

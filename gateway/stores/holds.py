@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from gateway.core.ledger import CREDITS, Closing, Kind, Shortage, closing, closing_money
 from gateway.stores.schema import attempts, entries, holds, keys
-from gateway.stores.statement import Row, Statement, adding, ignoring
+from gateway.stores.statement import Paged, Row, Statement, adding, ignoring
 
 _ZERO: ColumnElement[int] = literal_column("0")
 # A window is over once a request of the next was seen, also for a server whose clock is behind: it never comes back.
@@ -73,17 +73,8 @@ CLOSED = Statement(
 )
 
 _NOTHING = Closing(captured=0, voided=0)
-PAGES = (1, 8, 64, 500)  # how many requests one statement ends the holds of; the last of a page is said again
-
-
-def _ending(count: int) -> Statement:
-    names = tuple(f"request_{number}" for number in range(count))
-    these = holds.c.request_id.in_([bindparam(name) for name in names])
-    told = (holds.c.request_id, holds.c.attempt, holds.c.unit, holds.c.key_id, holds.c.amount, holds.c.window_no)
-    return Statement(delete(holds).where(these).returning(*told), names)
-
-
-ENDED = {count: _ending(count) for count in PAGES}
+_ENDING = (holds.c.request_id, holds.c.attempt, holds.c.unit, holds.c.key_id, holds.c.amount, holds.c.window_no)
+ENDED = Paged(lambda ids: delete(holds).where(holds.c.request_id.in_(ids)).returning(*_ENDING))
 
 HELD = adding(holds, ("request_id", "attempt", "unit", "key_id", "amount", "window_no", "expires_us"))
 ENTERED = ignoring(entries, ("request_id", "kind", "attempt", "unit", "key_id", "amount", "time_us"))
@@ -178,11 +169,8 @@ def expire(connection: Connection, now_us: int, *, only_overdue: bool = True) ->
 def _end(connection: Connection, ids: Sequence[str]) -> Iterable[_Open]:
     """Take the rows of holds away; give what they were, request by request."""
     found: dict[str, _Open] = {}
-    for start in range(0, len(ids), PAGES[-1]):
-        page = ids[start : start + PAGES[-1]]
-        count = next(count for count in PAGES if count >= len(page))
-        row = (*page, *([page[-1]] * (count - len(page))))
-        for request_id, attempt, unit, key_id, amount, window_no in ENDED[count].told(connection, row):
+    for statement, page in ENDED.pages(ids):
+        for request_id, attempt, unit, key_id, amount, window_no in statement.told(connection, page):
             held = found.get(request_id)
             if held is None:
                 held = found[request_id] = _Open(request_id=request_id, key_id=key_id)

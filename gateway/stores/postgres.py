@@ -20,6 +20,10 @@ NO_DRIVER = (
     "install the extra, pip install 'waybill-gateway[postgres]'"
 )
 
+# Who writes finds every row by a key. A plan is kept, and may have been made when the tables were empty: it must not
+# read them whole once they are full.
+_BY_KEY = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+
 # lock_not_available, deadlock_detected, serialization_failure: another transaction was in the way.
 _IN_THE_WAY = frozenset({"55P03", "40P01", "40001"})
 
@@ -30,7 +34,9 @@ def open_server(url: URL, access: Access, *, busy_ms: int, pool: int = 0) -> Eng
     Raises ``LedgerRefused`` when the driver is not installed. Who asks for a pool disposes of the engine.
     """
     settings = {"lock_timeout": f"{busy_ms}ms", "synchronous_commit": "on", "timezone": "UTC"}
-    if access is Access.READ:
+    if access is Access.WRITE:
+        settings |= _BY_KEY
+    else:
         settings |= {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
     given = url.query.get("options", "")
     options = " ".join([given if isinstance(given, str) else "", *(f"-c {key}={settings[key]}" for key in settings)])

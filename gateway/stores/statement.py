@@ -5,12 +5,13 @@ cannot shift a value into its neighbour. What is run is given to the driver as i
 more than most of these statements themselves. Its errors are raised all the same, and a broken connection is one to it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Table, bindparam, insert
+from sqlalchemy import BindParameter, ClauseElement, Connection, Dialect, Table, Text, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -18,8 +19,14 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from gateway.stores.engine import POSTGRES, Inserting, inserting
 
 Row: TypeAlias = tuple[str | int | None, ...]
+Said: TypeAlias = Callable[[Sequence[BindParameter[str]]], ClauseElement | Callable[[Inserting], ClauseElement]]
 
 SQLITE = "sqlite"
+PAGES: Final = (1, 8, 64, 500)  # how many ids one statement is about; the last of a page is said again
+# SQLite need not be able to undo one statement: who runs it goes back to a savepoint, or gives the transaction up. It
+# keeps a journal for each statement of several rows otherwise, which costs as much as the rows.
+UNDONE_WHOLE: Final = "OR FAIL"
+SIZES: Final = (32, 16, 8, 4, 2)  # how many rows one statement inserts; what is left goes by itself
 
 
 class Statement:
@@ -50,6 +57,21 @@ class Statement:
             with _Cursor(connection, self) as cursor:
                 cursor.executemany(_text(self, name), [_sendable(row, name) for row in rows])
 
+    def each(self, connection: Connection, rows: Sequence[Row]) -> list[int]:
+        """Run it for all rows, in one round; how many rows of the table each of them changed."""
+        name = connection.dialect.name
+        text = _text(self, name)
+        if not rows:
+            return []
+        with _Cursor(connection, self) as cursor:
+            if name == SQLITE:
+                return [cursor.execute(text, row).rowcount for row in rows]
+            cursor.executemany(text, [_sendable(row, name) for row in rows], returning=True)
+            changed = [cursor.rowcount]
+            while cursor.nextset():
+                changed.append(cursor.rowcount)
+            return changed
+
     def one(self, connection: Connection, row: Row = ()) -> int:
         """Run it for one row; how many rows of the table it changed."""
         name = connection.dialect.name
@@ -65,6 +87,69 @@ class Statement:
             cursor.execute(_text(self, name), _sendable(row, name))
             found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
+
+
+class Insertion(Statement):
+    """Inserts rows, several with one statement: the database is entered, and the interpreter left, once for them.
+
+    ``ending`` says what becomes of a row that is there already.
+    """
+
+    __slots__ = ("_ending", "_table")
+
+    def __init__(self, table: Table, order: tuple[str, ...], ending: Callable[[sqlite.Insert], ClauseElement]) -> None:
+        self._table = table
+        self._ending = ending
+        super().__init__(self._one, order)
+
+    def many(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert all rows; without any, do nothing."""
+        start = 0
+        for size in SIZES:
+            while len(rows) - start >= size:
+                _several(self, size).one(connection, tuple(chain.from_iterable(rows[start : start + size])))
+                start += size
+        if start < len(rows):
+            self.one(connection, rows[start])
+
+    def several(self, count: int) -> Statement:
+        """Give the statement that inserts ``count`` rows, the parameters of one after those of the other."""
+        names = [tuple(f"{name}_{number}" for name in self.order) for number in range(count)]
+        rows: list[dict[str, object]] = [
+            {name: bindparam(said) for name, said in zip(self.order, row, strict=True)} for row in names
+        ]
+        return Statement(
+            lambda new: self._ending(new(self._table).prefix_with(UNDONE_WHOLE, dialect=SQLITE).values(rows)),
+            tuple(chain.from_iterable(names)),
+        )
+
+    def _one(self, new: Inserting) -> ClauseElement:
+        return self._ending(new(self._table).values({name: bindparam(name) for name in self.order}))
+
+
+class Paged:
+    """A statement about many ids, said page by page. ``build`` is given the parameters of one page's ids.
+
+    ``first``: the parameters that stand before the ids.
+    """
+
+    __slots__ = ("_build", "_first")
+
+    def __init__(self, build: Said, first: tuple[str, ...] = ()) -> None:
+        self._build = build
+        self._first = first
+
+    def pages(self, ids: Sequence[str], *first: str | int) -> Iterator[tuple[Statement, Row]]:
+        """Give what is to be run for ``ids``, and with what; ``first``: the values that stand before them."""
+        for start in range(0, len(ids), PAGES[-1]):
+            page = ids[start : start + PAGES[-1]]
+            count = next(count for count in PAGES if count >= len(page))
+            yield _page(self, count), (*first, *page, *([page[-1]] * (count - len(page))))
+
+    def page(self, count: int) -> Statement:
+        """Give the statement about ``count`` ids."""
+        names = tuple(f"id_{number}" for number in range(count))
+        return Statement(self._build([bindparam(name, type_=Text) for name in names]), (*self._first, *names))
 
 
 class _Cursor:
@@ -103,16 +188,14 @@ class _Cursor:
         raise told from error
 
 
-def adding(table: Table, order: tuple[str, ...]) -> Statement:
+def adding(table: Table, order: tuple[str, ...]) -> Insertion:
     """Give the statement that inserts a row; one that is there already is refused."""
-    return Statement(insert(table).values({name: bindparam(name) for name in order}), order)
+    return Insertion(table, order, lambda row: row)
 
 
-def ignoring(table: Table, order: tuple[str, ...]) -> Statement:
+def ignoring(table: Table, order: tuple[str, ...]) -> Insertion:
     """Give the statement that inserts a row; one that is there already stays as it is."""
-    return Statement(
-        lambda new: new(table).values({name: bindparam(name) for name in order}).on_conflict_do_nothing(), order
-    )
+    return Insertion(table, order, lambda row: row.on_conflict_do_nothing())
 
 
 def replacing(table: Table, order: tuple[str, ...]) -> Statement:
@@ -129,9 +212,19 @@ def replacing(table: Table, order: tuple[str, ...]) -> Statement:
 
 def _sendable(row: Row, dialect: str) -> Row:
     """Give the row as the database takes it: a server's text cannot hold the character NUL, a file's can."""
-    if dialect != POSTGRES or not any(isinstance(value, str) and "\0" in value for value in row):
+    if dialect != POSTGRES or "\\x00" not in repr(row):  # as quick as can be said; what was meant is looked at below
         return row
     return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in row)
+
+
+@cache
+def _several(insertion: Insertion, count: int) -> Statement:
+    return insertion.several(count)
+
+
+@cache
+def _page(paged: Paged, count: int) -> Statement:
+    return paged.page(count)
 
 
 @cache

@@ -44,6 +44,10 @@ SETTLED_ORDER = (
     "request_id", "time_us", "endpoint", "asked_model", "owner", "channel", "status", "failure", "state", "record",
     "images", "key_id", "team", "credits",
 )  # fmt: skip
+CONFIRMED_ORDER = (
+    "new_status", "new_failure", "new_state", "new_record", "new_images", "new_credits", "the_request", "open",
+    "the_owner", "the_channel", "the_key", "the_team",
+)  # fmt: skip
 ENDED_ORDER = (
     "new_state", "new_outcome", "new_failure", "new_detail", "new_status", "new_duration_ms", *_COSTS,
     "the_attempt", "ended",
@@ -81,6 +85,29 @@ MOVED = Statement(
 
 # An attempt whose first byte may leave once this has committed.
 SENT = adding(attempts, SENT_ORDER)
+
+# The end of a request that is filed as it began: nothing that it is listed by, but for how it ended, is written again.
+CONFIRMED = Statement(
+    update(requests)
+    .where(
+        requests.c.request_id == bindparam("the_request"),
+        requests.c.state == bindparam("open"),
+        requests.c.owner.is_not_distinct_from(bindparam("the_owner")),
+        requests.c.channel.is_not_distinct_from(bindparam("the_channel")),
+        requests.c.key_id.is_not_distinct_from(bindparam("the_key")),
+        requests.c.team.is_not_distinct_from(bindparam("the_team")),
+    )
+    .values(
+        status=bindparam("new_status"),
+        failure=bindparam("new_failure"),
+        state=bindparam("new_state"),
+        record=bindparam("new_record"),
+        images=bindparam("new_images"),
+        credits=bindparam("new_credits"),
+        body_hash=null(),  # nobody looks for it any more
+    ),
+    CONFIRMED_ORDER,
+)
 
 # The end of a request, whether or not it ever began; only a settled row has the state of the one that comes.
 SETTLED = Statement(_settled, SETTLED_ORDER)

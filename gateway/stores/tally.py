@@ -13,12 +13,14 @@ committed for nobody was never made, and is not counted.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ClauseElement,
     Column,
     ColumnElement,
@@ -46,7 +48,7 @@ from gateway.core.spend import FREE
 from gateway.core.types import Outcome
 from gateway.stores.engine import POSTGRES, Inserting
 from gateway.stores.schema import AttemptState, RequestState, assets, attempt_sums, attempts, request_sums, requests
-from gateway.stores.statement import Statement
+from gateway.stores.statement import SQLITE, UNDONE_WHOLE, Paged
 
 DAY_US = 86_400_000_000
 GIVEN_UP = "ledger_timeout"  # the detail of an attempt whose intent committed after its caller had left
@@ -126,10 +128,11 @@ def shard(connection: Connection) -> int:
     return threading.get_native_id() % SHARDS if connection.dialect.name == POSTGRES else 0
 
 
-def _change(connection: Connection, ids: Sequence[str], statements: Sequence[Statement]) -> None:
+def _change(connection: Connection, ids: Sequence[str], statements: Sequence[Paged]) -> None:
     mine = shard(connection)
-    for statement in statements:
-        statement.many(connection, [(mine, request_id) for request_id in ids])
+    for paged in statements:
+        for statement, page in paged.pages(ids, mine):
+            statement.one(connection, page)
 
 
 def _group(owner: ColumnElement[str], channel: ColumnElement[str]) -> list[Label[int] | Label[str]]:
@@ -192,25 +195,26 @@ def _word(word: StrEnum) -> ColumnElement[str]:
     return literal_column(f"'{word.value}'", Text)
 
 
-def _adding(table: Table, counts: Counts) -> Statement:
-    """Give the statement that adds counts to a table of sums; its parameters are the shard and a request's id."""
+def _adding(table: Table, count: Callable[[ColumnElement[bool]], Counts]) -> Paged:
+    """Give the statement that adds counts to a table of sums; its parameters are the shard and the requests' ids."""
     key = [column.name for column in table.primary_key]
     sums = [column.name for column in table.columns if column.name not in key]
 
-    def build(new: Inserting) -> ClauseElement:
-        row = new(table).from_select([column.name for column in counts.selected_columns], counts)
+    def build(ids: Sequence[BindParameter[str]], new: Inserting) -> ClauseElement:
+        counts = count(requests.c.request_id.in_(ids))
+        names = [column.name for column in counts.selected_columns]
+        row = new(table).prefix_with(UNDONE_WHOLE, dialect=SQLITE).from_select(names, counts)
         return row.on_conflict_do_update(
             index_elements=key, set_={name: table.c[name] + row.excluded[name] for name in sums}
         )
 
-    return Statement(build, ("the_shard", "the_request"))
+    return Paged(lambda ids: partial(build, ids), ("the_shard",))
 
 
-def _both(sign: int) -> tuple[Statement, Statement]:
-    one = requests.c.request_id == bindparam("the_request", type_=Text)
+def _both(sign: int) -> tuple[Paged, Paged]:
     return (
-        _adding(request_sums, request_counts(one, sign=sign, shard=_SHARD)),
-        _adding(attempt_sums, attempt_counts(one, sign=sign, shard=_SHARD)),
+        _adding(request_sums, partial(request_counts, sign=sign, shard=_SHARD)),
+        _adding(attempt_sums, partial(attempt_counts, sign=sign, shard=_SHARD)),
     )
 
 

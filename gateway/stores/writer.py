@@ -8,6 +8,7 @@ One thread on SQLite, where only one transaction writes at a time; several on a 
   does when the connection broke and nobody can tell whether it was committed.
 - A settlement is told to its caller as failed and *kept*: it is tried again until it is written or the writer closes.
 - While settlements are kept no begin is accepted: what cannot be recorded is not bought.
+- While little is under way a command is written at once. When much is, a batch is let grow for a moment first.
 - The queue is bounded, kept settlements included; no thread dies silently (what comes after the last is refused).
 """
 
@@ -29,6 +30,8 @@ from gateway.stores.line import Line, Trunk, is_cut
 
 QUEUE_LIMIT = 4_096
 RETRY_S = 1.0
+BUSY = 8  # commands under way that make a thread let more come
+GATHER_S = 0.002  # for how long
 CLOSED = "the ledger is closed"
 
 
@@ -67,6 +70,7 @@ class Writer:
         self._in_hand: set[Ticket] = set()
         self._stop_at: float | None = None
         self._tried_last = False
+        self._gathering = False
         self._alive = threads
         self.accepted = 0
         self.commits = 0
@@ -152,9 +156,10 @@ class Writer:
     def _next(self) -> list[Ticket]:
         with self._lock:
             retry = False
-            while not (self._waiting or retry or self._stop_at is not None):
+            while not ((self._waiting and not self._gathering) or retry or self._stop_at is not None):
                 woken = self._changed.wait(self._retry_s if self._kept else None)
                 retry = bool(self._kept) and not woken
+            self._gather()
             if self._stop_at is not None and not self._waiting:
                 if self._tried_last:
                     return []
@@ -162,6 +167,14 @@ class Writer:
             batch, self._kept, self._waiting = self._kept + self._waiting, [], []
             self._in_hand.update(batch)
             return batch
+
+    def _gather(self) -> None:
+        """Let more come when it is busy, with the lock held: most of what a transaction costs it costs but once."""
+        if len(self._waiting) + len(self._in_hand) < BUSY:
+            return
+        self._gathering = True
+        self._changed.wait_for(lambda: self._stop_at is not None, GATHER_S)
+        self._gathering = False
 
     def _write(self, line: Line, batch: list[Ticket]) -> None:
         wanted: list[Ticket] = []

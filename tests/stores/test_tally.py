@@ -13,7 +13,7 @@ from gateway.core.spend import Dimension, Usage, UsageQuery
 from gateway.ports.readings import TooManyGroups
 from gateway.stores import tally
 from gateway.stores.assets_sql import open_assets
-from gateway.stores.commands import Rescue
+from gateway.stores.commands import Rescue, run, settling
 from gateway.stores.ledger_sql import SqlLedger, open_ledger
 from gateway.stores.recovery import recover_all
 from gateway.stores.schema import assets, attempt_sums, request_sums
@@ -69,6 +69,30 @@ async def test_settled_once_or_twice_a_request_is_counted_once(ledger: SqlLedger
     assert kept(url) == once == counted(url)
     assert list(once[0].values()) == [(1, 1, 1, 0, 0, 0, 0, 0)]
     assert list(once[1].values()) == [(1, 0, 100, 0, 0, 0)]
+
+
+async def test_ends_of_all_kinds_in_one_transaction_are_counted_once_each(ledger: SqlLedger, url: str) -> None:
+    for number in range(1, 12):
+        await ledger.begin(request(number), attempt(number))
+    await ledger.settle(settlement(1, result(1)))
+    with beside(url) as connection:
+        connection.exec_driver_sql(f"UPDATE requests SET state = 'interrupted' WHERE request_id = '{request_id(2)}'")  # noqa: S608
+        tally.put_in(connection, [request_id(2)])
+    ends = [replace(settlement(number, replace(result(number), cost=cost(7))), images=1) for number in range(1, 12)]
+    elsewhere = settlement(3, result(3), owner="other")  # than it began with
+    unowned = settlement(4, result(4), status=400, owner=None)
+    never_begun = settlement(99, status=400, owner=None)
+    rescued = Rescue(request_id=request_id(1), pictures=1)
+    settled = [*ends[:2], elsewhere, unowned, *ends[4:], ends[5], never_begun, never_begun]
+    commands = [settling(one) for one in settled]
+    with beside(url) as connection:
+        assert set(run(connection, [*commands, rescued])) == {None}
+    sums = kept(url)
+    assert sums == counted(url)
+    by_owner = {key[1]: row[0] for key, row in sums[0].items() if key[1] not in {"", "acme"}}
+    assert by_owner == {"other": 1}
+    assert sum(row[0] for row in sums[0].values()) == 12
+    assert sum(row[0] for row in sums[1].values()) == 11
 
 
 async def test_a_request_under_way_is_not_counted_and_an_interrupted_one_is(url: str) -> None:
