@@ -11,7 +11,7 @@ shedding must not wait for the ledger. On the way out every answer is the last o
 import asyncio
 import re
 import traceback
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +22,7 @@ from gateway.web.answer import NO_STORE, Answer, respond_early
 from gateway.web.arrival import Visit, begin_visit, visit_of
 from gateway.web.errors import BadHead, InternalError, Overloaded, Stopped, WebError, envelope, problem
 from gateway.web.services import Load, Services
-from gateway.web.stamps import retry_advice
+from gateway.web.stamps import retry_advice, unstarted
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
@@ -35,6 +35,7 @@ PROBLEM = b"application/problem+json"
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _FRAMES = 6
 _CLOSE = (b"connection", b"close")
+_TOO_LATE = (InternalError, Stopped)  # whoever ends so may have started attempts: nothing is said of them
 _SURFACES = frozenset(surface.value for surface in Surface)
 
 
@@ -60,6 +61,8 @@ class Edge:
         )
         begin_visit(scope, visit)
         out = _Outgoing(send, visit, services.load)
+        if scope["method"] != "POST" and scope["path"].startswith(API):
+            out.stamp = services.clock.monotonic
         try:
             check_head(scope["headers"])
             await self._admit(scope, receive, out)
@@ -77,6 +80,8 @@ class Edge:
     async def _refuse(self, refusal: WebError, scope: Scope, receive: Receive, out: "_Outgoing") -> None:
         """Settle a request that ends here, and answer it unless an answer has begun: then its connection closes."""
         status, code = out.status or refusal.error.status, refusal.error.code
+        if not visit_of(scope).settled and scope["path"].startswith(API) and not isinstance(refusal, _TOO_LATE):
+            out.stamp = self._services.clock.monotonic
         if not isinstance(refusal, Overloaded):
             await settle_here(self._services, scope, status, code)
         elif scope["path"].startswith(API):
@@ -131,9 +136,12 @@ def edge_record(services: Services, scope: Scope, status: int, code: str | None)
 
 
 class _Outgoing:
-    """The way out: puts the request's id and the door's words on the head, and remembers what status went out."""
+    """The way out: puts the request's id and the door's words on the head, and remembers what status went out.
 
-    __slots__ = ("_load", "_request_id", "_send", "_visit", "status")
+    ``stamp``: the clock, when the answer is one that nobody else stamps: no attempt was started for it.
+    """
+
+    __slots__ = ("_load", "_request_id", "_send", "_visit", "stamp", "status")
 
     def __init__(self, send: Send, visit: Visit, load: Load) -> None:
         self._send = send
@@ -141,11 +149,14 @@ class _Outgoing:
         self._request_id = (b"x-request-id", visit.request_id.encode())
         self._load = load
         self.status: int | None = None
+        self.stamp: Callable[[], float] | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [self._request_id, *self._visit.headers, *message.get("headers", ())]
+            if self.stamp is not None:
+                message["headers"] += unstarted(message["headers"], self.stamp() - self._visit.started)
             if self._load.draining and _CLOSE not in message["headers"]:
                 message["headers"].append(_CLOSE)
         await self._send(message)

@@ -50,6 +50,13 @@ def stamps(record: Record) -> Headers:
     return [*_encoded(found), *_assets(record)]
 
 
+def unstarted(headers: Iterable[tuple[bytes, bytes]], elapsed_s: float) -> Headers:
+    """Give the stamps of an answer that has none yet, and for which nothing was started."""
+    if any(name == b"x-route-attempts" for name, _ in headers):
+        return []
+    return [(b"x-route-attempts", b"0"), (b"server-timing", b"gateway;dur=%.1f" % max(0.0, elapsed_s * 1000))]
+
+
 def advice(record: Record, *, may_retry: bool, retry_after_s: float | None) -> Headers:
     """Say whether trying an error again can help: only ours, only when this request started no attempt."""
     if not (may_retry and record.result.status in _RETRIABLE and not record.attempts):

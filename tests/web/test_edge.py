@@ -85,6 +85,30 @@ async def test_a_refused_host_is_not_repeated(house: House, port: int) -> None:
     assert reply["x-request-id"] == "req_" + "1".rjust(32, "0")
 
 
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        get("/v1/models"),
+        get("/v1/models/nobody"),
+        get("/v1/flights/fl_0"),
+        get("/v1/nothing"),
+        get("/v1/images/edits"),
+        get("/v1/images/edits", method="OPTIONS"),
+        post("/v1/chat/completions"),
+        b"POST /v1/responses HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    ],
+)
+async def test_every_answer_of_the_api_says_how_many_attempts_were_started(port: int, request_bytes: bytes) -> None:
+    reply = await ask(port, request_bytes)
+    assert reply["x-route-attempts"] == "0"
+    assert str(reply["server-timing"]).startswith("gateway;dur=")
+
+
+async def test_what_is_not_of_the_api_says_nothing_of_attempts(port: int) -> None:
+    for path in ("/healthz", "/nothing", "/assets/x", "/api/requests"):
+        assert (await ask(port, get(path)))["x-route-attempts"] is None
+
+
 async def test_over_the_limit_is_answered_at_once_and_health_goes_on(house: House, port: int) -> None:
     house.max_in_flight = 1
     release = asyncio.Event()
