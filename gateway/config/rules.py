@@ -12,6 +12,8 @@ from gateway.core import when
 from gateway.core.prices import ReportedPrice
 from gateway.core.table import Policy, Route, RouteTable
 
+_EQUAL = "1"  # what a target has that names no weight: said, it changes nothing under any policy
+
 
 def check(name: str, route: Block) -> Iterator[Mistake]:
     """Give the mistakes in one route's choice of targets."""
@@ -58,7 +60,7 @@ def _weights(path: KeyPath, route: Block) -> Iterator[Mistake]:
     policy = word(route.get("policy")) or Policy.PRIORITY.value
     targets = items_at(route.get("targets"))
     weights = [block.get("weight") for target in targets if (block := block_at(target)) is not None]
-    given = [node for node in weights if node is not None]
+    given = [node for node in weights if node is not None and not _says(node, _EQUAL)]
     if given and policy in set(Policy) - {Policy.WEIGHTED}:
         said = f"counts under the policy weighted only; this route's policy is {policy}"
         yield mistake(given[0].mark, (*path, "targets"), f"'weight' {said}")
@@ -87,6 +89,10 @@ def _action(node: Node) -> str | None:
 def _is_substitute(target: Node) -> bool:
     node = target.get("substitute") if isinstance(target, Block) else None
     return isinstance(node, Scalar) and node.text == "true"
+
+
+def _says(node: Node, text: str) -> bool:
+    return isinstance(node, Scalar) and node.text == text
 
 
 def _is_zero(target: Node) -> bool:

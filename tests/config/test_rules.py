@@ -64,6 +64,12 @@ def test_a_weight_without_its_policy_is_a_mistake(tmp_path: Path, policy: str) -
     assert line.endswith(".targets[0].weight: must be between 0 and 1000000")
 
 
+@pytest.mark.parametrize("policy", ["priority", "fastest", "least_busy", "cheapest", "weighted"])
+def test_the_weight_that_every_target_has_may_be_said(tmp_path: Path, policy: str) -> None:
+    text = targets("[direct, {channel: sandbox, weight: 1}]", f"policy: {policy}")
+    assert [one.weight for one in route(tmp_path, text).targets] == [1, 1]
+
+
 def test_an_action_may_be_a_number_of_repeats(tmp_path: Path) -> None:
     made = route(tmp_path, with_route("on_failure: {timeout: next, overloaded: {action: same, times: 2}}"))
     assert made.on_failure == {FailureClass.TIMEOUT: Action.NEXT}
