@@ -22,7 +22,7 @@ from gateway.core.principal import ANYONE, Principal
 from gateway.core.record import Record
 from gateway.core.resting import Resting, refusal
 from gateway.core.seen import Observation
-from gateway.core.table import RouteTable
+from gateway.core.table import Channel, RouteTable
 from gateway.core.types import AttemptId, Cause, Phase, Refusal, RequestId
 from gateway.core.verdict import PublicError
 from gateway.core.walk import GiveUp, Try, next_step
@@ -152,8 +152,10 @@ class Relay:
         barred = forbidden(job.facts, job.principal, table)
         if barred is not None:
             return await self._refuse(job, table, barred)
-        with Waiting(job.wait):
-            kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
+        kept_by: Channel | Refusal | None = None
+        if job.facts.references:
+            with Waiting(job.wait):
+                kept_by = await self._means.custody.destination(job.facts.references, table, job.principal)
         if isinstance(kept_by, Refusal):
             return await self._refuse(job, table, kept_by)
         bound_to = kept_by.name if kept_by else None
@@ -322,7 +324,7 @@ class Relay:
     async def _bind(self, story: Story) -> None:
         """Note who keeps what the client may refer to later, before the client can know of it."""
         kept = story.kept
-        if kept is not None and kept.channel is not None and kept.reading is not None:
+        if kept is not None and kept.channel is not None and kept.reading is not None and kept.reading.ids:
             await self._means.custody.bind(story.job, kept.channel, kept.reading.ids)
 
     async def _keep(self, story: Story) -> Kept:

@@ -10,7 +10,7 @@ never send anything, and never wait longer than ``limits.WAIT_S`` for a place an
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from msgspec import Struct
@@ -139,17 +139,19 @@ class Roster:
         has_place = ahead is not None and ahead.stay(channel.name)
         if not has_place and not await self._means.gates.enter(channel.name, channel.max_in_flight, patient=is_patient):
             return Resting(target=target.name, reason=CHANNEL_LIMIT, back_in_s=WAIT_S)
-        with ExitStack() as undo:
-            undo.callback(self._means.gates.leave, channel.name)
+        terms: _Pass | Resting | None = None
+        try:
             wait_s = await self._means.shared.reserve(_asks(channel, facts), self._now(), WAIT_S)
             if wait_s > WAIT_S:
                 return Resting(target=target.name, reason=CHANNEL_LIMIT, back_in_s=wait_s)
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             terms = await self._claimed(step)
-            if isinstance(terms, Resting):
-                return terms
-            undo.pop_all()
+        finally:
+            if not isinstance(terms, _Pass):
+                self._means.gates.leave(channel.name)
+        if isinstance(terms, Resting):
+            return terms
         if step.is_first:
             self._means.shared.earn()
         elif step.pause_s is None:
@@ -212,9 +214,9 @@ class Roster:
 
     def _terms(self, step: Try) -> _Pass | Resting:
         """Look again, since a plan is older than its steps."""
-        target, view = step.target, self.view()
-        if not view.health.marks and not view.brakes:
+        if not self._means.shared.health.marks and not self._means.brakes.current():
             return _FREELY  # the common case: nobody rests
+        target, view = step.target, self.view()
         resting = rests(target, view)
         stand = standing(view.health, target.id, view.now)
         if resting is None:
@@ -230,7 +232,7 @@ class Roster:
     async def _claimed(self, step: Try) -> _Pass | Resting:
         """Take the probe of a target on probation; who comes second is passed over, unless there is nobody else."""
         terms = self._terms(step)
-        if isinstance(terms, Resting):
+        if isinstance(terms, Resting) or terms is _FREELY:
             return terms
         target, now = step.target, self._now()
         if not standing(self._means.shared.health, target.id, now).is_probe:

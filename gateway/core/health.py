@@ -212,7 +212,7 @@ def observe(
     ``is_probe``: the attempt had been let through a bar, as a probe or by the panic rule.
     """
     if failure is None:
-        return _delivered(state, target, now, is_probe=is_probe)
+        return _delivered(state, target, now, is_probe=is_probe) if state.marks else state
     trouble = TROUBLES.get(failure.kind)
     if trouble is None:
         return state

@@ -45,7 +45,7 @@ async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Recei
         visit.headers = passed.headers
     try:
         barred = passed.refusal if passed is not None else None
-        job = barred or await _job(services, wanted, scope, receive)
+        job = barred or await _job(services, wanted, visit, scope, receive)
         if isinstance(job, Refusal):
             await _turn_away(services, wanted, job, scope, receive, send)
         elif wanted.is_check:
@@ -53,15 +53,14 @@ async def serve(services: Services, wanted: Wanted, scope: Scope, receive: Recei
             visit.settled = True
             await respond_early(scope, receive, send, checked_answer(checked))
         else:
-            await _run(services, job, scope, receive, send)
+            await _run(services, job, visit, scope, receive, send)
     finally:
         if turnstile is not None and passed is not None:
             turnstile.leave(passed)
 
 
-async def _job(services: Services, wanted: Wanted, scope: Scope, receive: Receive) -> Job | Refusal:
+async def _job(services: Services, wanted: Wanted, visit: Visit, scope: Scope, receive: Receive) -> Job | Refusal:
     """Read a request; what is needed for no more than that goes when it is read."""
-    visit = visit_of(scope)
     incoming = Incoming(
         surface=wanted.surface,
         errand=wanted.errand,
@@ -155,9 +154,9 @@ def _refusal_answer(refusal: Refusal, record: Record) -> Answer:
     return Answer(status=refusal.status, body=envelope(refused(refusal)), headers=tuple(headers))
 
 
-def _run(services: Services, job: Job, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+def _run(services: Services, job: Job, visit: Visit, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     """Serve a job, and watch for what happens meanwhile where somebody has to."""
-    presence, visit, pace = Presence(), visit_of(scope), _pace(services)
+    presence, pace = Presence(), _pace(services)
     stream = ClientStream(send, presence, pace) if job.facts.stream else None
     client = Client(send=send, presence=presence, pace=pace, stream=stream)
     visit.watch(presence.leave)

@@ -219,7 +219,7 @@ async def test_files_that_are_there_stay(tmp_path: Path) -> None:
 
 async def test_told_to_come_back_it_comes_back(tmp_path: Path) -> None:
     async with running_pair(tmp_path / "gateway", {"max_attempts": 1}) as pair:
-        slow = script.reply(429, {"error": {"message": "slow"}}, headers={"retry-after": "1"})
+        slow = script.reply(429, {"error": {"message": "slow"}}, headers={"retry-after": "3"})
         pair.a.play(slow)
         pair.b.play(slow)
         assert (await pair.generate()).status_code == 429
