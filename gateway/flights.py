@@ -183,8 +183,9 @@ class Flights:
         flight.dispose()
 
     def _land(self, flight: Flight, result: Result) -> None:
-        """Give the end to who waits, or keep it for who comes back."""
+        """Give the end to who waits, or keep it for who comes back; its request's body is of no use any more."""
         flight.result = result
+        flight.job.body.close()
         flight.presence.settle(result.record)
         if result.status == CLIENT_CLOSED_REQUEST:  # it came to nothing: who comes now makes his own
             self.register.remove(flight)
@@ -211,6 +212,8 @@ class Flights:
 
     async def _join(self, flight: Flight, job: Job, presence: Presence) -> Result | None:
         """Wait for a flight that another request began; its client is on board. ``None``: it came to nothing."""
+        if job.ahead is not None:
+            job.ahead.cut()
         asking = self._asking(job)
         wake = await (self._wait(flight, presence) if flight.tape is None else self._wait_to_read(flight, presence))
         if wake is Wake.BEGUN:
@@ -379,12 +382,11 @@ class Flights:
                 flight.is_filed = await self._hangar.archive.depart(flight)
 
     async def _file_landing(self, flight: Flight, result: Result) -> None:
-        """File what nobody has, so that it outlives the process; its request's body is of no use any more."""
+        """File what nobody has, so that it outlives the process."""
         share = None if flight.body is None else flight.body.share()
         async with flight.filing:
             flight.is_on_offer = await self._hangar.archive.land(flight, result, share)
             flight.is_filed = flight.is_filed or flight.is_on_offer
-        flight.job.body.close()
         if flight.is_forgotten:  # somebody let go of it at another server
             self.retire(flight)
 

@@ -53,6 +53,18 @@ async def test_another_body_is_a_mismatch(tmp_path: Path) -> None:
         assert all_.upstream.count == 1
 
 
+async def test_a_mismatch_that_nobody_waits_for_keeps_no_body(tmp_path: Path) -> None:
+    """An answer may be looked at for a day; the request it belongs to, of any size, is not held for it."""
+    async with airport(tmp_path) as all_:
+        assert (await all_.generate(idempotency_key="k")).status_code == 200
+        other = {**GENERATION, "prompt": "x" * 20_000}
+        taken = await all_.post("images/generations", other, idempotency_key="k", prefer="respond-async")
+        found = await all_.landed(taken.json()["id"])
+        assert (taken.status_code, found["status"]) == (202, 422)
+        figures = (await all_.client.get(f"{all_.gateway.url}/metrics")).text
+        assert 'waybill_spool_bytes{place="memory"} 0.0' in figures
+
+
 async def test_what_bought_nothing_is_not_kept(tmp_path: Path) -> None:
     async with airport(tmp_path) as all_:
         all_.upstream.play(reply(503, {"error": {"message": "busy"}}), slow(0))
