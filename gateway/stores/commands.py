@@ -223,7 +223,11 @@ def _closure(settlement: Settlement) -> Closure | None:
     if owed is None:
         return None
     return Closure(
-        request_id=settlement.request_id, credits=owed.credits, micro=owed.micro, time_us=epoch_us(settlement.time)
+        request_id=settlement.request_id,
+        credits=owed.credits,
+        micro=owed.micro,
+        time_us=epoch_us(settlement.time),
+        payer=_text(settlement.record.get("key_id")),
     )
 
 
@@ -307,8 +311,17 @@ def _lock(connection: Connection, commands: Sequence[Command]) -> None:
         connection,
         settled=[command.request_id for command in commands if isinstance(command, Settle | Rescue)],
         voided=[command.attempt_id for command in commands if isinstance(command, Void)],
-        payers=[one.holding.key_id for one in commands if isinstance(one, Begin) and one.holding is not None],
+        payers=[key_id for command in commands if (key_id := _payer(command)) is not None],
     )
+
+
+def _payer(command: Command) -> str | None:
+    """Say of whom a command takes, or to whom it gives back."""
+    if isinstance(command, Begin):
+        return None if command.holding is None else command.holding.key_id
+    if isinstance(command, Settle):
+        return None if command.closure is None else command.closure.payer
+    return None
 
 
 def _take(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:

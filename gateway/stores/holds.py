@@ -76,6 +76,17 @@ _NOTHING = Closing(captured=0, voided=0)
 _ENDING = (holds.c.request_id, holds.c.attempt, holds.c.unit, holds.c.key_id, holds.c.amount, holds.c.window_no)
 ENDED = Paged(lambda ids: delete(holds).where(holds.c.request_id.in_(ids)).returning(*_ENDING))
 
+# What a key has, and since when it is no good; whose hold an attempt has; what is held, and for longer than it may be.
+STANDING = Statement(
+    select(keys.c.credits, keys.c.revoked_us).where(keys.c.key_id == bindparam("the_key")), ("the_key",)
+)
+ATTEMPT = Statement(
+    select(attempts.c.request_id, attempts.c.started_us).where(attempts.c.attempt_id == bindparam("the_attempt")),
+    ("the_attempt",),
+)
+HELD_NOW = Statement(select(holds.c.request_id).distinct(), ())
+OVERDUE = Statement(select(holds.c.request_id).where(holds.c.expires_us < bindparam("now_us")).distinct(), ("now_us",))
+
 HELD = adding(holds, ("request_id", "attempt", "unit", "key_id", "amount", "window_no", "expires_us"))
 ENTERED = ignoring(entries, ("request_id", "kind", "attempt", "unit", "key_id", "amount", "time_us"))
 
@@ -98,6 +109,7 @@ class Closure(Struct, frozen=True, kw_only=True):
     credits: int
     micro: int | None
     time_us: int
+    payer: str | None = None  # whose the holds are, where that is known
 
 
 class _Open(Struct, kw_only=True):
@@ -118,11 +130,11 @@ def take(connection: Connection, holdings: Sequence[Holding]) -> Sequence[Shorta
     Those of one key are taken together where it can pay for all of them, else one after the other.
     """
     short: dict[int, Shortage] = {}
-    for same in _by_key(holdings):
-        if len(same) > 1 and TAKEN.one(connection, _together([holdings[at].taken for at in same])):
-            continue
-        for at in same:
-            if not TAKEN.one(connection, holdings[at].taken):
+    by_key = _by_key(holdings)
+    taken_whole = TAKEN.each(connection, [_together([holdings[at].taken for at in same]) for same in by_key])
+    for same, is_taken in zip(by_key, taken_whole, strict=True):
+        for at in () if is_taken else same:
+            if len(same) == 1 or not TAKEN.one(connection, holdings[at].taken):
                 short[at] = _shortage(connection, holdings[at])
     taken = [holding for at, holding in enumerate(holdings) if at not in short]
     HELD.many(connection, [row for holding in taken for row in holding.held])
@@ -145,23 +157,21 @@ def close(connection: Connection, closures: Sequence[Closure]) -> None:
             ended_sums[at] += change
         entered += _entries(closure, held, paid, money)
     for (key_id, window_no), (back, freed, spent, freed_micro) in sums.items():
-        CLOSED.one(connection, (back, freed, window_no, spent, freed_micro, key_id, 0))
+        CLOSED.run(connection, (back, freed, window_no, spent, freed_micro, key_id, 0))
     ENTERED.many(connection, entered)
 
 
 def release(connection: Connection, attempt_id: str) -> None:
     """Give back what was held for an attempt that was not made."""
-    request = select(attempts.c.request_id).where(attempts.c.attempt_id == attempt_id)
-    for request_id, time_us in connection.execute(request.add_columns(attempts.c.started_us)).all():
+    for request_id, time_us in ATTEMPT.told(connection, (attempt_id,)):
         close(connection, [Closure(request_id=request_id, credits=0, micro=0, time_us=time_us)])
 
 
 def expire(connection: Connection, now_us: int, *, only_overdue: bool = True) -> int:
     """Close holds whose time is over (or all); how many requests. Credits go back; money counts as spent: it may be."""
-    overdue = select(holds.c.request_id).distinct()
-    if only_overdue:
-        overdue = overdue.where(holds.c.expires_us < now_us)
-    ids = connection.execute(overdue).scalars().all()
+    ids = [
+        str(name) for (name,) in (OVERDUE.told(connection, (now_us,)) if only_overdue else HELD_NOW.told(connection))
+    ]
     close(connection, [Closure(request_id=name, credits=0, micro=None, time_us=now_us) for name in ids])
     return len(ids)
 
@@ -207,8 +217,8 @@ def _dearer(connection: Connection, closure: Closure, held: _Open) -> Closing | 
     """
     if closure.credits <= held.credits:
         return None
-    available = connection.execute(select(keys.c.credits).where(keys.c.key_id == held.key_id)).scalar() or 0
-    paid = closing(held.credits, closure.credits, available)
+    found = STANDING.told(connection, (held.key_id,))
+    paid = closing(held.credits, closure.credits, found[0][0] or 0 if found else 0)
     row: Row = (-paid.more, 0, held.window_no, 0, 0, held.key_id, paid.more)
     return paid if CLOSED.one(connection, row) else None  # it went to somebody else just now
 
@@ -233,8 +243,7 @@ def _entries(closure: Closure, held: _Open, paid: Closing, money: Closing) -> Se
 
 def _shortage(connection: Connection, holding: Holding) -> Shortage:
     """Say why a hold was refused."""
-    said = select(keys.c.credits, keys.c.revoked_us).where(keys.c.key_id == holding.key_id)
-    found = connection.execute(said).first()
-    if found is None or found[1] is not None:
+    found = STANDING.told(connection, (holding.key_id,))
+    if not found or found[0][1] is not None:
         return Shortage.KEY
-    return Shortage.CREDITS if (found[0] or 0) < holding.credits else Shortage.BUDGET
+    return Shortage.CREDITS if (found[0][0] or 0) < holding.credits else Shortage.BUDGET

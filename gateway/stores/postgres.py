@@ -5,7 +5,11 @@ transactions are read only and see one moment. A dead peer is found by TCP keepa
 not answer is the caller's time-out to notice. Needs a session of its own (no pooler that hands out transactions).
 """
 
-from sqlalchemy import Engine, create_engine
+import logging
+from importlib import import_module
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -14,6 +18,7 @@ from gateway.stores.refusals import LedgerRefused
 
 CONNECT_S = 3
 POOL_WAIT_S = 2.0
+PREPARED = 400  # statements that the server keeps for a connection
 SILENCE_S = 10  # how long what was sent may stay unacknowledged before the connection counts as dead
 NO_DRIVER = (
     "the ledger is on a PostgreSQL server, and this installation has no driver for one: "
@@ -61,9 +66,21 @@ def open_server(url: URL, access: Access, *, busy_ms: int, pool: int = 0) -> Eng
                 pool_timeout=POOL_WAIT_S,
                 pool_pre_ping=True,
             )
-        return create_engine(full, connect_args=arguments, poolclass=NullPool)
+        engine = create_engine(full, connect_args=arguments, poolclass=NullPool)
     except ImportError:
         raise LedgerRefused(NO_DRIVER) from None
+    if access is Access.WRITE:
+        event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    """Have statements kept by the server, to which one is another when a number in it has another size."""
+    log = logging.getLogger("psycopg")
+    if not log.handlers:  # what it has to say of a transaction that failed is known already
+        log.addHandler(logging.NullHandler())
+    connection.adapters.register_dumper(int, import_module("psycopg.types.numeric").Int8Dumper)
+    connection.prepared_max = PREPARED
 
 
 def is_in_the_way(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""One writing statement: built with SQLAlchemy Core, compiled to SQL text once per kind of database.
+"""One statement of a writer: built with SQLAlchemy Core, compiled to SQL text once per kind of database.
 
 Rows are tuples. ``order`` names their places, and is checked against what the compiler made, so that a changed column
 cannot shift a value into its neighbour. What is run is given to the driver as it stands: SQLAlchemy's way there costs
@@ -6,6 +6,7 @@ more than most of these statements themselves. Its errors are raised all the sam
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
 from itertools import chain
@@ -42,6 +43,9 @@ class Statement:
         self.order = order
         _text(self, SQLITE)
 
+    def __str__(self) -> str:
+        return _text(self, SQLITE)
+
     def on(self, dialect: str) -> str:
         """Give the SQL text for ``dialect``, the name a connection's dialect has."""
         return _text(self, dialect)
@@ -50,6 +54,12 @@ class Statement:
         """Give what is said."""
         return self._build if isinstance(self._build, ClauseElement) else self._build(inserting(dialect))
 
+    def run(self, connection: Connection, row: Row = ()) -> None:
+        """Run it for one row."""
+        name = connection.dialect.name
+        with _Cursor(connection, self) as cursor:
+            cursor.execute(_text(self, name), _sendable(row, name))
+
     def many(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Run it for all rows, in one round; without any, do nothing."""
         if rows:
@@ -57,28 +67,22 @@ class Statement:
             with _Cursor(connection, self) as cursor:
                 cursor.executemany(_text(self, name), [_sendable(row, name) for row in rows])
 
+    def one(self, connection: Connection, row: Row = ()) -> int:
+        """Run it for one row; how many rows of the table it changed."""
+        return self.each(connection, [row])[0]
+
     def each(self, connection: Connection, rows: Sequence[Row]) -> list[int]:
         """Run it for all rows, in one round; how many rows of the table each of them changed."""
         name = connection.dialect.name
         text = _text(self, name)
-        if not rows:
-            return []
-        with _Cursor(connection, self) as cursor:
+        with ExitStack() as open_ones:
             if name == SQLITE:
+                cursor = open_ones.enter_context(_Cursor(connection, self))
                 return [cursor.execute(text, row).rowcount for row in rows]
-            cursor.executemany(text, [_sendable(row, name) for row in rows], returning=True)
-            changed = [cursor.rowcount]
-            while cursor.nextset():
-                changed.append(cursor.rowcount)
-            return changed
-
-    def one(self, connection: Connection, row: Row = ()) -> int:
-        """Run it for one row; how many rows of the table it changed."""
-        name = connection.dialect.name
-        with _Cursor(connection, self) as cursor:
-            cursor.execute(_text(self, name), _sendable(row, name))
-            changed: int = cursor.rowcount
-        return changed
+            cursors = [open_ones.enter_context(_Cursor(connection, self)) for _ in rows]
+            for one, row in zip(cursors, rows, strict=True):
+                one.execute(f"{text} RETURNING 1", _sendable(row, name))  # a count comes only with the last answer
+            return [len(one.fetchall()) for one in cursors]
 
     def told(self, connection: Connection, row: Row = ()) -> list[tuple[Any, ...]]:
         """Run it for one row; what it returns."""
@@ -107,10 +111,10 @@ class Insertion(Statement):
         start = 0
         for size in SIZES:
             while len(rows) - start >= size:
-                _several(self, size).one(connection, tuple(chain.from_iterable(rows[start : start + size])))
+                _several(self, size).run(connection, tuple(chain.from_iterable(rows[start : start + size])))
                 start += size
         if start < len(rows):
-            self.one(connection, rows[start])
+            self.run(connection, rows[start])
 
     def several(self, count: int) -> Statement:
         """Give the statement that inserts ``count`` rows, the parameters of one after those of the other."""
@@ -152,40 +156,67 @@ class Paged:
         return Statement(self._build([bindparam(name, type_=Text) for name in names]), (*self._first, *names))
 
 
+@contextmanager
+def together(connection: Connection) -> Iterator[None]:
+    """Send what is run without waiting for what is told of it, but where that is asked for.
+
+    Each round to a server costs more than a statement there. Within, only a ``Statement`` may ask something. An error
+    may come from a later statement, or at the end: all of it has failed together. With a file nothing changes.
+    """
+    if connection.dialect.name != POSTGRES:
+        yield
+        return
+    with _Errors(connection, "a transaction"), _driver(connection).pipeline():
+        yield
+
+
+class _Errors:
+    """The driver's errors as SQLAlchemy's."""
+
+    __slots__ = ("_connection", "_what")
+
+    def __init__(self, connection: Connection, what: object) -> None:
+        self._connection = connection
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Nothing is needed."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        dialect = self._connection.dialect
+        if error is None or not isinstance(error, dialect.loaded_dbapi.Error):
+            return
+        is_gone = dialect.is_disconnect(error, _driver(self._connection), None)
+        told = DBAPIError.instance(str(self._what), None, error, dialect.loaded_dbapi.Error, True, is_gone, dialect)
+        if is_gone:
+            self._connection.invalidate(error)
+        raise told from error
+
+
 class _Cursor:
     """The driver's cursor for one statement, and its errors as SQLAlchemy's."""
 
-    __slots__ = ("_connection", "_cursor", "_statement")
+    __slots__ = ("_cursor", "_errors")
 
     def __init__(self, connection: Connection, statement: Statement) -> None:
-        self._connection = connection
-        self._statement = statement
-        self._cursor: Any = connection.connection.cursor()
+        self._errors = _Errors(connection, statement)
+        if connection.dialect.name == POSTGRES:
+            self._cursor: Any = connection.dialect.loaded_dbapi.RawCursor(_driver(connection))
+        else:
+            self._cursor = _driver(connection).cursor()
 
     def __enter__(self) -> Any:
         return self._cursor
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             self._cursor.close()
-            return
-        dialect = self._connection.dialect
-        if not isinstance(error, dialect.loaded_dbapi.Error):
-            return
-        is_gone = dialect.is_disconnect(error, self._connection.connection.dbapi_connection, self._cursor)
-        text = _text(self._statement, dialect.name)
-        told = DBAPIError.instance(
-            text,
-            None,
-            error,
-            dialect.loaded_dbapi.Error,
-            True,
-            is_gone,
-            dialect,
-        )
-        if is_gone:
-            self._connection.invalidate(error)
-        raise told from error
+        else:
+            self._errors.__exit__(kind, error, trace)
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
 
 
 def adding(table: Table, order: tuple[str, ...]) -> Insertion:
@@ -233,7 +264,13 @@ def _text(statement: Statement, dialect: str) -> str:
     found = tuple(compiled.positiontup or ()) if isinstance(compiled, SQLCompiler) else ()
     if found != statement.order:
         raise ValueError(f"parameters are {found}, not {statement.order}")
-    return str(compiled)
+    return _numbered(str(compiled)) if dialect == POSTGRES else str(compiled)
+
+
+def _numbered(text: str) -> str:
+    """Give the text with the server's own signs for parameters: looking for others costs as much as the rest."""
+    first, *rest = text.split("%s")
+    return "".join([first, *(f"${number}{piece}" for number, piece in enumerate(rest, 1))]).replace("%%", "%")
 
 
 @cache

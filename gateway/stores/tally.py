@@ -132,7 +132,7 @@ def _change(connection: Connection, ids: Sequence[str], statements: Sequence[Pag
     mine = shard(connection)
     for paged in statements:
         for statement, page in paged.pages(ids, mine):
-            statement.one(connection, page)
+            statement.run(connection, page)
 
 
 def _group(owner: ColumnElement[str], channel: ColumnElement[str]) -> list[Label[int] | Label[str]]:

@@ -27,6 +27,7 @@ from gateway.ports import LedgerUnavailable
 from gateway.stores.commands import Begin, Command, Passing, Reply, run, voiding
 from gateway.stores.engine import REFUSALS, is_busy, is_refusal
 from gateway.stores.line import Line, Trunk, is_cut
+from gateway.stores.statement import together
 
 QUEUE_LIMIT = 4_096
 RETRY_S = 1.0
@@ -181,7 +182,7 @@ class Writer:
         replies: Sequence[Reply] = ()
         try:
             connection = line.connection()
-            with connection.begin():
+            with connection.begin(), together(connection):
                 wanted = self._take(batch)
                 replies = run(connection, [ticket.command for ticket in wanted])
         except REFUSALS as error:
