@@ -38,6 +38,7 @@ from gateway.replays import (
 )
 from gateway.rescue import Rescue
 from gateway.spool import SpoolFull
+from gateway.tape import original
 from gateway.vault import Vault
 from gateway.waiting import Waiting
 
@@ -193,7 +194,7 @@ class Archive(Struct, frozen=True, kw_only=True):
         state = landed(outcomes, is_answered=body is not None, is_told=flight.is_told)
         kept = Said(self.pen.error(result)) if body is None else body
         try:
-            parts = await self.vault.keep(kept)
+            parts = await self.vault.keep(original(kept))
         except (StoreUnavailable, SpoolFull) as full:
             self._report(flight, str(full))
             return False

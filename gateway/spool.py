@@ -25,7 +25,7 @@ PIECE: Final = 256 * 1024
 MEMORY_ITEM: Final = 1024 * 1024
 MEMORY_TOTAL: Final = 80 * 1024 * 1024
 DISK_CAP: Final = 20_000_000_000
-LARGE_FILE: Final = 16 * 1024 * 1024  # a smaller one is removed in a millisecond
+LARGE_FILE: Final = 4 * 1024 * 1024  # a smaller one is removed in half a millisecond
 
 
 class SpoolFull(Exception):

@@ -45,29 +45,34 @@ class SharedBody:
             self._body.close()
 
 
+def original(body: AnswerBody) -> AnswerBody:
+    """Give the body that a share is one of; any other is its own. It stays the share's to close."""
+    return body.shared if isinstance(body, _Share) else body
+
+
 class _Share:
     """One reader's share; implements ``ports.AnswerBody``."""
 
-    __slots__ = ("_body", "_give_back", "_is_closed")
+    __slots__ = ("_give_back", "_is_closed", "shared")
 
     def __init__(self, body: AnswerBody, give_back: Callable[[], None]) -> None:
-        self._body = body
+        self.shared = body
         self._give_back = give_back
         self._is_closed = False
 
     @property
     def length(self) -> int:
         """Bytes in all."""
-        return self._body.length
+        return self.shared.length
 
     @property
     def whole(self) -> bytes | None:
         """All of it, when it is small and in memory anyway."""
-        return whole_of(self._body)
+        return whole_of(self.shared)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body; several readers may read at once."""
-        return self._body.chunks()
+        return self.shared.chunks()
 
     def close(self) -> None:
         """Give the share back; idempotent."""

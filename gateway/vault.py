@@ -30,6 +30,8 @@ class Vault:
 
     async def keep(self, body: AnswerBody) -> Sequence[str | Kept]:
         """Store a whole answer; gives what it is put together from. Raises ``StoreUnavailable`` and ``SpoolFull``."""
+        if isinstance(body, AnswerSpool):  # its pictures are at hand: nothing is decoded or hashed again
+            return [await self._part(part) async for part in body.stock()]
         answer = AnswerSpool(self._spool)
         try:
             async for piece in body.chunks():
