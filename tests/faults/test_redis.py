@@ -1,10 +1,12 @@
 """A store replicas share that is killed, stopped or slow meanwhile: no picture waits for it, and what holds is said."""
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -17,7 +19,7 @@ from tests.fakes.pair import GENERATION, routes_file
 from tests.fakes.script import reply
 from tests.fakes.upstream import FakeUpstream
 from tests.servers.postgres import Postgres
-from tests.servers.redis import redis_server
+from tests.servers.redis import RedisServer, redis_server
 from tests.servers.slow_line import SlowLine, slow_line
 
 
@@ -58,6 +60,78 @@ async def test_a_redis_that_is_gone_in_the_middle(tmp_path: Path, how: str) -> N
                 await said("ok")
                 assert await buy() == 200
                 assert upstream.count == 8
+            assert upstream.problems == []
+
+
+FULL = ("CONFIG SET maxmemory-policy noeviction", "CONFIG SET maxmemory 1"), ("CONFIG SET maxmemory 0",)
+A_REPLICA = ("REPLICAOF 127.0.0.1 1",), ("REPLICAOF NO ONE",)
+
+
+@pytest.mark.parametrize(("begin", "end"), [FULL, A_REPLICA], ids=["full", "a replica"])
+async def test_i11_a_redis_that_takes_no_writes(tmp_path: Path, begin: Sequence[str], end: Sequence[str]) -> None:
+    """It answers, and refuses: that is told like any other loss, and no picture fails for it."""
+    async with over_a_redis(tmp_path) as it:
+        assert await it.buy() == 200
+        it.tell(*begin)
+        assert [await it.buy() for _ in range(3)] == [200] * 3
+        await it.said("limits at 1/1")
+        assert await it.buy() == 200
+        it.tell(*end)
+        await it.said("ok")
+        assert await it.buy() == 200
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH"])
+async def test_i11_a_redis_that_has_forgotten(tmp_path: Path, command: str) -> None:
+    async with over_a_redis(tmp_path) as it:
+        assert await it.buy() == 200
+        it.tell(command)
+        assert [await it.buy() for _ in range(3)] == [200] * 3
+        assert (await it.shared()).startswith("ok")
+
+
+@dataclass(slots=True, kw_only=True)
+class OverRedis:
+    """A gateway that shares its limits through a Redis."""
+
+    gateway: RunningGateway
+    client: httpx2.AsyncClient
+    redis: RedisServer
+
+    async def buy(self) -> int:
+        return (await self.client.post(f"{self.gateway.url}/v1/images/generations", json=GENERATION)).status_code
+
+    async def shared(self) -> str:
+        return str((await self.client.get(f"{self.gateway.url}/readyz")).json()["shared"])
+
+    async def said(self, word: str) -> None:
+        async with asyncio.timeout(10):
+            while not (await self.shared()).startswith(word):  # noqa: ASYNC110 - behind a socket
+                await asyncio.sleep(0.05)
+
+    def tell(self, *commands: str) -> None:
+        """Say something to the server itself, as its operator does."""
+        for command in commands:
+            with socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(5)
+                line.connect(str(self.redis.socket))
+                line.sendall(command.encode() + b"\r\n")
+                assert line.recv(100) == b"+OK\r\n"
+
+
+@asynccontextmanager
+async def over_a_redis(directory: Path) -> AsyncIterator[OverRedis]:
+    with redis_server() as redis:
+        async with FakeUpstream(key="sk-A", default=reply(200, image_answer())) as upstream:
+            routes = yaml.safe_load(routes_file({"A": upstream.url}, A={"limits": {"rpm": 600}}))
+            routes["storage"] = {"shared": redis.url}
+            async with (
+                running_gateway(yaml.safe_dump(routes), directory) as gateway,
+                httpx2.AsyncClient(timeout=30, trust_env=False, verify=NO_TLS) as client,
+            ):
+                it = OverRedis(gateway=gateway, client=client, redis=redis)
+                await it.said("ok")
+                yield it
             assert upstream.problems == []
 
 
