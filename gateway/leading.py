@@ -28,7 +28,7 @@ _TURN_AFTER: Final = 1024 * 1024  # bytes until others have a turn
 class Leading:
     """Implements ``ports.Lead``. ``over`` is called once it has ended, unless somebody has taken it over."""
 
-    __slots__ = ("_call", "_connection", "_growing", "_is_wanted", "_over", "_pool", "_task", "given")
+    __slots__ = ("_call", "_connection", "_growing", "_is_wanted", "_last_at", "_over", "_pool", "_task", "given")
 
     def __init__(self, call: Call, growing: Growing, pool: Pool, over: Callable[["Leading"], None]) -> None:
         self._call = call
@@ -37,14 +37,18 @@ class Leading:
         self._over = over
         self._connection: Connection | None = None
         self._is_wanted = False
+        self._last_at = 0.0  # when something went out last, on the loop's clock
         self.given = 0
         self._task = asyncio.ensure_future(self._send())
         self._task.add_done_callback(self._ended)
 
     def more(self) -> None:
-        """Say that there is more to send."""
-        if self._connection is not None:
-            self._connection.nudge()
+        """Send what there is now, mostly without waking anybody for it; much of it is sent in turns of its own."""
+        connection = self._connection
+        if connection is None or not self._may_go_on(connection):
+            return
+        if self._write(connection) and self._write(connection):
+            connection.nudge()
 
     def cut(self) -> None:
         """Drop it, unless it was taken over; idempotent."""
@@ -58,7 +62,8 @@ class Leading:
     async def hand_over(self) -> Connection | None:
         """Give the connection, ``given`` bytes into the body, to whoever sends the rest; ``None``: begin anew."""
         self._is_wanted = True
-        self.more()
+        if self._connection is not None:
+            self._connection.nudge()
         try:
             await asyncio.wait([self._task])
         except asyncio.CancelledError:
@@ -92,19 +97,26 @@ class Leading:
         self._connection = connection
         if self._is_wanted or not connection.begin(head):
             return
-        last_at, unpaused = loop.time(), 0
+        self._last_at, unpaused = loop.time(), 0
         while self._may_go_on(connection):
-            is_open = connection.is_writable and connection.phase is Phase.SENT
-            some = self._growing.take() if is_open else ()
-            if some:
-                connection.write(some)
-                last_at = loop.time()
-                unpaused += sum(map(len, some))
-                if unpaused >= _TURN_AFTER:
-                    unpaused = 0
-                    await asyncio.sleep(0)
-            elif not await connection.wait(min(call.give_up_at, last_at + call.idle_s if is_open else inf)):
-                return
+            unpaused += (size := self._write(connection))
+            if unpaused >= _TURN_AFTER:
+                unpaused = 0
+                await asyncio.sleep(0)
+            elif not size:
+                until = min(call.give_up_at, self._last_at + call.idle_s if _is_open(connection) else inf)
+                if loop.time() >= until:
+                    return
+                await connection.wait(until)
+
+    def _write(self, connection: Connection) -> int:
+        """Send some of what there is, if the peer takes it; gives how many bytes that was."""
+        some = self._growing.take() if _is_open(connection) else ()
+        if not some:
+            return 0
+        connection.write(some)
+        self._last_at = asyncio.get_running_loop().time()
+        return sum(map(len, some))
 
     def _may_go_on(self, connection: Connection) -> bool:
         return not self._is_wanted and _is_sound(connection)
@@ -114,6 +126,10 @@ class Leading:
         if connection is not None:
             connection.abort()
             self._pool.give_back(connection)
+
+
+def _is_open(connection: Connection) -> bool:
+    return connection.is_writable and connection.phase is Phase.SENT
 
 
 def _is_sound(connection: Connection) -> bool:

@@ -336,8 +336,10 @@ async def test_a_duplicate_joins_the_flight_and_its_form_is_cut(house: House) ->
         one = asyncio.ensure_future(first.end())
         await house.upstream.counted(1)
         await second.send(2 * MB)
-        two = await second.end()
-        answers = [await one, two]
+        two = asyncio.ensure_future(second.end())
+        await until(lambda: [event["reason"] for event in house.cut()] == ["not_wanted"])
+        assert not one.done()
+        answers = [await one, await two]
     assert [(answer.status, answer.body) for answer in answers] == [(200, ANSWER)] * 2
     assert (house.upstream.count, house.attempts()) == (1, 1)
     await house.at_rest()

@@ -19,6 +19,7 @@ from gateway.core.types import JsonObject
 from tests.fakes.answers import OPENAI_ERRORS, image_answer, png, responses_answer
 from tests.fakes.gateway import RunningGateway, running_gateway
 from tests.fakes.script import drop_before_status, reply
+from tests.fakes.sender import picture
 from tests.fakes.upstream import FakeUpstream
 from tests.sdk.install import install
 from tests.transcripts.play import routes_file
@@ -214,3 +215,58 @@ async def test_json_edits_take_data_urls(house: House, tmp_path: Path) -> None:
     given = record["request_shape"]["input_images"]
     assert given[0]["sha256"] == hashlib.sha256(picture).hexdigest()
     assert (given[0]["source"], given[0]["width"], given[1]) == ("data_url", 40, {"source": "url"})
+
+
+@pytest.fixture
+async def one_target(tmp_path: Path) -> AsyncIterator[House]:
+    """A house whose route leads to A alone, so that a large form goes ahead."""
+    async with FakeUpstream(key="sk-A", default=reply(200, image_answer())) as a, FakeUpstream(key="sk-B") as b:
+        routes = yaml.safe_load(routes_file({}, {"A": a, "B": b}))
+        routes["routes"]["pic"]["targets"] = ["A"]
+        async with running_gateway(yaml.safe_dump(routes), tmp_path) as gateway:
+            yield House(gateway=gateway, a=a, b=b)
+        assert a.problems + b.problems == []
+
+
+LARGE = picture(12_000_000)
+
+
+async def ahead_of(house: House, request_id: str) -> int | None:
+    """How much of the only attempt's form went ahead."""
+    [attempt] = (await house.gateway.record(request_id))["attempts"]
+    found: int | None = attempt.get("ahead_bytes")
+    return found
+
+
+async def test_a_large_form_of_the_python_sdk_goes_ahead(one_target: House) -> None:
+    async with openai.AsyncOpenAI(
+        base_url=f"{one_target.gateway.url}/v1",
+        api_key="sk-anything",
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    ) as client:
+        raw = await client.images.with_raw_response.edit(prompt="at night", image=LARGE, model="pic", size="1024x1024")
+    assert raw.parse().data
+    [request] = one_target.a.requests
+    assert {part.name: part.data for part in request.parts if part.name != "image"} == {
+        "prompt": b"at night",
+        "model": b"pic-A",
+        "size": b"1024x1024",
+    }
+    [sent] = [part for part in request.parts if part.name == "image"]
+    assert (sent.length, sent.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
+    assert (one_target.a.count, len(one_target.a.heads)) == (1, 1)
+    assert (await ahead_of(one_target, raw.headers["x-request-id"]) or 0) > 0
+
+
+@pytest.mark.parametrize(("act", "is_ahead"), [("edit", True), ("late", False)])
+async def test_a_large_form_of_the_node_sdk_goes_ahead_when_its_model_comes_first(
+    one_target: House, node_modules: Path, tmp_path: Path, act: str, is_ahead: bool
+) -> None:
+    file = tmp_path / "in.png"
+    file.write_bytes(LARGE)
+    said = await node(node_modules, one_target, act, str(file))
+    [request] = one_target.a.requests
+    [sent] = [part for part in request.parts if part.name == "image"]
+    assert (sent.length, sent.sha256) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
+    assert (one_target.a.count, len(one_target.a.heads)) == (1, 1)
+    assert (await ahead_of(one_target, said["headers"]["x-request-id"]) is not None) is is_ahead

@@ -11,6 +11,7 @@ const sha = (b64) => createHash("sha256").update(Buffer.from(b64, "base64")).dig
 const acts = {
   generate: () => client.images.generate({ model: "pic", prompt: "a lighthouse" }),
   edit: (image) => client.images.edit({ model: "pic", prompt: "at night", image }),
+  late: (image) => client.images.edit({ image, prompt: "at night", model: "pic" }),
   edits: (image) => client.images.edit({ model: "pic", prompt: "both", image: [image, image], mask: image }),
   draw: () => client.responses.create({ model: "chat", input: "draw a lighthouse", tools: [{ type: "image_generation" }] }),
 };
