@@ -7,16 +7,21 @@ of there, so that one answer serves one. All of it happens on the event loop; no
 
 import asyncio
 from collections.abc import Iterator
+from datetime import datetime
 from enum import Enum, auto
+from typing import Final
 
 from msgspec import Struct, field
 
 from gateway.core.flights import FlightId, FlightState, Trait, trait_of
 from gateway.core.record import Record
+from gateway.core.types import RequestId
 from gateway.exchange import Presence
 from gateway.ports import AnswerBody, Job
 from gateway.relay import Result
 from gateway.tape import SharedBody, Tape
+
+MOST_DELIVERED: Final = 1_000  # of which it is known that they were
 
 Key = tuple[str, str, str]  # scope, endpoint, hash of the Idempotency-Key
 
@@ -161,6 +166,15 @@ def is_picture(job: Job) -> bool:
     return job.facts.surface.is_images or job.facts.tool is not None
 
 
+class Delivered(Struct, frozen=True, kw_only=True):
+    """What is left of a flight that was delivered: whose it was, and the request that began it."""
+
+    scope: str
+    endpoint: str
+    id: RequestId
+    time: datetime
+
+
 class Register:
     """Knows all flights of the process."""
 
@@ -168,6 +182,7 @@ class Register:
         self._by_id: dict[str, Flight] = {}
         self._by_key: dict[Key, Flight] = {}
         self._lonely: dict[Trait, list[Flight]] = {}
+        self._delivered: dict[str, Delivered] = {}
 
     def __iter__(self) -> Iterator[Flight]:
         return iter(tuple(self._by_id.values()))
@@ -194,8 +209,14 @@ class Register:
             self._by_key[flight.key] = flight
 
     def remove(self, flight: Flight) -> None:
-        """Know it no more."""
+        """Know it no more, but that it was delivered, when a client was given its id."""
         self._by_id.pop(flight.id, None)
+        if flight.is_announced and flight.is_told and flight.key is None and not flight.is_forgotten:
+            job = flight.job
+            said = Delivered(scope=job.principal.scope, endpoint=job.facts.endpoint, id=job.request_id, time=job.time)
+            self._delivered[flight.id] = said
+            if len(self._delivered) > MOST_DELIVERED:
+                del self._delivered[next(iter(self._delivered))]
         if flight.key is not None and self._by_key.get(flight.key) is flight:
             del self._by_key[flight.key]
         self.claim(flight)
@@ -205,6 +226,15 @@ class Register:
         flight = self._by_id.get(name)
         is_his = flight is not None and flight.job.principal.scope == scope and not flight.is_forgotten
         return flight if is_his else None
+
+    def delivered(self, name: str, scope: str) -> Delivered | None:
+        """Give what is left of a flight of one caller, once it was delivered."""
+        said = self._delivered.get(name)
+        return None if said is None or said.scope != scope else said
+
+    def forget(self, name: str) -> None:
+        """Know nothing of a delivered one any more."""
+        self._delivered.pop(name, None)
 
     def of_key(self, key: Key) -> Flight | None:
         """Give the flight that has an Idempotency-Key."""

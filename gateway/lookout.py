@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.aloft import Flight, Register
 from gateway.archive import Archive
-from gateway.core.flights import FLIGHT
+from gateway.core.flights import FLIGHT, FlightId, FlightState
 from gateway.core.ids import is_id
 from gateway.core.record import Record
 from gateway.core.types import Facts
@@ -38,12 +38,22 @@ class Lookout(Struct, frozen=True, kw_only=True):
             return None
         if flight is not None:
             return self.sight(flight)
+        if (said := self.register.delivered(name, scope)) is not None:
+            return Sight(
+                id=FlightId(name),
+                state=FlightState.DELIVERED,
+                endpoint=said.endpoint,
+                request_id=said.id,
+                created=said.time,
+            )
         return await self.archive.look(scope, name) if is_id(FLIGHT, name) else None
 
     async def forget(self, scope: str, name: str) -> Sight | None:
         """Let go of a flight; how it stood."""
         flight = self.register.of_id(name, scope)
         seen = await self.look(scope, name)
+        if seen is not None:
+            self.register.forget(name)
         if flight is not None:
             flight.is_forgotten = True
             if flight.has_landed:

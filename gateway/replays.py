@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.flights import FlightId, FlightState
+from gateway.core.money import MISSING
 from gateway.core.policy import route_of
 from gateway.core.record import Record
 from gateway.core.table import Route, RouteTable
@@ -152,8 +153,11 @@ class Asking(Struct, frozen=True, kw_only=True):
     def in_progress(self, flight_id: FlightId, so_far: Record | None) -> Result:
         """Tell the client to come back. ``so_far``: the flight's record as it stands, for the stamps alone."""
         record = so_far or self.record(503, flight_id)
-        code = IN_PROGRESS.code
-        record = replace(record, request_id=self.job.request_id, result=replace(record.result, status=503, code=code))
+        result = replace(record.result, status=503, code=IN_PROGRESS.code)
+        tries = record.attempts
+        if tries:  # what is under way costs something: nobody knows yet how much
+            tries = (*tries[:-1], replace(tries[-1], cost=MISSING))
+        record = replace(record, request_id=self.job.request_id, result=result, attempts=tries, credits=None)
         return Result(status=503, record=record, error=IN_PROGRESS, may_retry=True, flight_id=flight_id)
 
     def accepted(self, flight_id: FlightId, pen: Pen) -> Result:
@@ -177,7 +181,7 @@ class Asking(Struct, frozen=True, kw_only=True):
         return Result(
             status=first.status,
             record=replace(made, result=replace(made.result, delivery=delivery)),
-            body=body,
+            body=Said(pen.error(first)) if body is None and first.error is not None else body,
             content_type=EVENT_STREAM if first.is_written else first.content_type,
             error=first.error,
             flight_id=flight_id,

@@ -91,7 +91,7 @@ class FlightPage:
             headers: Headers = [
                 (b"content-type", kind),
                 (b"x-flight-id", sight.id.encode()),
-                *_stamps(self._pen, result),
+                *_stamps(self._pen, sight),
             ]
             await respond_kept(send, body, 200, headers, Presence())
         finally:
@@ -101,10 +101,10 @@ class FlightPage:
         return Said(self._pen.error(result))
 
 
-def _stamps(pen: WebPen, result: Result | None) -> Headers:
-    if result is None:
-        return [(b"retry-after", b"1")]
-    return [(name, value) for name, value in pen.head(result) if name != b"x-should-retry"]
+def _stamps(pen: WebPen, sight: Sight) -> Headers:
+    if sight.result is None:
+        return [(b"retry-after", b"1")] if sight.state.is_aloft else []
+    return [(name, value) for name, value in pen.head(sight.result) if name != b"x-should-retry"]
 
 
 def _asks_for_events(scope: Scope) -> bool:

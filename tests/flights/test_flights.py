@@ -95,6 +95,43 @@ async def test_the_window_is_over_and_the_flight_goes_on(tmp_path: Path) -> None
         assert all_.upstream.count == 1
 
 
+async def test_what_is_under_way_has_no_cost_yet(tmp_path: Path) -> None:
+    async with airport(tmp_path, window="200ms") as all_:
+        told = await all_.generate()
+        assert told.status_code == 503
+        assert told.headers["x-cost"] == "unknown; state=missing; unit=none"
+
+
+async def test_who_comes_back_for_an_error_is_told_what_was_tried(tmp_path: Path) -> None:
+    async with airport(tmp_path, window="200ms") as all_:
+        all_.upstream.play(reply(504, {"error": {"message": "late"}}, delay_s=0.5))
+        assert (await all_.generate()).status_code == 503
+        while (told := await all_.generate()).status_code == 503:
+            pass
+        (tried,) = told.json()["error"]["attempts"]
+        assert (tried["channel"], tried["class"], tried["status"]) == ("A", "timeout", 504)
+        assert (told.headers["content-type"], told.headers["x-route-attempts"]) == ("application/json", "1")
+        assert all_.upstream.count == 1
+
+
+async def test_a_flight_that_was_announced_and_delivered_says_so(tmp_path: Path) -> None:
+    async with airport(tmp_path, window="200ms") as all_:
+        told = await all_.generate()
+        while (await all_.generate()).status_code == 503:
+            pass
+        seen = await all_.look(told.headers["x-flight-id"])
+        assert (seen.status_code, seen.json()["state"]) == (200, "delivered")
+        assert seen.json()["request_id"] == told.headers["x-request-id"]
+        assert "result" not in seen.json()
+        assert seen.headers.get("retry-after") is None
+        again = await all_.generate(x_flight_id=told.headers["x-flight-id"])
+        assert (again.status_code, again.json()["error"]["code"]) == (404, "flight_not_found")
+        assert all_.upstream.count == 1
+        gone = await all_.client.delete(f"{all_.gateway.url}{told.headers['location']}")
+        assert gone.json()["state"] == "delivered"
+        assert (await all_.look(told.headers["x-flight-id"])).status_code == 404
+
+
 async def test_a_turn_that_draws_is_a_flight_too(tmp_path: Path) -> None:
     drawn = responses_answer()
     async with airport(tmp_path) as all_:
