@@ -12,6 +12,7 @@ from gateway.ports import Call
 from gateway.upstream import Upstream
 from tests.fakes.answers import image_answer
 from tests.fakes.script import reply
+from tests.fakes.tls import Certificate
 from tests.fakes.upstream import FakeUpstream, full_backlog
 from tests.faults.calls import BytesBody, Limits, call, multipart, observe
 from tests.web.house import until
@@ -91,6 +92,22 @@ async def test_send_goes_on_with_a_connection_that_is_only_being_made(sender: Up
         outcome = await observe(sender, with_lead(made, lead))
         assert (outcome.status, lead.given) == (200, 0)
         assert (upstream.count, upstream.connections) == (1, 1)
+
+
+async def test_send_goes_on_through_tls(
+    trusting_sender: Upstream, certificate: Certificate, arriving: Arriving
+) -> None:
+    async with FakeUpstream(default=reply(200, image_answer()), tls=certificate.server_context()) as upstream:
+        made = form_call(upstream.url)
+        lead = trusting_sender.lead(made, arriving, Ends())
+        for _ in range(5):
+            arriving.come(PIECE)
+            lead.more()
+            await until(lambda: arriving.given % PIECE == 0 and arriving.given)
+        outcome = await observe(trusting_sender, with_lead(made, lead))
+        assert (outcome.status, upstream.count, upstream.connections) == (200, 1, 1)
+        assert lead.given > 0
+        assert upstream.requests[0].length == len(BODY)
 
 
 @pytest.mark.parametrize("limits", [Limits(idle_s=0.15, give_up_s=5), Limits(idle_s=5, give_up_s=0.15)])
