@@ -123,6 +123,8 @@ ATTEMPT: JsonObject = _object(
         "region": TEXT,
         "sent_model": TEXT,
         "started_ms": NUMBER,
+        "ahead_bytes": COUNT,
+        "ahead_ms": NUMBER,
         "first_byte_ms": NUMBER,
         "duration_ms": NUMBER,
         "status": {"type": "integer"},
