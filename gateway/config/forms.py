@@ -7,7 +7,17 @@ import os
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from gateway.config import units
 
@@ -54,3 +64,20 @@ class Strict(BaseModel):
             return value
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: held for key, held in value.items() if held is not None or key not in known}
+
+
+class Named(Strict):
+    """A block for which its channel's name may stand alone."""
+
+    channel: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        return {"channel": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A bare word is the channel."""
+        block = handler.resolve_ref_schema(handler(schema))
+        return {"description": block["description"], "anyOf": [{"type": "string"}, block]}

@@ -6,15 +6,13 @@ where ``waybill schema`` takes the JSON Schema from, so every key has its descri
 
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, Field
 
 from gateway.config import databases, stores, units
 from gateway.config.alert_blocks import AlertsBlock
 from gateway.config.charge_blocks import ChargeBlock
 from gateway.config.contract_blocks import ContractBlock, ResultBlock
-from gateway.config.forms import DURATION, SIZE, Count, Duration, Size, Strict, Text, Wait, described
+from gateway.config.forms import DURATION, SIZE, Count, Duration, Named, Size, Strict, Text, Wait, described
 from gateway.config.price_blocks import PriceBlock
 from gateway.config.route_blocks import ActionBlock, DowngradeBlock, LimitsBlock, Money, Requirement, Weight, WhenBlock
 from gateway.core.delivery import Deliver
@@ -245,7 +243,7 @@ class ChannelBlock(Strict):
     rows: dict[ModelName, RowBlock] = Field(min_length=1, description="The channel's models, by name.")
 
 
-class TargetBlock(Strict):
+class TargetBlock(Named):
     """A channel, or one of its rows."""
 
     channel: str = Field(description="A name under channels.")
@@ -254,17 +252,6 @@ class TargetBlock(Strict):
         default=1, description="Its share of the requests under the policy weighted; 0: only after all others."
     )
     substitute: bool = Field(default=False, description="Another model: asked only when no other target is left.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, value: object) -> object:
-        return {"channel": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A bare word is the channel."""
-        block = handler.resolve_ref_schema(handler(schema))
-        return {"description": "A channel, or one of its rows.", "anyOf": [{"type": "string"}, block]}
 
 
 class RouteBlock(Strict):

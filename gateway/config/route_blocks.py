@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.config import units
-from gateway.config.forms import VARIABLE, Count, Strict, described
+from gateway.config.forms import VARIABLE, Count, Named, Strict, described
 from gateway.core.ceiling import Ceiling
 from gateway.core.downgrade import FINAL
 from gateway.core.limits import Rate
@@ -183,22 +183,11 @@ class LimitsBlock(Strict):
         )
 
 
-class UseBlock(Strict):
+class UseBlock(Named):
     """Targets that a rule leaves: those of a channel, or one of its rows."""
 
     channel: str = Field(description="A channel among the route's targets.")
     row: str | None = Field(default=None, description="One of its rows; absent: all that are targets.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_word(cls, value: object) -> object:
-        return {"channel": value} if isinstance(value, str) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A bare word is the channel."""
-        block = handler.resolve_ref_schema(handler(schema))
-        return {"description": block["description"], "anyOf": [{"type": "string"}, block]}
 
 
 def _conditions(value: object) -> dict[str, Any]:
