@@ -76,6 +76,13 @@ def served(upstream: Watched, directory: Path, route: str = "", storage: str = "
     channels = "".join(channel.format(name=name, port=upstream.port) for name in names)
     routes = "".join(f"  {name}: {{targets: [{name}]{route}}}\n" for name in names)
     (directory / "routes.yaml").write_text(f"{head}{storage}channels:\n{channels}routes:\n{routes}", "utf-8")
+    with serving(directory) as gateway:
+        yield gateway
+
+
+@contextmanager
+def serving(directory: Path) -> Iterator[Watched]:
+    """Run ``python -m gateway serve`` with the routes file that lies in ``directory``."""
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(directory / "data")]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     log = directory / "log.jsonl"

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import base64
 import json
-import os
 import random
 import re
 import subprocess
@@ -20,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.process import ROOT, Watched, _port
+from bench.process import ROOT, Watched, serving
 
 EVENTS = 20
 AT = re.compile(rb'"at": ?([0-9]+)')
@@ -156,18 +155,10 @@ def served(directory: Path) -> Iterator[tuple[Watched, Watched]]:
         assert canned.stdout is not None
         port = int(canned.stdout.readline())
         (directory / "routes.yaml").write_text(ROUTES.format(port=port), "utf-8")
-        command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--data-dir", str(directory / "data")]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-        log = directory / "log.jsonl"
-        with (
-            log.open("wb") as out,
-            (directory / "stderr.txt").open("wb") as err,
-            subprocess.Popen(command, cwd=directory, env=environment, stdout=out, stderr=err) as process,
-        ):
+        with serving(directory) as gateway:
             try:
-                yield Watched(canned.pid, port), Watched(process.pid, _port(process, log))
+                yield Watched(canned.pid, port), gateway
             finally:
-                process.kill()
                 canned.kill()
 
 

@@ -93,26 +93,12 @@ def routed(
 ) -> Record:
     """Give the record of a request that had a plan. ``served`` is the reading of the answer the client gets."""
     last = _last_started(plan, attempts)
-    return Record(
-        time=header.time,
-        request_id=header.request_id,
-        endpoint=header.endpoint,
-        stream=header.stream,
-        config_version=header.config_version,
-        facts=header.facts,
-        tags=header.directives.tags if header.directives else header.principal.tags,
-        key_id=header.principal.key_id,
-        team=header.principal.team,
-        credits=ending.credits,
+    return replace(
+        unrouted(header, ending, plan.excluded),
         owner=owner_of(last) if last else None,
         mapping=_mapping(plan, last, header.facts, served) if last else None,
         usage=served.usage if served else None,
-        fault=ending.fault,
         attempts=tuple(attempts),
-        excluded=plan.excluded,
-        latency_ms=ending.latency_ms,
-        idempotency=header.idempotency,
-        flight_id=header.flight_id,
         upstream_ms=round(sum(attempt.duration_ms for attempt in attempts), 1),
         result=ResultRecord(
             status=ending.status,
