@@ -22,6 +22,7 @@ from gateway.spool import Spool, SpoolFull
 
 _FINAL: Final = frozenset({EventKind.PICTURE, EventKind.ITEM, EventKind.END})  # previews are not kept
 GRACE_S: Final = 0.1  # for an upstream to close its stream after the last event, so that the connection can be kept
+_TURN_AFTER: Final = 32  # events and pieces of them
 EVENT_STREAM: Final = "text/event-stream"
 
 Note = Callable[[Iterable[str]], Coroutine[None, None, None]]
@@ -52,6 +53,7 @@ class Follower:
         self.last: list[AnswerBody] = []
         self.next_sequence: int | None = None
         self.partials_sent = 0
+        self._unpaused = 0
 
     async def follow(self, sent: Exchange) -> Cause | None:
         """Read the answer to its end; says why it ended when that was too early. Never raises for the upstream."""
@@ -88,6 +90,7 @@ class Follower:
                 await self._take_all(splitter.feed(chunk))
                 if self.tally.is_over:
                     return None
+                await self._count()
                 if self.tally.facts.is_ended and grace.when() is None:
                     grace.reschedule(asyncio.get_running_loop().time() + GRACE_S)
             unclosed = splitter.finish()
@@ -100,6 +103,14 @@ class Follower:
             await self._take(piece)
             if self.tally.is_over:
                 return
+            await self._count()
+
+    async def _count(self) -> None:
+        """Give others a turn now and then: an upstream that never pauses would leave them none."""
+        self._unpaused += 1
+        if self._unpaused >= _TURN_AFTER:
+            self._unpaused = 0
+            await asyncio.sleep(0)
 
     async def _take(self, piece: Piece) -> None:
         if self._event is None:

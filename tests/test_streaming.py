@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.fakes.answers import png
-from tests.fakes.events import told
+from tests.fakes.events import event, picture_event, told
 from tests.fakes.pair import DRAWING, GENERATION, TURN, Pair, leave, running_pair
-from tests.fakes.script import Script
+from tests.fakes.script import Script, stream
 from tests.test_relay import running_requests
 from tests.web.house import until
 
@@ -89,6 +89,25 @@ async def test_events_go_on_when_they_come(pair: Pair) -> None:
     assert len(came) == 3
     assert came[1] - came[0] > 0.2
     assert came[2] - came[1] > 0.2
+
+
+async def test_a_flood_of_events_leaves_others_their_turn(pair: Pair) -> None:
+    """An upstream that says nothing all the time, with comments that come in one piece."""
+    longest_s = 0.0
+
+    async def others() -> None:
+        nonlocal longest_s
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - before)
+
+    pair.a.play(stream(b":\n\n" * 60_000, event(picture_event("completed"))))
+    beside = asyncio.ensure_future(others())
+    answer = await pair.post("images/generations", STREAMED)
+    beside.cancel()
+    assert answer.text.count("image_generation.completed") == 2  # its name, and its type
+    assert longest_s < 0.08
 
 
 async def test_the_request_is_settled_before_its_last_byte_leaves(pair: Pair) -> None:
