@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BOUND_S = 0.05
 BEAT_BOUND_S = 0.2  # of what nobody waits for
 NO_ANSWER = "no answer in time"
+_GONE = (RuntimeError,)  # what uvloop raises when a connection goes while it is written to
 PATIENCE = 3  # answers that did not come, one after the other
 CONNECTIONS = 16
 MODULES = ("asyncio", "asyncio.retry", "backoff", "exceptions")  # of an optional extra
@@ -138,7 +139,7 @@ def _open(url: str) -> "tuple[Redis, tuple[type[BaseException], ...], type[BaseE
         protocol=2,  # a new connection asks nothing before its first call, which would not be in time
         driver_info=None,
     )
-    return client.Redis(connection_pool=pool), (errors.RedisError, OSError, TimeoutError), errors.NoScriptError
+    return client.Redis(connection_pool=pool), (errors.RedisError, OSError, TimeoutError, *_GONE), errors.NoScriptError
 
 
 def _forget(call: Awaitable[object]) -> None:
