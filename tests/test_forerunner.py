@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -422,3 +423,41 @@ async def test_a_hand_brake_meanwhile_is_kept(house: House) -> None:
     assert (answer.status, answer.json["error"]["code"]) == (503, "no_healthy_target")
     await until(lambda: house.upstream.open_connections == 0)
     assert (house.upstream.count, house.attempts()) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_clients_do_what_was_carried_out_was_committed_and_is_what_they_sent(
+    tmp_path: Path, seed: int
+) -> None:
+    """Forty clients of all kinds at once over four places: slow, gone, refused at the end, changed at the end."""
+    dice = random.Random(seed)
+    kinds = ["whole", "whole", "behind", "gone", "refused", "changed"]
+    pictures = [picture(size * 100_000, size) for size in range(11, 19)]
+    async with house_of(tmp_path, rows=contracted({}), max_in_flight=4) as house:
+        wanted: list[str] = []
+
+        async def act(kind: str) -> int:
+            image, last = ("image", dice.choice(pictures)), ("n", "1")
+            tail = {"refused": ("n", "eleven"), "changed": ("quality", "hd")}.get(kind, last)
+            parts = [image, *FIELDS, last] if kind == "behind" else [*FIELDS, image, tail]
+            body = form(*parts)
+            async with house.sender(body) as client:
+                for _ in range(dice.randint(1, 12)):
+                    await client.send(100_000)
+                    await asyncio.sleep(dice.random() * 0.02)
+                if kind == "gone":
+                    return 0
+                answer = await client.end()
+                if answer.status == 200:
+                    end = sent(body, b"gpt-image-2").replace(b"\r\n\r\nhd\r\n", b"\r\n\r\nhigh\r\n", 1)
+                    wanted.append(sha(end))
+                return answer.status
+
+        acts = [dice.choice(kinds) for _ in range(40)]
+        statuses = await asyncio.gather(*(act(kind) for kind in acts))
+        for kind, status in zip(acts, statuses, strict=True):
+            assert status in {"gone": {0}, "refused": {400}}.get(kind, {200, 429, 503}), kind
+        assert statuses.count(200) > 10
+        await house.at_rest()
+        assert sorted(one.sha256 for one in house.upstream.requests) == sorted(wanted)
+        assert house.attempts() == house.upstream.count == statuses.count(200)
