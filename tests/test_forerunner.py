@@ -437,9 +437,11 @@ async def test_whatever_clients_do_what_was_carried_out_was_committed_and_is_wha
         wanted: list[str] = []
 
         async def act(kind: str) -> int:
-            image, last = ("image", dice.choice(pictures)), ("n", "1")
-            tail = {"refused": ("n", "eleven"), "changed": ("quality", "hd")}.get(kind, last)
-            parts = [image, *FIELDS, last] if kind == "behind" else [*FIELDS, image, tail]
+            image = ("image", dice.choice(pictures))
+            tail = {"refused": ("n", "eleven"), "changed": ("quality", "hd")}.get(kind, ("n", "1"))
+            parts: list[tuple[str, bytes | str]] = (
+                [image, *FIELDS, tail] if kind == "behind" else [*FIELDS, image, tail]
+            )
             body = form(*parts)
             async with house.sender(body) as client:
                 for _ in range(dice.randint(1, 12)):
