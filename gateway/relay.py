@@ -1,6 +1,7 @@
 """The life of a request, top to bottom: plan; attempt, classify, step on until it is served or over; settle.
 
-Rules: an attempt is committed to the ledger before its first byte goes out. Only this file tries again. A failure is a
+Rules: an attempt is committed to the ledger before its first byte goes out, or the end of a form that is sent ahead
+(``forerunner``), without which it is no request. Only this file tries again. A failure is a
 value. The client gets the body of the attempt that served, byte for byte; when none did, the first failure's error.
 Whatever happens, the request is settled once and its record is logged once.
 """
