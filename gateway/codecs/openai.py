@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import quote
 
+import orjson
 from msgspec.structs import replace
 
 from gateway.core.errand import Errand
@@ -24,6 +25,8 @@ from gateway.core.types import BodyMap, ErrorBody, ImageFacts, JsonObject, JsonV
 from gateway.ports import Job
 
 _MOST_CATEGORIES = 32
+_MOST_WORDS = 10_000  # characters of a message that are looked at
+_MOST_USAGE = 16_384  # bytes of JSON; it goes on record as it came
 _EMPTY_OBJECT_TAIL = 5  # after its opening brace the shortest object with a member has five more bytes: "":1}
 _IMAGE_CALL = "image_generation_call"
 _IMAGE_TOOL = "image_generation"
@@ -116,7 +119,7 @@ def _read_images(document: JsonObject, answer: AnswerFacts) -> Reading:
             url_count += 1
         elif inline:
             unreadable += 1
-    usage = _object(document.get("usage"))
+    usage = _usage(document.get("usage"))
     return Reading(
         # Only payloads that are no base64 at all: paid for, perhaps, and not this surface's shape.
         shaped=_is_list(document.get("data")) and (bool(pictures) or url_count > 0 or unreadable == 0),
@@ -138,7 +141,7 @@ def _read_response(document: JsonObject, answer: AnswerFacts) -> Reading:
     status = _text(document.get("status"))
     calls = [item for item in _objects(document.get("output")) if item.get("type") == _IMAGE_CALL]
     found = [payloads.get(_text(call.get("result")) or "") for call in calls]
-    usage, tool_usage = _object(document.get("usage")), _object(document.get("tool_usage"))
+    usage, tool_usage = _usage(document.get("usage")), _usage(document.get("tool_usage"))
     tokens = [_output_tokens(usage), _output_tokens(_object(tool_usage.get("image_gen")))]
     reported = [count for count in tokens if count is not None]
     made = next((call for call in calls if call.get("result")), {})
@@ -173,7 +176,7 @@ def _read_errand(errand: Errand, document: JsonObject) -> Reading:
         shaped = document.get("deleted") is True
     else:
         shaped = kind == ("response.compaction" if errand is Errand.COMPACT else "response")
-    usage = _object(document.get("usage")) if errand is Errand.COMPACT else {}
+    usage = _usage(document.get("usage")) if errand is Errand.COMPACT else {}
     return Reading(
         shaped=shaped,
         error=None if shaped else _error(document),
@@ -229,7 +232,7 @@ def _error(document: JsonObject) -> ErrorBody | None:
 def _envelope(error: JsonObject) -> ErrorBody:
     inner = _object(error.get("innererror")) or _object(error.get("inner_error"))
     return ErrorBody(
-        message=_text(error.get("message")) or "",
+        message=(_text(error.get("message")) or "")[:_MOST_WORDS],
         type=_word(error.get("type")),
         param=_word(error.get("param")),
         code=_word(error.get("code")) or _word(inner.get("code")),
@@ -259,6 +262,15 @@ def _word(value: JsonValue) -> str | None:
 
 def _text(value: JsonValue) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _usage(value: JsonValue) -> JsonObject:
+    """Give what an answer says it used; what no record should hold is believed as little as what is none."""
+    found = _object(value)
+    try:
+        return found if len(orjson.dumps(found)) <= _MOST_USAGE else {}
+    except orjson.JSONEncodeError:  # numbers of more than 64 bits
+        return {}
 
 
 def _object(value: JsonValue) -> JsonObject:

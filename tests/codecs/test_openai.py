@@ -227,6 +227,17 @@ def test_output_tokens_as_reported(usage: str | JsonObject | None, tokens: int |
     assert reading.usage == (usage or None if not isinstance(usage, str) else None)
 
 
+@pytest.mark.parametrize("usage", [{str(n): n for n in range(3_000)}, {"a": "x" * 20_000}, {"output_tokens": 10**30}])
+def test_what_no_record_should_hold_is_no_usage(usage: JsonObject) -> None:
+    assert read({"data": [], "usage": usage}).usage is None
+
+
+def test_of_an_endless_message_only_the_beginning_is_read() -> None:
+    error = read({"error": {"message": "x" * 5_000_000}}).error
+    assert error is not None
+    assert len(error.message) == 10_000
+
+
 def response(**fields: object) -> JsonObject:
     document = {
         "id": "resp_1",
