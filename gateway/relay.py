@@ -25,7 +25,7 @@ from gateway.core.resting import Resting, refusal
 from gateway.core.seen import Observation
 from gateway.core.table import Channel, RouteTable
 from gateway.core.types import AttemptId, Cause, Phase, Refusal, RequestId
-from gateway.core.verdict import PublicError
+from gateway.core.verdict import PublicError, type_of
 from gateway.core.walk import GiveUp, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
@@ -106,7 +106,7 @@ def refused_error(refusal: Refusal) -> PublicError:
     """Give a refusal in the words of an error."""
     return PublicError(
         status=refusal.status,
-        type="invalid_request_error" if refusal.status < 500 else "server_error",
+        type=type_of(refusal.status),
         code=refusal.code,
         param=refusal.param,
         message=refusal.message,

@@ -7,6 +7,7 @@ is for when nobody does.
 """
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
@@ -28,6 +29,13 @@ class PublicError(Struct, frozen=True, kw_only=True):
     param: str | None
     message: str
     moderation: Moderation | None = None
+
+
+def type_of(status: int) -> str:
+    """Give the ``type`` of an error of ours, in the API's words; a limit on requests has a word of its own."""
+    if status >= 500:
+        return _OUR_TYPE
+    return "requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "invalid_request_error"
 
 
 _UPSTREAM_ERROR: Final = "upstream_error"
@@ -94,7 +102,7 @@ def _speaks_of_our_account(failure: Failure, status: int) -> bool:
 def _ours(status: int, code: str, message: str) -> PublicError:
     return PublicError(
         status=status,
-        type=_OUR_TYPE if status >= 500 else "invalid_request_error",
+        type=type_of(status),
         code=code,
         param=None,
         message=message,
@@ -107,7 +115,7 @@ def _theirs(status: int, error: ErrorBody, keys: Sequence[str]) -> PublicError:
 
     return PublicError(
         status=status,
-        type=clean(error.type) or (_OUR_TYPE if status >= 500 else "invalid_request_error"),
+        type=clean(error.type) or type_of(status),
         code=clean(error.code),
         param=clean(error.param),
         message=clean(error.message) or _UNSAID,

@@ -30,11 +30,7 @@ import orjson
 from gateway.core.record import AttemptRecord
 from gateway.core.redact import is_plain
 from gateway.core.types import JsonObject, JsonValue, Refusal
-from gateway.core.verdict import PublicError
-
-INVALID_REQUEST = "invalid_request_error"
-SERVER_ERROR = "server_error"
-RATE_LIMITED = "requests"  # the API's own word for a limit on requests
+from gateway.core.verdict import PublicError, type_of
 
 _PARAM_CHARS = 200
 
@@ -184,18 +180,12 @@ class Overloaded(WebError):
 
 def ours(status: int, code: str | None, message: str, param: str | None = None) -> PublicError:
     """Make an error of our own; its type follows from the status."""
-    return PublicError(status=status, type=_type_of(status), code=code, param=param, message=message)
+    return PublicError(status=status, type=type_of(status), code=code, param=param, message=message)
 
 
 def refused(refusal: Refusal) -> PublicError:
     """Give a refusal as the client sees it."""
     return ours(refusal.status, refusal.code, refusal.message, refusal.param)
-
-
-def _type_of(status: int) -> str:
-    if status >= 500:
-        return SERVER_ERROR
-    return RATE_LIMITED if status == 429 else INVALID_REQUEST
 
 
 def envelope(error: PublicError, attempts: Sequence[AttemptRecord] = ()) -> bytes:

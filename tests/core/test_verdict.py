@@ -8,7 +8,7 @@ from gateway.core.failures import CONSEQUENCES
 from gateway.core.plan import Plan
 from gateway.core.table import Route
 from gateway.core.types import Action, ErrorBody, Failure, FailureClass, Fault, Outcome
-from gateway.core.verdict import PublicError, public_error
+from gateway.core.verdict import PublicError, public_error, type_of
 from gateway.core.walk import Tried
 from tests.core.tables import planned, three_targets
 from tests.core.vectors import err
@@ -26,6 +26,14 @@ def told(kind: FailureClass, status: int | None = None, error: ErrorBody | None 
         kind=kind, detail="x", outcome=row.outcome, fault=row.fault, action=row.action, status=status, error=error
     )
     return public_error(plan(), [Tried(target=0, failure=failure)])
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "invalid_request_error"), (404, "invalid_request_error"), (429, "requests"), (500, "server_error")],
+)
+def test_an_error_of_ours_has_the_type_of_its_status(status: int, kind: str) -> None:
+    assert type_of(status) == kind
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_what_is_ours_to_say(
     found = told(kind, status, error)
     assert (found.status, found.code) == public
     assert found.param is None
-    assert found.type == ("server_error" if found.status >= 500 else "invalid_request_error")
+    assert found.type == type_of(found.status)
     assert error is None or not error.message or error.message not in found.message
 
 
