@@ -32,11 +32,11 @@ import uvloop
 
 from bench.canned import SIZES, Line
 from bench.upstream import answer
+from gateway.bodies.spool import Held
 from gateway.core.table import Api, Channel, ChannelKind
 from gateway.core.types import BodyMap, Cause, Directives, Facts, RequestId, Surface, Wire
 from gateway.ports import Broken, Call, Job
-from gateway.spool import Held
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from tests.fakes.tls import make_certificate
 
 HOLD_S: Final = 4.0

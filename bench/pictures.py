@@ -16,14 +16,14 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway.answer import AnswerSpool
+from gateway.bodies.answer import AnswerSpool
+from gateway.bodies.spool import Held, Spool
 from gateway.core.assets import PREFIX, AssetId
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.signing import KEY_BYTES, Signer
 from gateway.core.types import BodyMap, Directives, Facts, JsonObject, RequestId, Surface
-from gateway.keeper import Keeper, KeeperMeans
+from gateway.pictures.keeper import Keeper, KeeperMeans
 from gateway.ports import Job, Picture, Settlement
-from gateway.spool import Held, Spool
 from gateway.stores.assets_file import FileBlobs
 from gateway.stores.assets_sql import open_assets
 from gateway.stores.ledger_sql import SqlLedger, open_ledger

@@ -8,23 +8,23 @@ from functools import partial
 
 from msgspec import Struct
 
-from gateway.adrift import Adrift
-from gateway.archive import Archive
+from gateway.bodies.spool import Spool
 from gateway.core.flights import FLIGHT, FlightId, window
 from gateway.core.health import TargetId
 from gateway.core.latency import Latencies, remaining_s
 from gateway.core.record import Record
 from gateway.core.table import RouteTable, Settings
 from gateway.core.types import Facts
-from gateway.flights import Flights
-from gateway.hangar import Hangar, Loop
-from gateway.lookout import Lookout
+from gateway.flights.adrift import Adrift
+from gateway.flights.archive import Archive
+from gateway.flights.flights import Flights
+from gateway.flights.hangar import Hangar, Loop
+from gateway.flights.lookout import Lookout
+from gateway.flights.rescue import Rescue
+from gateway.flights.vault import Vault
 from gateway.ports import Blobs, Clock, Events
-from gateway.rescue import Rescue
-from gateway.spool import Spool
 from gateway.stores.flights_sql import open_journal
 from gateway.stores.ledger_sql import SqlLedger
-from gateway.vault import Vault
 from gateway.web.delivery import WebPen
 
 

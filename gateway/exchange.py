@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Collection
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from gateway.answer import AnswerSpool, expected_of
-from gateway.contents import Contents, Fetcher, bring_in, plain
+from gateway.bodies.answer import AnswerSpool, expected_of
+from gateway.bodies.contents import Contents, Fetcher, bring_in, plain
+from gateway.bodies.spool import Spool, SpoolFull, spliced
 from gateway.core.ahead import Start, sketch
 from gateway.core.edits import edits
 from gateway.core.failures import ClassifyContext, classify
@@ -28,7 +29,6 @@ from gateway.core.walk import Try
 from gateway.core.waybill import is_image_work
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Picture, Senders
-from gateway.spool import Spool, SpoolFull, spliced
 from gateway.streaming import Follower, Note, is_event_stream, observe
 
 

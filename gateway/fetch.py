@@ -21,17 +21,17 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from gateway.connection import Connection
-from gateway.contents import NOT_A_PICTURE, Fetched, Unfetched, Wanted
+from gateway.bodies.contents import NOT_A_PICTURE, Fetched, Unfetched, Wanted
+from gateway.bodies.spool import Spool, SpooledBody, SpoolFull
 from gateway.core.netguard import is_address, is_public
 from gateway.core.picture import PictureMeter
 from gateway.core.record import timestamp
 from gateway.core.types import Cause, Phase
 from gateway.core.weburl import BadUrl, Origin, WebUrl, read_url
-from gateway.dialing import Unreachable, address_of, connect, verifying
 from gateway.ports import Clock, Events, ExchangeBroken
-from gateway.requesting import head_of
-from gateway.spool import Spool, SpooledBody, SpoolFull
+from gateway.upstream.connection import Connection
+from gateway.upstream.dialing import Unreachable, address_of, connect, verifying
+from gateway.upstream.requesting import head_of
 
 MOST_REDIRECTS: Final = 3
 MOST_BYTES: Final = 64 * 1024 * 1024  # the largest pictures anybody makes are under 50 MB

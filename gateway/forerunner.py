@@ -13,6 +13,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from gateway.bodies.growing import Growing
+from gateway.bodies.spool import SpooledBody
 from gateway.core.agreement import Agreement, agree, forbidden
 from gateway.core.ahead import Sketch, asks_anew, begins, lone_target, sketch
 from gateway.core.plan import Plan, Target
@@ -21,10 +23,8 @@ from gateway.core.record import timestamp
 from gateway.core.types import Cause
 from gateway.exchange import translations
 from gateway.gates import Gates
-from gateway.growing import Growing
 from gateway.ports import Call, Events, Job, Lead, Leader, Leaders
 from gateway.relay import Means
-from gateway.spool import SpooledBody
 
 SILENT_S: Final = 10.0  # of a client, until its form holds no connection any longer
 LONGEST_S: Final = 120.0  # that a form may take to arrive for that

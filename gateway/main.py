@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.airport import Airport, Ground, open_airport
 from gateway.alarms import AlarmMeans, Alarms
 from gateway.billing import Billing
+from gateway.bodies.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.broadcast import Broadcast
 from gateway.clock import SystemClock
 from gateway.codecs.openai import OpenAICodec
@@ -28,13 +29,13 @@ from gateway.dice import Dice
 from gateway.exchange import Wires
 from gateway.fetch import Fetch
 from gateway.forerunner import Forerunners
-from gateway.gallery import Gallery, open_gallery
 from gateway.gates import Gates
 from gateway.inspection import Inspector
 from gateway.intake import Intake
 from gateway.kept import KeptResponses
 from gateway.metrics import Gauges, Metrics
 from gateway.mint import Mint
+from gateway.pictures.gallery import Gallery, open_gallery
 from gateway.ports import Clock, Shared
 from gateway.prompt_key import PROMPT_KEY, prompt_key
 from gateway.relay import Means, Relay
@@ -42,7 +43,6 @@ from gateway.reload import Read, Reloader
 from gateway.replicas import Replicas
 from gateway.roster import Roster, RosterMeans
 from gateway.running import Gateway
-from gateway.spool import DISK_CAP, MEMORY_TOTAL, Spool
 from gateway.stores.alerts_sql import open_alerts
 from gateway.stores.assets_file import RESERVE_BYTES
 from gateway.stores.bindings_sql import open_bindings
@@ -57,9 +57,9 @@ from gateway.stores.readings import open_readings
 from gateway.stores.room import Room
 from gateway.stores.sharing import open_sharing
 from gateway.stores.verified_sql import SqlVerifications, open_verifications, read_verifications
-from gateway.tracing import Traced
 from gateway.turnstile import Turnstile
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
+from gateway.upstream.tracing import Traced
 from gateway.web.admin import Addresses, Control
 from gateway.web.api_assets import Shelves, asset_addresses
 from gateway.web.api_catalog import Atlas, catalog_addresses

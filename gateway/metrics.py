@@ -23,8 +23,8 @@ from gateway import __version__
 from gateway.core.prices import MICRO
 from gateway.core.record import Record
 from gateway.core.table import RouteTable
+from gateway.flights.rescue import Figures
 from gateway.reload import ConfigStatus
-from gateway.rescue import Figures
 
 # Pictures take from a second to ten minutes; the gateway's own share is milliseconds unless a client uploads slowly.
 UPSTREAM_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600)

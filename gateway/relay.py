@@ -15,6 +15,7 @@ from functools import partial
 from msgspec import Struct
 
 from gateway.billing import Billing
+from gateway.bodies.tape import Tape
 from gateway.core.agreement import agree, forbidden, shortage
 from gateway.core.flights import FlightId
 from gateway.core.plan import Plan
@@ -30,14 +31,13 @@ from gateway.core.walk import GiveUp, Try, next_step
 from gateway.core.waybill import Ending, Header, routed, unrouted
 from gateway.custody import Custody
 from gateway.exchange import Answered, Presence, Wires, compare, exchange, follower_for, judge
-from gateway.keeper import NOTHING_KEPT, Keeper, Kept
 from gateway.outlet import Outlet
+from gateway.pictures.keeper import NOTHING_KEPT, Keeper, Kept
 from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable
 from gateway.roster import Admission, Roster
 from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
 from gateway.streaming import Follower
 from gateway.tab import Tab
-from gateway.tape import Tape
 from gateway.waiting import Waiting
 
 LEDGER_UNAVAILABLE = PublicError(

@@ -7,19 +7,19 @@ from starlette.types import ASGIApp
 
 from gateway.airport import Airport
 from gateway.alarms import Alarms
+from gateway.bodies.spool import Spool
 from gateway.broadcast import Broadcast
 from gateway.clock import SystemClock
 from gateway.config import Loaded
 from gateway.core.record import timestamp
 from gateway.core.types import JsonObject
 from gateway.fetch import Fetch
-from gateway.gallery import Gallery
 from gateway.mint import Mint
+from gateway.pictures.gallery import Gallery
 from gateway.reload import Reloader
 from gateway.replicas import Replicas
 from gateway.roster import Roster
-from gateway.sandbox import Sandbox
-from gateway.spool import Spool
+from gateway.sandbox.sandbox import Sandbox
 from gateway.stores.bindings_sql import SqlBindings
 from gateway.stores.brakes_sql import SqlBrakes
 from gateway.stores.events import JsonLines
@@ -29,7 +29,7 @@ from gateway.stores.lockfile import ServerLock
 from gateway.stores.readings import SqlReadings
 from gateway.stores.sharing import Sharing
 from gateway.stores.verified_sql import SqlVerifications
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from gateway.web.services import Load
 
 

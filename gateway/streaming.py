@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
-from gateway.answer import AnswerSpool
+from gateway.bodies.answer import AnswerSpool
+from gateway.bodies.spool import Spool, SpoolFull
 from gateway.core.seen import Observation
 from gateway.core.sse import Piece, Splitter
 from gateway.core.stream_events import EventKind, Heard, Tally
 from gateway.core.types import Cause, Phase
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Clock, Codec, Exchange, ExchangeBroken, Job, Replayable
-from gateway.spool import Spool, SpoolFull
 
 _FINAL: Final = frozenset({EventKind.PICTURE, EventKind.ITEM, EventKind.END})  # previews are not kept
 GRACE_S: Final = 0.1  # for an upstream to close its stream after the last event, so that the connection can be kept

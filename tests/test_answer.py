@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.answer import MEMORY_LEFT, MOST_TEXT, SMALL, AnswerSpool, expected_of
+from gateway.bodies.answer import MEMORY_LEFT, MOST_TEXT, SMALL, AnswerSpool, expected_of
+from gateway.bodies.spool import MEMORY_TOTAL, PIECE, Spool, SpoolFull
 from gateway.core.extract import placeholder
 from gateway.core.seen import AnswerFacts
-from gateway.spool import MEMORY_TOTAL, PIECE, Spool, SpoolFull
 from tests.fakes.answers import png
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.billing import Billing, settlement
+from gateway.bodies.spool import Held
 from gateway.core.record import AttemptRecord, Owner, Record, ResultRecord
 from gateway.core.types import (
     Action,
@@ -23,7 +24,6 @@ from gateway.core.types import (
     Surface,
 )
 from gateway.ports import LEDGER_WAIT_S, AttemptIntent, Hold, Job, LedgerUnavailable, RequestIntent, Settlement
-from gateway.spool import Held
 
 TIME = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 JOB = Job(

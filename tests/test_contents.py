@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.answer import AnswerSpool
-from gateway.contents import MOST_AT_ONCE, MOST_ITEMS, Contents, Fetched, Unfetched, Wanted, bring_in
+from gateway.bodies.answer import AnswerSpool
+from gateway.bodies.contents import MOST_AT_ONCE, MOST_ITEMS, Contents, Fetched, Unfetched, Wanted, bring_in
+from gateway.bodies.spool import Spool, SpooledBody
 from gateway.core.delivery import Form, Shape
 from gateway.core.picture import PictureMeter
 from gateway.core.seen import Reading
 from gateway.core.types import JsonObject, RequestId
-from gateway.spool import Spool, SpooledBody
 from tests.fakes.answers import png
 
 INSIDE, OUTSIDE = png(64, 48), png(300, 200, noise=True)

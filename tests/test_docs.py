@@ -20,8 +20,9 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 import gateway
-from gateway import forerunner, gates, growing, spool, upstream
-from gateway.answer import MOST_TEXT
+from gateway import forerunner, gates
+from gateway.bodies import growing, spool
+from gateway.bodies.answer import MOST_TEXT
 from gateway.cli import command_line
 from gateway.config import Loaded, build, load
 from gateway.config.contracts import contracts as shipped_contracts
@@ -59,6 +60,7 @@ from gateway.core.types import (
 )
 from gateway.intake import scanner
 from gateway.stores import events, ledger_sql
+from gateway.upstream.client import MOST_ANSWER_BYTES
 from gateway.web import edge, protocol
 
 PACKAGE = Path(gateway.__file__).parent
@@ -528,7 +530,7 @@ def test_every_log_event_is_described_and_no_other() -> None:
         ),
         ("pictures per request (`n`)", f"1 to {request_fields.MAX_PICTURES}"),
         ("attempts at once on a channel", f"waits {limits.WAIT_S:g} s, in a line of {gates.LINE_PER_PLACE} per place"),
-        ("an upstream's answer", f"{upstream.MOST_ANSWER_BYTES >> 30} GiB; outside its pictures {MOST_TEXT >> 20} MiB"),
+        ("an upstream's answer", f"{MOST_ANSWER_BYTES >> 30} GiB; outside its pictures {MOST_TEXT >> 20} MiB"),
         ("headers of a request", f"{edge.MAX_HEADERS}, and {edge.MAX_HEADER_BYTES // 1024} KiB"),
         ("the head as bytes", f"{protocol.DEFAULT_RECEIPT.head_bytes // 1024} KiB"),
         ("time for the head", f"{protocol.DEFAULT_RECEIPT.head_s:g} s"),

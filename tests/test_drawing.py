@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gateway.core.sandbox import Shape
-from gateway.drawing import Poster, draw
+from gateway.sandbox.drawing import Poster, draw
 
 
 def poster(width: int = 320, height: int = 240, form: str = "png", *, clear: bool = False, **rest: object) -> Poster:

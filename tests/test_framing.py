@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.framing import MOST_HEAD_BYTES, MOST_HEADERS, MOST_INTERIM, BadFraming, Incoming
+from gateway.upstream.framing import MOST_HEAD_BYTES, MOST_HEADERS, MOST_INTERIM, BadFraming, Incoming
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 HINT: Final = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"

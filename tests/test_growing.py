@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.bodies.growing import LEAST, Growing
+from gateway.bodies.spool import Spool, SpooledBody, spliced
 from gateway.core.ahead import begins, sketch
 from gateway.core.types import Splice, Wire
-from gateway.growing import LEAST, Growing
-from gateway.spool import Spool, SpooledBody, spliced
 from tests.core.tables import channel, row
 
 WIRE = Wire(path="/images/edits", headers=(), splices=())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bodies.spool import Spool, SpooledBody, SpoolFull
 from gateway.core.types import Refusal, RequestId, Surface
 from gateway.intake import ClientGone, Incoming
 from gateway.intake.content_type import BodyKind
 from gateway.intake.form_request import FormSink
 from gateway.intake.incoming import Appetite, Take, pump
 from gateway.intake.reading import MEMORY_KNOWN, MEMORY_LEFT
-from gateway.spool import Spool, SpooledBody, SpoolFull
 from tests.fakes.incoming import BOUNDARY, FORM, PNG, Door, bytes_of, form, part, slices
 
 

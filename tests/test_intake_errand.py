@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bodies.spool import Spool
 from gateway.core.errand import Errand
 from gateway.core.table import Settings
 from gateway.core.types import Refusal, RequestId, Surface
 from gateway.intake import Incoming, Intake
 from gateway.ports import Job
-from gateway.spool import Spool
 
 
 async def unread() -> AsyncIterator[bytes]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.bodies.spool import Spool, SpooledBody
 from gateway.intake.form import Form, FormReader
 from gateway.intake.scout import Scout
-from gateway.spool import Spool, SpooledBody
 from tests.fakes.incoming import BOUNDARY, PNG, cut, form, part
 
 PICTURE = PNG + bytes(500)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bodies.spool import Held, Spool, SpooledBody
 from gateway.core.assets import Asset, AssetId, Verdict
 from gateway.core.principal import Principal
 from gateway.core.signing import KEY_BYTES, Signer
@@ -23,9 +24,8 @@ from gateway.core.types import (
     RequestId,
     Surface,
 )
-from gateway.keeper import Fate, Keeper, KeeperMeans
+from gateway.pictures.keeper import Fate, Keeper, KeeperMeans
 from gateway.ports import AssetPage, AssetQuery, Job, LedgerUnavailable, NoRoom, Picture, Replayable, StoreUnavailable
-from gateway.spool import Held, Spool, SpooledBody
 from gateway.stores.assets_file import FileBlobs
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.pile import LARGE, Pile
+from gateway.bodies.pile import LARGE, Pile
 
 
 def test_large_pieces_are_the_ones_that_came() -> None:

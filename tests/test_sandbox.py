@@ -30,7 +30,7 @@ from gateway.core.types import (
     Wire,
 )
 from gateway.ports import Broken, Call, ExchangeBroken, Job
-from gateway.sandbox import Sandbox, SandboxExchange, SandboxStream
+from gateway.sandbox.sandbox import Sandbox, SandboxExchange, SandboxStream
 
 
 class Body:

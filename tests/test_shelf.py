@@ -1,11 +1,11 @@
 import json
 from typing import Any
 
-from gateway import shelf
 from gateway.codecs.sandbox import Answer, Turn, text_response
 from gateway.core.errand import Errand
 from gateway.core.types import Facts, Surface
-from gateway.shelf import Shelf
+from gateway.sandbox import shelf
+from gateway.sandbox.shelf import Shelf
 
 
 def turn(number: int = 0, prompt: str = "a hat") -> Turn:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gateway.bodies.spool import DISK_CAP, LARGE_FILE, PIECE, Spool, SpooledBody, SpoolFull, spliced
 from gateway.core.types import Splice
 from gateway.ports import Replayable
-from gateway.spool import DISK_CAP, LARGE_FILE, PIECE, Spool, SpooledBody, SpoolFull, spliced
 
 
 async def whole(body: Replayable, start: int = 0, end: int | None = None) -> bytes:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.answer import MEMORY_ITEM, AnswerSpool
+from gateway.bodies.answer import MEMORY_ITEM, AnswerSpool
+from gateway.bodies.spool import MEMORY_TOTAL, Spool
+from gateway.bodies.tape import SharedBody, original
 from gateway.core.reshape import Span
+from gateway.flights.vault import INLINE, Vault
 from gateway.outlet import Said
 from gateway.ports import AnswerBody
 from gateway.ports.journal import Kept
-from gateway.spool import MEMORY_TOTAL, Spool
 from gateway.stores.assets_file import FileBlobs
-from gateway.tape import SharedBody, original
-from gateway.vault import INLINE, Vault
 from tests.fakes.answers import png
 
 PICTURES = [png(64, 48, noise=True), os.urandom(700_000), b"GIF89a" * 30]

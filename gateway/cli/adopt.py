@@ -49,8 +49,8 @@ from gateway.core.types import (
     Surface,
 )
 from gateway.dice import Dice
-from gateway.gallery import Gallery
 from gateway.mint import Mint
+from gateway.pictures.gallery import Gallery
 from gateway.ports import (
     AssetQuery,
     AttemptIntent,

@@ -22,7 +22,7 @@ from gateway.cli.terminal import BOLD, DIM, WARN, is_wide, stacked, words
 from gateway.core.assets import Asset, Verdict
 from gateway.core.record import image_json, present, timestamp
 from gateway.core.types import JsonObject
-from gateway.gallery import Gallery
+from gateway.pictures.gallery import Gallery
 from gateway.ports import AssetQuery
 
 assets = typer.Typer(no_args_is_help=True, help="List kept pictures, end old ones, and change the keys of their links.")

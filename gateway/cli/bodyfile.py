@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.bodies.spool import Spool
 from gateway.core.table import Settings
 from gateway.core.types import Facts, Refusal, RequestId, Surface
 from gateway.intake import Incoming, Intake
-from gateway.spool import Spool
 
 _KEY = bytes(32)  # prompts are hashed, and the hash is shown to nobody
 

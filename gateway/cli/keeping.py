@@ -8,7 +8,7 @@ from gateway.cli import terminal
 from gateway.clock import SystemClock
 from gateway.core.table import Settings
 from gateway.core.types import JsonObject
-from gateway.gallery import Gallery, open_gallery
+from gateway.pictures.gallery import Gallery, open_gallery
 from gateway.ports import LedgerUnavailable, StoreUnavailable
 from gateway.stores.ledger_sql import upgrade_ledger
 from gateway.stores.refusals import LedgerRefused

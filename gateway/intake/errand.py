@@ -5,12 +5,12 @@ Rules: a query that would have to be answered with a stream is refused; the rest
 
 from urllib.parse import parse_qsl
 
+from gateway.bodies.spool import Spool, SpooledBody
 from gateway.core.fields import unsupported
 from gateway.core.types import BodyMap, Facts, Refusal
 from gateway.intake.directives import read_directives, read_forwarded, refuse_replay
 from gateway.intake.incoming import Incoming
 from gateway.ports import Job
-from gateway.spool import Spool, SpooledBody
 
 _NO_STREAM = "This version of the gateway does not build streams of kept Responses."
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from gateway.bodies.spool import SpooledBody
 from gateway.core.fields import Fields, missing, typed
 from gateway.core.types import BodyMap, Refusal, Surface
 from gateway.intake.content_type import BodyKind
 from gateway.intake.facts import Asked, Pictures, Privacy, read_images
 from gateway.intake.form import Form, FormReader
 from gateway.intake.incoming import LARGE_SLICE
-from gateway.spool import SpooledBody
 
 Look = Callable[[FormReader], None]
 """Is shown a form after each piece of it."""

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.bodies.spool import SpooledBody, SpoolFull
 from gateway.core.errand import Errand
 from gateway.core.fields import bad_value
 from gateway.core.types import Refusal, RequestId, Surface
 from gateway.ports import Ahead, Job
-from gateway.spool import SpooledBody, SpoolFull
 
 SLICE = 64 * 1024  # bytes a reader is given at once that has to look at each
 LARGE_SLICE = 256 * 1024  # bytes for one that only hashes them; servers read no more at once

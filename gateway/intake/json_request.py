@@ -2,6 +2,7 @@
 
 import hashlib
 
+from gateway.bodies.spool import SpooledBody
 from gateway.core.errand import Errand
 from gateway.core.fields import Fields, wrong_type
 from gateway.core.jsonbody import JsonFault, RequestScan
@@ -10,7 +11,6 @@ from gateway.intake.content_type import BodyKind
 from gateway.intake.facts import Asked, Pictures, Privacy, read_images, read_pictures
 from gateway.intake.incoming import SLICE
 from gateway.intake.turn import read_turn
-from gateway.spool import SpooledBody
 
 
 class JsonSink:

@@ -9,6 +9,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from gateway.bodies.spool import MEMORY_ITEM, Spool, SpooledBody, SpoolFull
 from gateway.core.errand import Errand
 from gateway.core.keyed import Keyed
 from gateway.core.table import BodyLimits, PromptPrivacy, Settings
@@ -23,7 +24,6 @@ from gateway.intake.incoming import Incoming, declared_length, pump
 from gateway.intake.json_request import JsonSink
 from gateway.intake.scout import Scout
 from gateway.ports import Ahead, Job
-from gateway.spool import MEMORY_ITEM, Spool, SpooledBody, SpoolFull
 
 MEMORY_KNOWN = 24 * 1024 * 1024  # of one body, when its length is stated
 MEMORY_LEFT = 16 * 1024 * 1024  # of the spool's, for answers: requests leave so much

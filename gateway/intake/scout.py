@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from gateway.bodies.spool import SpooledBody
 from gateway.intake.form import Form, FormReader
 from gateway.ports import Ahead
-from gateway.spool import SpooledBody
 
 _SOME_PROMPT = {"prompt": "?"}  # one that comes behind the pictures is there, for all that is known
 

@@ -10,15 +10,15 @@ import orjson
 from msgspec import Struct
 from starlette.types import Send
 
+from gateway.bodies.tape import Tape
 from gateway.core.record import present, timestamp
 from gateway.core.redact import header_value
 from gateway.core.verdict import PublicError
 from gateway.exchange import Presence
+from gateway.flights.replays import IN_PROGRESS, Sight
 from gateway.outlet import StreamHead
 from gateway.ports import AnswerBody
 from gateway.relay import Result
-from gateway.replays import IN_PROGRESS, Sight
-from gateway.tape import Tape
 from gateway.web.answer import Answer, respond, respond_kept
 from gateway.web.errors import envelope, ours
 from gateway.web.stamps import Headers, advice, retry_advice, stamps, travelled

@@ -10,10 +10,10 @@ from typing import Protocol
 from starlette.types import Receive, Scope, Send
 
 from gateway.exchange import Presence
+from gateway.flights.replays import EVENT_STREAM, Sight
 from gateway.outlet import Said
 from gateway.ports import AnswerBody
 from gateway.relay import Result
-from gateway.replays import EVENT_STREAM, Sight
 from gateway.web.answer import Answer, respond_early, respond_kept
 from gateway.web.arrival import headers_of, visit_of
 from gateway.web.delivery import WebPen

@@ -39,14 +39,14 @@ def modules(bare: Program, *arguments: str) -> set[str]:
     [
         (
             ("--version",),
-            {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "pydantic", "gateway.main"},
+            {"gateway.upstream.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "pydantic", "gateway.main"},
         ),
         (
             ("health", "--url", "http://127.0.0.1:9"),
-            {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "rich", "gateway.main"},
+            {"gateway.upstream.connection", "sqlalchemy", "alembic", "uvicorn", "rich", "gateway.main"},
         ),
-        (("schema",), {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
-        (("check",), {"gateway.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
+        (("schema",), {"gateway.upstream.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
+        (("check",), {"gateway.upstream.connection", "sqlalchemy", "alembic", "uvicorn", "httpx2", "gateway.main"}),
     ],
     ids=lambda words: words[0] if isinstance(words, tuple) else "",
 )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.weburl import LONGEST, BadUrl, Origin, WebUrl, origin_of, read_url
-from gateway.requesting import head_of
+from gateway.upstream.requesting import head_of
 
 GOOD = {
     "https://pictures.example/a.png": ("https", "pictures.example", 443, "/a.png"),

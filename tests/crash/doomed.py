@@ -21,15 +21,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import main as composition
 from gateway.billing import Billing
 from gateway.cli import main
-from gateway.connection import Connection
 from gateway.core.record import Record
-from gateway.keeper import Keeper, Kept
+from gateway.pictures.keeper import Keeper, Kept
 from gateway.ports import Broken, Call, Exchange, Job, Picture, Refused
 from gateway.stores import writer
 from gateway.stores.commands import Begin, Command, Reply, Settle, run
 from gateway.stores.fleet_sql import SqlFleet
 from gateway.stores.ledger_sql import SqlLedger
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
+from gateway.upstream.connection import Connection
 from gateway.web.app import build_app
 
 HASTY = "HASTY_LEASE_S"

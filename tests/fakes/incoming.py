@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.bodies.spool import Spool
 from gateway.core.errand import Errand
 from gateway.core.table import BodyLimits, PromptPrivacy, ServerSettings, Settings
 from gateway.core.types import Refusal, RequestId, Surface
 from gateway.intake import ClientGone, Incoming, Intake
 from gateway.ports import Job
-from gateway.spool import Spool
 
 KEY = b"k" * 32
 BOUNDARY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from gateway.ports import Sender
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from tests.fakes.tls import Certificate, make_certificate
 
 SMALL_ANSWER_CAP = 4_000_000

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.core.types import Cause, Phase
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from tests.fakes import script as fake
 from tests.fakes.script import Script
 from tests.fakes.upstream import FakeUpstream

@@ -13,11 +13,11 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from gateway.contents import Fetched, Unfetched, Wanted
+from gateway.bodies.contents import Fetched, Unfetched, Wanted
+from gateway.bodies.spool import Spool
 from gateway.core.types import JsonObject, RequestId
 from gateway.core.weburl import Origin, origin_of
 from gateway.fetch import MOST_REDIRECTS, Bounds, Fetch
-from gateway.spool import Spool
 from tests.fakes import script
 from tests.fakes.answers import png
 from tests.fakes.script import picture, redirect

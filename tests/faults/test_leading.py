@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.core.types import Phase
-from gateway.leading import Leading
 from gateway.ports import Call
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
+from gateway.upstream.leading import Leading
 from tests.fakes.answers import image_answer
 from tests.fakes.script import reply
 from tests.fakes.tls import Certificate

@@ -11,13 +11,13 @@ from typing import Final
 
 import pytest
 
-from gateway.connection import Connection
 from gateway.core.types import Cause, Phase
-from gateway.dialing import Names, Unreachable, address_of, connect, open_socket
-from gateway.pool import Pool, Site
 from gateway.ports import Broken, Exchange, Sender
-from gateway.requesting import SMALL, head_of
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
+from gateway.upstream.connection import Connection
+from gateway.upstream.dialing import Names, Unreachable, address_of, connect, open_socket
+from gateway.upstream.pool import Pool, Site
+from gateway.upstream.requesting import SMALL, head_of
 from tests.fakes import script as fake
 from tests.fakes.script import Script, Send, Wait, reply
 from tests.fakes.tls import Certificate

@@ -10,7 +10,7 @@ import pytest
 from gateway import __version__
 from gateway.core.types import Cause, Phase
 from gateway.ports import Broken, Call, Sender
-from gateway.upstream import Upstream
+from gateway.upstream.client import Upstream
 from tests.fakes import script as fake
 from tests.fakes.answers import image_answer
 from tests.fakes.script import reply

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from gateway.spool import DISK_CAP, MEMORY_TOTAL
+from gateway.bodies.spool import DISK_CAP, MEMORY_TOTAL
 from tests.flights.airport import airport
 from tests.flights.crowd import crowd
 

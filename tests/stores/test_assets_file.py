@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bodies.spool import Held, Spool, SpooledBody
 from gateway.ports import NoRoom, StoreUnavailable
-from gateway.spool import Held, Spool, SpooledBody
 from gateway.stores.assets_file import BATCH, PIECE, FileBlobs
 
 DATA = os.urandom(3 * PIECE + 17)

@@ -12,9 +12,9 @@ from moto.server import ThreadedMotoServer
 from msgspec.structs import replace
 from obstore.store import S3Store
 
+from gateway.bodies.spool import Held, Spool, SpooledBody
 from gateway.core.table import AssetSettings, ObjectStore, Secret
 from gateway.ports import StoreUnavailable
-from gateway.spool import Held, Spool, SpooledBody
 from gateway.stores.assets import open_blobs
 from gateway.stores.assets_object import PIECE, ObjectBlobs
 from tests.fakes.upstream import closed_port

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.bodies.spool import Held
 from gateway.core.assets import Asset, AssetId, Verdict
 from gateway.core.types import ImageFacts, RequestId
+from gateway.pictures.retention import GRACE, ORPHANED, Retention, RetentionMeans, Swept
 from gateway.ports import AssetQuery, Settlement
-from gateway.retention import GRACE, ORPHANED, Retention, RetentionMeans, Swept
-from gateway.spool import Held
 from gateway.stores.asset_ends_sql import SqlAssetEnds
 from gateway.stores.assets_file import FileBlobs
 from gateway.stores.assets_sql import SqlAssets, open_assets

@@ -16,9 +16,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from gateway.bodies.lease import Lease
+from gateway.bodies.pile import Pile
 from gateway.core.types import Cause, Splice
-from gateway.lease import Lease
-from gateway.pile import Pile
 from gateway.ports import Replayable
 
 PIECE: Final = 256 * 1024

@@ -21,9 +21,9 @@ from gateway.codecs.sandbox_events import Moment
 from gateway.core.errand import Errand
 from gateway.core.sandbox import Mishap, Script, Shape, script, shape
 from gateway.core.types import Cause, ErrorBody, Facts, ImageFacts, InputFacts, JsonObject, Phase
-from gateway.drawing import Poster, draw_with_previews
 from gateway.ports import Broken, Call, ExchangeBroken
-from gateway.shelf import Shelf
+from gateway.sandbox.drawing import Poster, draw_with_previews
+from gateway.sandbox.shelf import Shelf
 
 CHUNK = 64 * 1024
 

@@ -7,8 +7,8 @@ out beyond ``reach``, and no change is made by halves. Must never wait, and neve
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.bodies.spool import SpooledBody
 from gateway.core.ahead import Sent, Sketch
-from gateway.spool import SpooledBody
 
 LEAST: Final = 64 * 1024  # bytes that are worth a call
 _AT_ONCE: Final = 128 * 1024

@@ -5,16 +5,16 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from gateway.adrift import Adrift
-from gateway.archive import Archive
 from gateway.core.flights import FlightId
 from gateway.core.record import Record
 from gateway.core.table import RouteTable
 from gateway.exchange import Presence
+from gateway.flights.adrift import Adrift
+from gateway.flights.archive import Archive
+from gateway.flights.replays import Pen
 from gateway.outlet import Outlet
 from gateway.ports import Clock, Events, Job
 from gateway.relay import Refused, Result
-from gateway.replays import Pen
 
 
 class Loop(Protocol):

@@ -13,9 +13,9 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from gateway.connection import Connection
 from gateway.core.types import Cause
-from gateway.dialing import Names, Unreachable, connect, verifying
+from gateway.upstream.connection import Connection
+from gateway.upstream.dialing import Names, Unreachable, connect, verifying
 
 KEEP_S: Final = 5.0  # a connection idle for longer is not reused: the peer may be closing it just now
 _PORTS: Final = {"http": 80, "https": 443}

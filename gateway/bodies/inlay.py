@@ -8,11 +8,11 @@ from typing import Final
 
 import pybase64
 
-from gateway.block import Block
+from gateway.bodies.block import Block
+from gateway.bodies.lease import Lease
+from gateway.bodies.spool import SpooledBody
 from gateway.core.types import ImageFacts
-from gateway.lease import Lease
 from gateway.ports import Replayable
-from gateway.spool import SpooledBody
 
 ENCODE_PIECE: Final = 192 * 1024  # a multiple of three, so that pieces of base64 join
 

@@ -13,13 +13,13 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from gateway.bodies.tape import SharedBody, Tape
 from gateway.core.flights import FlightId, FlightState, Trait, trait_of
 from gateway.core.record import Record
 from gateway.core.types import RequestId
 from gateway.exchange import Presence
 from gateway.ports import AnswerBody, Job
 from gateway.relay import Result
-from gateway.tape import SharedBody, Tape
 
 MOST_DELIVERED: Final = 1_000  # of which it is known that they were
 

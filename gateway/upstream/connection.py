@@ -19,7 +19,7 @@ from math import inf
 from typing import Final, cast
 
 from gateway.core.types import Cause, Phase
-from gateway.framing import BadFraming, Incoming
+from gateway.upstream.framing import BadFraming, Incoming
 
 _MOST_HELD: Final = 128 * 1024  # one large reading: with four of them 64 answers of 20 MB take 2.5 times the memory
 _FEW_HELD: Final = 64 * 1024

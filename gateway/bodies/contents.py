@@ -12,14 +12,14 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.answer import AnswerSpool
+from gateway.bodies.answer import AnswerSpool
+from gateway.bodies.spool import SpooledBody
 from gateway.core.answer_items import Item, are_plain, read_items
 from gateway.core.delivery import Form, Shape
 from gateway.core.reshape import Stock, reshape
 from gateway.core.seen import AnswerFacts, Reading
 from gateway.core.types import ImageFacts, RequestId
 from gateway.core.weburl import Origin, origin_of
-from gateway.spool import SpooledBody
 
 MOST_AT_ONCE: Final = 4  # downloads for one answer
 NOT_A_PICTURE: Final = "not_a_picture"

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.aloft import Flight, Register
-from gateway.archive import Archive
 from gateway.core.flights import FLIGHT, FlightId, FlightState
 from gateway.core.ids import is_id
 from gateway.core.record import Record
 from gateway.core.types import Facts
+from gateway.flights.archive import Archive
+from gateway.flights.register import Flight, Register
+from gateway.flights.replays import Sight
 from gateway.ports import LedgerUnavailable
-from gateway.replays import Sight
 
 Expect = Callable[[Record, Facts], float | None]
 """Gives the seconds that are left of a request under way, as such requests go; ``None``: nobody knows."""

@@ -16,15 +16,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import astuple, replace
 
-from gateway.aloft import Flight
+from gateway.bodies.spool import SpoolFull
+from gateway.bodies.tape import original
 from gateway.core.flights import ADOPTION_S, RETENTION_S, FlightId, FlightState, is_bought, landed, trait_of
 from gateway.core.record import Record, ResultRecord, timestamp
 from gateway.core.types import RequestId
-from gateway.outlet import Said
-from gateway.ports import AnswerBody, Clock, Events, Job, LedgerUnavailable, StoreUnavailable
-from gateway.ports.journal import Entry, Journal, Written
-from gateway.relay import Result
-from gateway.replays import (
+from gateway.flights.register import Flight
+from gateway.flights.replays import (
     ANSWER_GONE,
     ELSEWHERE,
     LOST,
@@ -36,10 +34,12 @@ from gateway.replays import (
     Pen,
     Sight,
 )
-from gateway.rescue import Rescue
-from gateway.spool import SpoolFull
-from gateway.tape import original
-from gateway.vault import Vault
+from gateway.flights.rescue import Rescue
+from gateway.flights.vault import Vault
+from gateway.outlet import Said
+from gateway.ports import AnswerBody, Clock, Events, Job, LedgerUnavailable, StoreUnavailable
+from gateway.ports.journal import Entry, Journal, Written
+from gateway.relay import Result
 from gateway.waiting import Waiting
 
 FIRST_PAUSE_S: Final = 0.25

@@ -5,8 +5,8 @@ Rule: the memory was reserved before; it is given back once, when the block was 
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from gateway.lease import Lease
-from gateway.spool import PIECE, Spool
+from gateway.bodies.lease import Lease
+from gateway.bodies.spool import PIECE, Spool
 
 
 class Block:

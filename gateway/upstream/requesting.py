@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 from gateway import __version__
-from gateway.connection import Connection
 from gateway.ports import Replayable
+from gateway.upstream.connection import Connection
 
 SMALL: Final = 64 * 1024  # a body up to here goes out with its head, in one write
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -13,10 +13,10 @@ from msgspec import Struct, field
 from gateway.core.assets import PREFIX, AssetId
 from gateway.core.table import Settings
 from gateway.dice import Dice
-from gateway.keeper import Keeper, KeeperMeans
 from gateway.mint import Mint
+from gateway.pictures.keeper import Keeper, KeeperMeans
+from gateway.pictures.retention import Retention, RetentionMeans
 from gateway.ports import Clock, Events
-from gateway.retention import Retention, RetentionMeans
 from gateway.stores.asset_ends_sql import SqlAssetEnds
 from gateway.stores.assets import OpenBlobs, open_blobs
 from gateway.stores.assets_file import FileBlobs

@@ -13,7 +13,9 @@ from typing import Final
 import orjson
 from msgspec import Struct
 
-from gateway.block import Block
+from gateway.bodies.block import Block
+from gateway.bodies.inlay import Inlay
+from gateway.bodies.spool import PIECE, Spool, SpooledBody, SpoolFull
 from gateway.core.extract import (
     Closed,
     Decoded,
@@ -33,9 +35,7 @@ from gateway.core.seen import AnswerFacts
 from gateway.core.sse import read_block
 from gateway.core.stream_events import Event
 from gateway.core.types import Cause, ImageFacts, JsonObject, JsonValue
-from gateway.inlay import Inlay
 from gateway.ports import Replayable
-from gateway.spool import PIECE, Spool, SpooledBody, SpoolFull
 
 MEMORY_ITEM: Final = 4 * 1024 * 1024  # of one picture, before it goes to disk
 MEMORY_LEFT: Final = 56 * 1024 * 1024  # of the spool's, for requests: pictures leave so much

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
-from gateway.connection import Connection
 from gateway.core.ahead import stands
 from gateway.core.types import Phase
-from gateway.pool import Pool
 from gateway.ports import Call, Growing
-from gateway.requesting import head_of
+from gateway.upstream.connection import Connection
+from gateway.upstream.pool import Pool
+from gateway.upstream.requesting import head_of
 
 _TURN_AFTER: Final = 1024 * 1024  # bytes until others have a turn
 

@@ -11,11 +11,11 @@ from typing import Final
 
 import pybase64
 
-from gateway.answer import AnswerSpool, Payload
+from gateway.bodies.answer import AnswerSpool, Payload
+from gateway.bodies.spool import Held, Spool
 from gateway.core.assets import media_type_of
 from gateway.ports import AnswerBody, Blobs
 from gateway.ports.journal import Kept
-from gateway.spool import Held, Spool
 
 INLINE: Final = 64 * 1024  # bytes of one text that stand in the row itself
 _TEXT: Final = "application/octet-stream"

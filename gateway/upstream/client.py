@@ -25,14 +25,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.connection import Connection
 from gateway.core.redact import without
 from gateway.core.types import Cause, Phase
-from gateway.dialing import Unreachable
-from gateway.leading import Leading
-from gateway.pool import Pool
 from gateway.ports import Broken, Call, Exchange, ExchangeBroken, Growing
-from gateway.requesting import SMALL, Upload, head_of, whole
+from gateway.upstream.connection import Connection
+from gateway.upstream.dialing import Unreachable
+from gateway.upstream.leading import Leading
+from gateway.upstream.pool import Pool
+from gateway.upstream.requesting import SMALL, Upload, head_of, whole
 
 MOST_ANSWER_BYTES: Final = 1024 * 1024 * 1024  # ten 4K pictures as base64 are under 400 MB
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -5,11 +5,11 @@ none has the answer of. The bodies decide: they are compared, by their hashes, b
 flight is nobody else's meanwhile.
 """
 
-from gateway.aloft import Flight, Register
 from gateway.core.flights import MOST_WAITING, trait_of
 from gateway.core.types import Refusal
+from gateway.flights.register import Flight, Register
+from gateway.flights.replays import MISMATCH, NO_FLIGHT, OTHER_FLIGHT, TOO_MANY
 from gateway.ports import Job
-from gateway.replays import MISMATCH, NO_FLIGHT, OTHER_FLIGHT, TOO_MANY
 
 
 class Finder:

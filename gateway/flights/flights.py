@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gateway.aloft import Flight, Register, Wake, is_picture
+from gateway.bodies.tape import Tape
 from gateway.core.errand import Errand
 from gateway.core.flights import (
     ADOPTION_S,
@@ -27,15 +27,15 @@ from gateway.core.flights import (
 from gateway.core.record import Record
 from gateway.core.types import Refusal
 from gateway.exchange import Presence
-from gateway.finding import Finder
-from gateway.hangar import Hangar
+from gateway.flights.finding import Finder
+from gateway.flights.hangar import Hangar
+from gateway.flights.register import Flight, Register, Wake, is_picture
+from gateway.flights.replays import IN_PROGRESS, NO_FLIGHT, Asking
+from gateway.flights.rescue import Figures
 from gateway.outlet import Outlet
 from gateway.ports import Job
 from gateway.relay import Refused, Result
-from gateway.replays import IN_PROGRESS, NO_FLIGHT, Asking
-from gateway.rescue import Figures
 from gateway.story import CLIENT_CLOSED_REQUEST
-from gateway.tape import Tape
 
 LAST_CHORES_S: Final = 3.0  # what is being filed when the process ends
 

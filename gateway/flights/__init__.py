@@ -1,0 +1,1 @@
+"""Requests that outlive their clients: under way, landed, on file, and who finds them again."""

@@ -1,0 +1,1 @@
+"""Kept pictures: into the store, onto the record, and how they end."""

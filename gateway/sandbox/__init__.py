@@ -1,0 +1,1 @@
+"""An upstream inside the process, for a gateway without an account."""
