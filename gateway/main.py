@@ -145,7 +145,7 @@ def _application(gateway: Gateway, operator: Operator, gates: Gates, data_dir: P
     clock = SystemClock()
     metrics = Metrics(gateway.config.table, _gauges(gateway, gates))
     billing = Billing(gateway.ledger, gateway.broadcast, metrics.count)
-    services = _services(gateway, billing, gates, _prompt_key(gateway, clock, data_dir))
+    services = _services(gateway, billing, gates, clock, _prompt_key(gateway, clock, data_dir))
     return build_app(
         services,
         Control(
@@ -220,8 +220,8 @@ def _desk(gateway: Gateway, clock: Clock) -> Desk:
     )
 
 
-def _services(gateway: Gateway, billing: Billing, gates: Gates, prompt_key: bytes) -> Services:
-    settings, events, clock = gateway.loaded.settings, gateway.events, SystemClock()
+def _services(gateway: Gateway, billing: Billing, gates: Gates, clock: Clock, prompt_key: bytes) -> Services:
+    settings, events = gateway.loaded.settings, gateway.events
     sender = Traced(gateway.upstream, gateway.mint.span_id)
     means = _means(gateway, billing, clock, sender)
     relay = Relay(means)

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gateway.bodies.lease import Lease
 from gateway.bodies.pile import Pile
+from gateway.core.splices import in_order, length_after
 from gateway.core.types import Cause, Splice
 from gateway.ports import Replayable
 
@@ -278,8 +279,8 @@ class _Spliced:
 
     def __init__(self, body: Replayable, splices: Sequence[Splice]) -> None:
         self._body = body
-        self._splices = sorted(splices, key=lambda splice: splice.start)
-        self.length = body.length + sum(len(s.text) - (s.end - s.start) for s in splices)
+        self._splices = in_order(splices)
+        self.length = length_after(body.length, splices)
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         stop = self.length if end is None else min(end, self.length)
@@ -320,7 +321,7 @@ def spliced(body: Replayable, splices: Sequence[Splice]) -> Replayable:
 
 def _splice(whole: bytes, splices: Sequence[Splice]) -> bytes:
     parts, done = [], 0
-    for splice in sorted(splices, key=lambda one: one.start):
+    for splice in in_order(splices):
         parts += [whole[done : splice.start], splice.text]
         done = splice.end
     return b"".join([*parts, whole[done:]])

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from gateway.core.errand import Errand
 from gateway.core.extract import placeholder
 from gateway.core.seen import AnswerFacts, Observation, Reading
+from gateway.core.splices import in_order
 from gateway.core.stream_events import Event, EventKind, Heard, kind_of, sequence_of
 from gateway.core.table import Channel
 from gateway.core.types import BodyMap, ErrorBody, ImageFacts, JsonObject, JsonValue, Moderation, Splice, Surface, Wire
@@ -90,7 +91,7 @@ def _splices(job: Job, sent_model: str, tool_sent_model: str | None) -> tuple[Sp
     if tool_sent_model is not None and facts.tool is not None and facts.tool.asked_model != tool_sent_model:
         text = _quoted(tool_sent_model)
         splices.extend(Splice(start=start, end=end, text=text) for start, end in body.tool_models)
-    return tuple(sorted(splices, key=lambda splice: splice.start))
+    return in_order(splices)
 
 
 def _quoted(word: str) -> bytes:
@@ -220,19 +221,19 @@ def _error(document: JsonObject) -> ErrorBody | None:
     if isinstance(error, dict) and error:
         return _envelope(error)
     if isinstance(error, str) and error:
-        return ErrorBody(message=error, type=_word(document.get("type")), code=_word(document.get("code")))
+        return ErrorBody(message=_message(error), type=_word(document.get("type")), code=_word(document.get("code")))
     if isinstance(detail, str) and detail:
-        return ErrorBody(message=detail)
+        return ErrorBody(message=_message(detail))
     if isinstance(detail, dict):
         return _envelope(_object(detail.get("error")) or detail)
     faults = _objects(detail)
-    return ErrorBody(message=_text(faults[0].get("msg")) or "", param=_place(faults[0].get("loc"))) if faults else None
+    return ErrorBody(message=_message(faults[0].get("msg")), param=_place(faults[0].get("loc"))) if faults else None
 
 
 def _envelope(error: JsonObject) -> ErrorBody:
     inner = _object(error.get("innererror")) or _object(error.get("inner_error"))
     return ErrorBody(
-        message=(_text(error.get("message")) or "")[:_MOST_WORDS],
+        message=_message(error.get("message")),
         type=_word(error.get("type")),
         param=_word(error.get("param")),
         code=_word(error.get("code")) or _word(inner.get("code")),
@@ -262,6 +263,11 @@ def _word(value: JsonValue) -> str | None:
 
 def _text(value: JsonValue) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _message(value: JsonValue) -> str:
+    """Give what an upstream says, as far as it is looked at."""
+    return (_text(value) or "")[:_MOST_WORDS]
 
 
 def _usage(value: JsonValue) -> JsonObject:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.core.agreement import Agreement
 from gateway.core.health import standing
 from gateway.core.plan import Target
+from gateway.core.splices import in_order, length_after
 from gateway.core.table import Channel
 from gateway.core.types import Directives, Splice, Wire
 from gateway.core.view import View
@@ -34,13 +35,8 @@ def sketch(channel: Channel, wire: Wire, splices: Sequence[Splice], length: int)
         channel=channel,
         wire=wire,
         splices=in_order(splices),
-        length=length + sum(len(one.text) - (one.end - one.start) for one in splices),
+        length=length_after(length, splices),
     )
-
-
-def in_order(splices: Sequence[Splice]) -> tuple[Splice, ...]:
-    """Give changes in the order in which they stand in the body."""
-    return tuple(sorted(splices, key=lambda one: one.start))
 
 
 def asks_anew(directives: Directives) -> bool:

@@ -8,6 +8,7 @@ unless it asks for less than the model would give by itself: then the parameter 
 import json
 from collections.abc import Mapping, Sequence
 
+from gateway.core.splices import in_order
 from gateway.core.translation import Change
 from gateway.core.types import BodyMap, FieldPlace, Splice
 
@@ -29,7 +30,7 @@ def edits(body: BodyMap, changes: Sequence[Change], prefix: str = "") -> tuple[S
     if absent:
         at = body.fields[f"{prefix}type"].whole[0] if prefix else body.insert_at
         splices.append(Splice(start=at, end=at, text=_inserted(absent, body)))
-    return tuple(sorted(splices, key=lambda splice: splice.start))
+    return in_order(splices)
 
 
 def _value(text: str, body: BodyMap) -> bytes:

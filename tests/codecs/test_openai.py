@@ -232,8 +232,16 @@ def test_what_no_record_should_hold_is_no_usage(usage: JsonObject) -> None:
     assert read({"data": [], "usage": usage}).usage is None
 
 
-def test_of_an_endless_message_only_the_beginning_is_read() -> None:
-    error = read({"error": {"message": "x" * 5_000_000}}).error
+ENDLESS = "x" * 5_000_000
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"error": {"message": ENDLESS}}, {"error": ENDLESS}, {"detail": ENDLESS}, {"detail": [{"msg": ENDLESS}]}],
+    ids=["envelope", "word", "detail", "fault"],
+)
+def test_of_an_endless_message_only_the_beginning_is_read(document: JsonObject) -> None:
+    error = read(document).error
     assert error is not None
     assert len(error.message) == 10_000
 
