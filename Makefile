@@ -20,7 +20,7 @@ check: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Waybill beside its peers, which are built below .bench/ when they are not there; ARGS=--quick for one short round.
+# Waybill beside its peers, which are built below .bench/ when they are not there; ARGS=--quick for a minute.
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.side_by_side $(ARGS)
 

@@ -34,6 +34,7 @@ SCENES: Final[dict[str, Callable[[Bench], dict[str, float]]]] = {
     "uploads": uploads,
     "peak": peak,
 }
+QUICK: Final = ("small", "streams", "large", "uploads")  # no scene that waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ def _others() -> frozenset[int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one round with few repetitions")
+    parser.add_argument("--quick", action="store_true", help=f"one round with few repetitions: {', '.join(QUICK)}")
     parser.add_argument("--only", default="", metavar="NAME,…", help="waybill, litellm, portkey, nginx")
     parser.add_argument("--scenes", default="", metavar="NAME,…", help=", ".join(SCENES))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -114,7 +115,7 @@ def main() -> int:
     options = Options(
         quick=given.quick,
         only=tuple(name for name in given.only.split(",") if name),
-        scenes=tuple(name for name in given.scenes.split(",") if name) or tuple(SCENES),
+        scenes=tuple(name for name in given.scenes.split(",") if name) or (QUICK if given.quick else tuple(SCENES)),
         rounds=1 if given.quick else ROUNDS,
     )
     where, figures = machine(), measure(options)
