@@ -5,13 +5,15 @@ part of them answered by faults. They come in laps; after each one the gateway i
 and looked at from outside: resident memory, descriptors, threads, tasks, files. Whatever grows from lap to lap leaks.
 At the end every connection is gone, the books hold every request, and none is open.
 
-Memory is judged by the slope of a line through the laps after the first third, which warms caches and the allocator.
+Memory is judged by the median of the slopes between any two laps after the first third, which warms caches and the
+allocator: a leak goes on from lap to lap, and one step of the allocator's is none.
 Exit code 1 when something leaks, when an answer is not what the upstream sent, or when anything but a fault failed.
 """
 
 import argparse
 import asyncio
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -97,9 +99,12 @@ class Report:
 
     @property
     def bytes_per_request(self) -> float:
-        """Give the slope of memory."""
-        xs, ys = [lap.requests for lap in self.judged], [lap.rss_bytes for lap in self.judged]
-        return statistics.linear_regression(xs, ys).slope if len(xs) > 1 else 0.0
+        """Give the slope of memory, as Theil and Sen estimate it."""
+        slopes = [
+            (later.rss_bytes - one.rss_bytes) / (later.requests - one.requests)
+            for one, later in itertools.combinations(self.judged, 2)
+        ]
+        return statistics.median(slopes) if slopes else 0.0
 
     def faults(self) -> list[str]:
         """Say what is not as it should be."""

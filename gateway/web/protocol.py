@@ -3,8 +3,9 @@
 Rules. The head of a request must be complete within ``head_s`` and ``head_bytes``; a body must keep coming; an answer
 must keep being read. One request at a time: what a client sends before it has its answer (pipelining) is not looked at,
 the answer goes out and the connection closes. Bytes that are not HTTP get one answer, or the close, never an answer in
-the middle of another one. After an answer that nobody waited for, what is on its way is read for a moment, because
-closing a socket with unread bytes throws the answer away. Nothing is logged here: bytes from strangers are no news.
+the middle of another one. After an answer that comes before the end of its request, more of that is read for a moment,
+because closing a socket with unread bytes throws the answer away. Nothing is logged here: bytes from strangers are no
+news.
 """
 
 import asyncio
@@ -267,11 +268,11 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or close when this one was answered before it was read."""
-        if self._phase in (_Phase.BODY, _Phase.OVER):
-            self.transport.close()
-        else:
+        """Wait for the next request, or for the end of the connection when this one was answered before it was read."""
+        if self._phase not in (_Phase.BODY, _Phase.OVER):
             self._phase = _Phase.IDLE
+        elif not self.transport.is_closing():
+            self._linger()
         if self.transport.is_closing():
             self._start_stall_clock()  # a close waits for what was written to be read
         super().on_response_complete()
@@ -372,13 +373,25 @@ class Protocol(HttpToolsProtocol):
             (b"connection", b"close"),
         ]
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
+        self.transport.write(b"".join([STATUS_LINE[fault.status], *lines, b"\r\n", body]))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that the last word was said, drop what still comes for a while, then end the connection."""
         self._phase = _Phase.OVER
         self._body_bytes = 0
-        self.transport.write(b"".join([STATUS_LINE[fault.status], *lines, b"\r\n", body]))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._arm(self._receipt.linger_s, self.transport.abort)
+        self._arm(self._receipt.linger_s, self._linger_over)
+
+    def _linger_over(self) -> None:
+        """End the connection; a last word that is still being read has ``stall_s``."""
+        if self.transport.get_write_buffer_size() > 0:
+            self.transport.close()
+            self._start_stall_clock()
+        else:
+            self.transport.abort()
 
     def _drop(self, size: int) -> None:
         """Read past the end: for a while after a last word, not at all while an answer is being made."""

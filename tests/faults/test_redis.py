@@ -181,6 +181,12 @@ class Pair:
         texts = [(await self._client.get(f"{server.url}/metrics")).text for server in self.servers]
         return ["waybill_shared_up 1.0" in text for text in texts]
 
+    async def told(self, name: str, times: list[int]) -> None:
+        """Wait until an event stands so many times in each log, which a thread writes."""
+        async with asyncio.timeout(5):
+            while self.events(name) != times:  # noqa: ASYNC110 - behind a pipe
+                await asyncio.sleep(0.02)
+
     def events(self, name: str) -> list[int]:
         return [sum(one.get("event") == name for one in server.events()) for server in self.servers]
 

@@ -1,5 +1,6 @@
 """Raw bytes against the server: one clean answer or a close, never two answers, never a job from doubtful bytes."""
 
+import contextlib
 import re
 import socket
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway.web.protocol import Receipt
 from tests.web.house import House, serving_apart
@@ -285,6 +287,52 @@ def test_a_body_of_nothing_but_chunk_extension_is_cut(port: int) -> None:
     heard = talk(port, CHUNKED + b"2;", *[b"x" * 1000] * 60, pause_s=0.02)
     assert heard.statuses in ([408], [])
     assert heard.closed
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[int]:
+    """A server whose application answers before it reads."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+            return
+        await send({"type": "http.response.start", "status": SERVED, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    with serving_apart(app, RECEIPT) as number:
+        yield number
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 400000\r\n\r\n", CODING + b"\r\n61a80\r\n"], ids=["length", "chunked"]
+)
+def test_an_answer_before_the_end_of_its_request_is_not_thrown_away(hasty: int, head: bytes) -> None:
+    """A client that reads once it has sent everything can send everything, and finds its answer and then the end."""
+    with socket.create_connection(("127.0.0.1", hasty)) as client:
+        client.sendall(POST + HOST + head)
+        for _ in range(5):
+            time.sleep(0.02)
+            client.sendall(bytes(80_000))
+        heard = listen(client)
+    assert heard.statuses == [SERVED]
+    assert heard.data.endswith(b"\r\n\r\n{}")
+    assert heard.closed
+
+
+def test_a_request_whose_end_never_comes_does_not_keep_its_connection(hasty: int) -> None:
+    with socket.create_connection(("127.0.0.1", hasty)) as client:
+        client.sendall(sized(b"9000000"))
+        assert listen(client).statuses == [SERVED]
+        time.sleep(RECEIPT.linger_s * 1.5)
+        client.settimeout(1)
+        with contextlib.suppress(ConnectionError):  # the first piece tells that nobody is there
+            client.sendall(bytes(1000))
+            time.sleep(0.05)
+        with pytest.raises(ConnectionError):
+            client.sendall(bytes(1000))
 
 
 def test_a_slow_body_that_keeps_coming_is_taken(port: int) -> None:
