@@ -61,7 +61,8 @@ from gateway.core.types import (
 from gateway.intake import scanner
 from gateway.stores import events, ledger_sql
 from gateway.upstream.client import MOST_ANSWER_BYTES
-from gateway.web import edge, protocol
+from gateway.web import edge
+from gateway.web.receipt import DEFAULT_RECEIPT
 
 PACKAGE = Path(gateway.__file__).parent
 ROOT = PACKAGE.parent
@@ -532,16 +533,16 @@ def test_every_log_event_is_described_and_no_other() -> None:
         ("attempts at once on a channel", f"waits {limits.WAIT_S:g} s, in a line of {gates.LINE_PER_PLACE} per place"),
         ("an upstream's answer", f"{MOST_ANSWER_BYTES >> 30} GiB; outside its pictures {MOST_TEXT >> 20} MiB"),
         ("headers of a request", f"{edge.MAX_HEADERS}, and {edge.MAX_HEADER_BYTES // 1024} KiB"),
-        ("the head as bytes", f"{protocol.DEFAULT_RECEIPT.head_bytes // 1024} KiB"),
-        ("time for the head", f"{protocol.DEFAULT_RECEIPT.head_s:g} s"),
+        ("the head as bytes", f"{DEFAULT_RECEIPT.head_bytes // 1024} KiB"),
+        ("time for the head", f"{DEFAULT_RECEIPT.head_s:g} s"),
         (
             "a body that stalls",
-            f"{protocol.DEFAULT_RECEIPT.idle_bytes // 1024} KiB in {protocol.DEFAULT_RECEIPT.idle_s:g} s",
+            f"{DEFAULT_RECEIPT.idle_bytes // 1024} KiB in {DEFAULT_RECEIPT.idle_s:g} s",
         ),
         ("a form that goes ahead", f"{forerunner.LONGEST_S:g} s, and {forerunner.SILENT_S:g} s in which"),
         ("a form that goes ahead", f"less than {growing.LEAST // 1024} KiB"),
-        ("an answer that is not read", f"{protocol.DEFAULT_RECEIPT.stall_s:g} s"),
-        ("idle connection", f"{protocol.DEFAULT_RECEIPT.keep_alive_s} s"),
+        ("an answer that is not read", f"{DEFAULT_RECEIPT.stall_s:g} s"),
+        ("idle connection", f"{DEFAULT_RECEIPT.keep_alive_s} s"),
         ("parts of a form", f"{scanner.MAX_PARTS}; headers 8 KiB each and {scanner.MAX_HEADS // 1024} KiB in all"),
         ("spool in memory", f"{spool.MEMORY_ITEM >> 20} MiB per body, {spool.MEMORY_TOTAL >> 20} MiB over all"),
         ("spool on disk", f"{spool.DISK_CAP // 10**9} GB"),

@@ -16,7 +16,6 @@ from typing import Any
 
 import httptools
 import uvicorn
-from msgspec import Struct
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -28,6 +27,7 @@ from gateway.intake.incoming import Appetite, Take
 from gateway.web.arrival import LEAVING, Visit, known_visit
 from gateway.web.errors import envelope, ours
 from gateway.web.flow import Flow, Signal
+from gateway.web.receipt import Receipt
 from gateway.web.stamps import retry_advice
 
 BACKLOG = 2048
@@ -39,28 +39,6 @@ _HEAD_TOO_LARGE = ours(400, "invalid_value", "The headers of the request are too
 _HEAD_TOO_SLOW = ours(408, None, "The headers of the request did not arrive in time.")
 _STOPPING = ours(503, "gateway_overloaded", "The gateway is stopping. Nothing was started for this request.")
 _BODY_TOO_SLOW = ours(408, None, "The body of the request stopped coming.")
-
-
-class Receipt(Struct, frozen=True, kw_only=True):
-    """What is granted to a client. Seconds and bytes.
-
-    In every ``idle_s`` at least ``idle_bytes`` of a body must come. ``stall_s``: how long an answer may wait for its
-    reader. ``linger_s`` and ``linger_bytes``: what is still read after an answer that ends the connection.
-    ``keep_alive_s``: how long a connection may be idle between requests.
-    """
-
-    head_s: float = 10.0
-    head_bytes: int = 64 * 1024
-    trailer_bytes: int = 8 * 1024
-    idle_s: float = 60.0
-    idle_bytes: int = 16 * 1024
-    stall_s: float = 60.0
-    linger_s: float = 1.0
-    linger_bytes: int = 1024 * 1024
-    keep_alive_s: int = 75
-
-
-DEFAULT_RECEIPT = Receipt()
 
 
 class ServerConfig(uvicorn.Config):

@@ -23,7 +23,8 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.core.ids import RANDOM_BYTES, new_id
 from gateway.core.types import RequestId
-from gateway.web.protocol import DEFAULT_RECEIPT, Protocol, Receipt, ServerConfig
+from gateway.web.protocol import Protocol, ServerConfig
+from gateway.web.receipt import DEFAULT_RECEIPT, Receipt
 
 HURRY_S = 1.0  # what is left of the grace once the server is told to end again
 LAST_LOOK_S = 0.05

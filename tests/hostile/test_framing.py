@@ -11,7 +11,7 @@ import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.web.protocol import Receipt
+from gateway.web.receipt import Receipt
 from tests.web.house import House, serving_apart
 
 RECEIPT = Receipt(head_s=0.4, idle_s=0.4, idle_bytes=100, stall_s=0.4, linger_s=0.2)

@@ -45,7 +45,7 @@ from gateway.relay import Refused, Result
 from gateway.web.admin import Control
 from gateway.web.app import build_app
 from gateway.web.health import State
-from gateway.web.protocol import DEFAULT_RECEIPT, Receipt
+from gateway.web.receipt import DEFAULT_RECEIPT, Receipt
 from gateway.web.server import Drain, build_server
 from gateway.web.services import Load, Services
 

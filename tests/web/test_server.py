@@ -14,7 +14,8 @@ from gateway.core.ids import is_id
 from gateway.exchange import Presence
 from gateway.ports import Job
 from gateway.relay import Result
-from gateway.web.protocol import Protocol, Receipt, ServerConfig
+from gateway.web.protocol import Protocol, ServerConfig
+from gateway.web.receipt import Receipt
 from gateway.web.server import Drain, build_server, new_event_loop, random_request_id
 from tests.web.house import House, Kept, ask, bound, get, post, read_reply, record_of, serving, until
 

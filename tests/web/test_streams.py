@@ -14,7 +14,7 @@ from gateway.outlet import Said, StreamHead
 from gateway.ports import Job
 from gateway.relay import Result
 from gateway.web.errors import ours
-from gateway.web.protocol import Receipt
+from gateway.web.receipt import Receipt
 from gateway.web.streams import COMMENT, MOST_HELD, ClientStream, Pace
 from tests.web.house import House, Kept, attempt_of, post, record_of, serving, until
 
