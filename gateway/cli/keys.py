@@ -13,11 +13,13 @@ import typer
 from rich.text import Text
 
 from gateway.cli import terminal
+from gateway.cli.blocks import print_rows
 from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.setting import Setting, setting
 from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
 from gateway.clock import SystemClock
 from gateway.config import Loaded
+from gateway.config.mistake import suggestion
 from gateway.core.keys import GRANT, KEY, KEY_BYTES, KeyRow, currencies, key_text, read_credits, read_order
 from gateway.core.money import decimal
 from gateway.core.types import JsonObject
@@ -30,7 +32,7 @@ from gateway.stores.refusals import LedgerRefused
 
 KeyId = Annotated[str, typer.Argument(help="The id of a key, key_…", metavar="ID", show_default=False)]
 
-keys = typer.Typer(no_args_is_help=True, help="Make, list, end and credit the virtual keys that clients use.")
+keys = typer.Typer(no_args_is_help=True, help="Create, list, revoke and top up the virtual keys that clients use.")
 
 
 @keys.command()
@@ -39,32 +41,42 @@ def create(
     name: Annotated[str, typer.Option("--name", help="What to call it; names need not be unique.")],
     credits_: Annotated[str | None, typer.Option("--credits", help="Its balance in credits.", metavar="N")] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Money it may spend in a time, like 20USD/30d.", metavar="SUM")
+        str | None,
+        typer.Option("--budget", help="How much it may spend in how long, such as 20USD/30d.", metavar="SUM"),
     ] = None,
-    rpm: Annotated[str | None, typer.Option("--rpm", help="Requests in a minute.", metavar="N")] = None,
-    ipm: Annotated[str | None, typer.Option("--ipm", help="Pictures in a minute.", metavar="N")] = None,
+    rpm: Annotated[str | None, typer.Option("--rpm", help="Requests per minute.", metavar="N")] = None,
+    ipm: Annotated[str | None, typer.Option("--ipm", help="Pictures per minute.", metavar="N")] = None,
     concurrency: Annotated[
         str | None, typer.Option("--concurrency", help="Requests under way at the same time.", metavar="N")
     ] = None,
     models: Annotated[
-        str | None, typer.Option("--models", help="Routes it may use, with commas. \\[default: all]", metavar="WORDS")
+        str | None,
+        typer.Option(
+            "--models", help="Routes it may use, separated by commas. \\[default: all]", metavar="ROUTE,ROUTE"
+        ),
     ] = None,
-    team: Annotated[str | None, typer.Option("--team", help="The team it belongs to.")] = None,
+    team: Annotated[str | None, typer.Option("--team", help="The team it belongs to.", metavar="TEAM")] = None,
     tags: Annotated[
-        str | None, typer.Option("--tags", help="Tags of each of its requests, a=b,c=d.", metavar="TAGS")
+        str | None, typer.Option("--tags", help="Tags put on each of its requests.", metavar="NAME=VALUE,…")
     ] = None,
     scopes: Annotated[
-        str | None, typer.Option("--scopes", help="use, admin or both. \\[default: use]", metavar="WORDS")
+        str | None, typer.Option("--scopes", help="use, admin or use,admin. \\[default: use]", metavar="SCOPES")
     ] = None,
-    no_keep: Annotated[bool, typer.Option("--no-keep", help="Do not keep its pictures.")] = False,
+    no_keep: Annotated[bool, typer.Option("--no-keep", help="Never keep the pictures made with it.")] = False,
     expires: Annotated[
-        str | None, typer.Option("--expires", help="How long it is good: 90d, 12h, 30m.", metavar="TIME")
+        str | None,
+        typer.Option(
+            "--expires", help="How long it is valid, such as 90d or 12h. \\[default: for ever]", metavar="TIME"
+        ),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Accept routes in --models that the routes file does not have yet.")
+    ] = False,
     config: Config = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key. It is shown now and never again."""
+    """Create a key and print it. This is the only time it can be seen, so copy it now."""
     loaded = setting(config=config, data_dir=data_dir).routes()
     order: JsonObject = {
         "name": name,
@@ -80,7 +92,7 @@ def create(
         "expires": expires,
         "keep": not no_keep,
     }
-    _create(loaded, order, as_json=as_json)
+    _create(loaded, order, may_lack_routes=yes, as_json=as_json)
 
 
 @keys.command("list")
@@ -99,7 +111,7 @@ def list_keys(*, config: Config = None, data_dir: DataDir = None, as_json: Json 
 
 @keys.command()
 def revoke(key_id: KeyId, *, config: Config = None, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """End a key for ever; a running server refuses it within a second."""
+    """Revoke a key for good; a running server refuses it within a second."""
     desk = _desk(setting(config=config, data_dir=data_dir).routes())
     try:
         is_known = desk.revoke(key_id, datetime.now(UTC))
@@ -139,24 +151,35 @@ def credit(
         typer.echo(f"{key_id} has {row.terms.credits} credits")
 
 
-def _create(loaded: Loaded, order: JsonObject, *, as_json: bool) -> None:
+def _create(loaded: Loaded, order: JsonObject, *, may_lack_routes: bool, as_json: bool) -> None:
     try:
         terms = read_order(order, currencies(loaded.table))
     except ValueError as wrong:
-        terminal.stop(str(wrong))
+        terminal.stop(_of_option(str(wrong), order))
+    unknown = [model for model in terms.models or () if model not in loaded.table.routes]
+    if unknown and not may_lack_routes:
+        terminal.complain(
+            f"waybill: --models: there is no route {model!r} in {loaded.path}{suggestion(model, loaded.table.routes)}"
+            for model in unknown
+        )
+        terminal.stop("no key was made; add --yes to make it for routes that are still to come")
     key_id, text = _mint().new(KEY), key_text(secrets.token_bytes(KEY_BYTES))
     try:
         _desk(loaded).create(key_id, text, terms, datetime.now(UTC))
     except LedgerUnavailable as lost:
         _lost(lost)
-    unknown = [model for model in terms.models or () if model not in loaded.table.routes]
     if unknown:
-        terminal.complain([f"waybill: the routes file has no route {model}" for model in unknown])
+        terminal.complain([f"waybill: the routes file has no route {model!r} yet" for model in unknown])
     if as_json:
         terminal.print_json({"id": key_id, "key": text}, pretty=False)
         return
     typer.echo(f"id   {key_id}\nkey  {text}")
-    terminal.complain(["The key is shown now and never again."])
+    terminal.complain(["Copy the key now: only its hash is kept, so it cannot be shown again."])
+
+
+def _of_option(sentence: str, order: JsonObject) -> str:
+    """Name an option as it is written, where a sentence begins with the name of its field."""
+    return f"--{sentence}" if sentence.partition(" ")[0] in order else sentence
 
 
 def _desk(loaded: Loaded) -> SqlKeyDesk:
@@ -180,10 +203,9 @@ def _print(rows: Sequence[KeyRow], found: Setting) -> None:
     if not rows:
         screen.print(words("There are no keys: on this machine's own address the gateway is open.", DIM))
         return
-    shown = terminal.table("key", "name", ">credits", "budget", "limits", "models", "state")
-    for row in rows:
-        shown.add_row(*_cells(row, datetime.now(UTC)))
-    screen.print(shown)
+    now = datetime.now(UTC)
+    names = ("key", "~name", ">credits", "budget", "limits", "~models", "state")
+    print_rows(screen, names, [_cells(row, now) for row in rows])
 
 
 def _cells(row: KeyRow, now: datetime) -> list[Text]:

@@ -21,10 +21,13 @@ _SHORT = {
     CHECK: "check",
 }
 FULL_COLUMNS = 132
+UNKNOWN_SURFACE = "unknown"  # of a request for an address that buys nothing
+ACCEPTED = 202  # an answer that says where the result will be
+INDENT = " " * 9  # of an id on a line of its own: below what follows the time
 
 
 class Room(Struct, frozen=True, kw_only=True):
-    """What there is room for: ids of requests; and every column in full besides."""
+    """What there is room for: a column of requests' ids; and every column in full besides."""
 
     has_ids: bool
     is_full: bool
@@ -36,7 +39,10 @@ class Room(Struct, frozen=True, kw_only=True):
 
 
 class LogTable(Struct, kw_only=True):
-    """Prints rows under one heading, so that what follows later stands in the same columns."""
+    """Prints rows under one heading, so that what follows later stands in the same columns.
+
+    The id of a request stands in one piece at every width: where no column has room for it, on a line of its own.
+    """
 
     screen: Console
     _has_heading: bool = field(default=False)
@@ -47,6 +53,14 @@ class LogTable(Struct, kw_only=True):
             self.screen.print(words("No requests in the ledger match.", DIM))
             return
         room = Room.of(self.screen)
+        if room.has_ids:
+            self._print(rows, room)
+            return
+        for row in rows:
+            self._print([row], room)
+            self.screen.print(words(f"{INDENT}{row.request_id}", DIM), soft_wrap=True)
+
+    def _print(self, rows: Sequence[LogRow], room: Room) -> None:
         shown = _columns(room, heading=not self._has_heading)
         self._has_heading = True
         for row in rows:
@@ -57,7 +71,7 @@ class LogTable(Struct, kw_only=True):
 def _columns(room: Room, *, heading: bool) -> Table:
     wide = room.is_full
     shown = Table(
-        box=box.SIMPLE_HEAD if heading else None,
+        box=box.SIMPLE_HEAD,  # also without its heading: it decides how far apart columns stand
         show_header=heading,
         header_style="bold",
         pad_edge=False,
@@ -95,7 +109,7 @@ def _cells(row: LogRow, room: Room) -> list[Text]:
 
 def _surface(endpoint: str) -> str:
     """Give an endpoint without the prefix that it shares with others: ``edits``, ``retrieve``."""
-    return endpoint.rpartition("/")[2]
+    return "-" if endpoint == UNKNOWN_SURFACE else endpoint.rpartition("/")[2]
 
 
 def _model(row: LogRow) -> Text:
@@ -129,9 +143,18 @@ def _came(row: LogRow) -> Text:
         why = _reason(last) or row.failure or (code if isinstance(code, str) else "")
         return words(why, BAD)
     said = words(_pictures(row.record))
+    if not row.attempts and not said.plain:
+        return words(_without_attempt(row) if row.state is RequestState.DONE else "", DIM)
     if len(row.attempts) > 1:
         said.append_text(words(f" after {_reason(row.attempts[-2])}", DIM))
     return said
+
+
+def _without_attempt(row: LogRow) -> str:
+    """Say what a request got that asked no upstream by itself: what another one's call brings, or our own answer."""
+    if _member(row.record, "flight_id") is None:
+        return "answered here"
+    return "where to fetch it" if row.status == ACCEPTED else "given again"
 
 
 def _reason(attempt: AttemptRow | None) -> str:

@@ -1,8 +1,9 @@
 """``waybill usage``: what was spent, by group; from the ledger, beside a running server or not.
 
-Sums of two currencies, two units or two states stand below each other. ``about`` marks what is estimated, and
-``may not be owed`` the part of it that belongs to calls whose outcome is unknown. Exit 0 also when nothing was asked
-yet, 2 when the ledger cannot be read or an option cannot.
+Sums of two currencies, two units or two states stand below each other. ``about`` marks what is estimated,
+``may not be owed`` the part of it that belongs to calls whose outcome is unknown, and ``unknown (5)`` that five
+requests have a cost that nobody knows. Exit 0 also when nothing was asked yet, 2 when the ledger cannot be read or an
+option cannot.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import typer
 from rich.text import Text
 
 from gateway.cli import terminal
+from gateway.cli.blocks import print_rows
 from gateway.cli.options import Config, DataDir, Json
 from gateway.cli.setting import setting
 from gateway.cli.terminal import BOLD, DIM, WARN, stacked, words
@@ -31,11 +33,13 @@ def usage(
     by: Annotated[
         str,
         typer.Option(
-            "--by", "-b", help="owner, channel, model, key, team or day; several with commas.", metavar="WORDS"
+            "--by", "-b", help="owner, channel, model, key, team or day; several separated by commas.", metavar="GROUPS"
         ),
     ] = "owner",
-    since: Annotated[str | None, typer.Option("--since", help="From this day on (UTC).", metavar="DAY")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="Up to this day, without it.", metavar="DAY")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="From this day on, such as 2026-11-20 (UTC).", metavar="DAY")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Before this day (not included).", metavar="DAY")] = None,
 ) -> None:
     """Sum up what was asked for, delivered and spent."""
     wanted = setting(config=config, data_dir=data_dir)
@@ -46,7 +50,7 @@ def usage(
     except LedgerRefused as error:
         terminal.stop(str(error))
     except TooManyGroups as error:
-        terminal.stop(f"there are {error}: ask for fewer words, or for a shorter time")
+        terminal.stop(f"there are {error}: group by less, or ask for a shorter time")
     if as_json:
         terminal.print_json({"data": [row.as_json(dimensions) for row in rows]})
         return
@@ -55,19 +59,9 @@ def usage(
         screen.print(words("The ledger holds no requests of that time.", DIM))
         return
     extras = _extras(rows)
-    shown = terminal.table(
-        *dimensions,
-        ">requests",
-        ">pictures",
-        ">failed",
-        "cost",
-        "of it wasted",
-        ">unknown",
-        *(name for name, _ in extras),
-    )
-    for row in rows:
-        shown.add_row(*_cells(row), *(cell(row) for _, cell in extras))
-    screen.print(shown)
+    names = [*dimensions, ">requests", ">pictures", ">failed", "cost", "spent on\nfailures"]
+    cells = [[*_cells(row, dimensions), *(cell(row) for _, cell in extras)] for row in rows]
+    print_rows(screen, [*names, *(name for name, _ in extras)], cells, heads=len(dimensions))
 
 
 def _dimensions(text: str) -> tuple[Dimension, ...]:
@@ -87,17 +81,23 @@ def _day(text: str | None, option: str) -> datetime | None:
         return terminal.stop(f"{option} takes a day, written like 2026-11-20")
 
 
-def _cells(row: Usage) -> list[Text]:
-    group = [words(word, BOLD) if word is not None else words("-", DIM) for word in row.group]
+def _cells(row: Usage, dimensions: Sequence[Dimension]) -> list[Text]:
+    named = zip(dimensions, row.group, strict=True)
+    group = [words(f"no {one}", DIM) if word is None else words(word, BOLD) for one, word in named]
     return [
         *group,
         words(str(row.requests)),
         words(str(row.images)),
         words(str(row.failed), WARN if row.failed else DIM),
-        stacked(*(_sum(one) for one in row.cost)) if row.cost else words("-", DIM),
+        _cost(row),
         _waste(row),
-        words(str(row.missing), WARN if row.missing else DIM),
     ]
+
+
+def _cost(row: Usage) -> Text:
+    """Give the sums that are known, and of how many requests the cost is not: what is missing is never nothing."""
+    unknown = words(f"unknown ({row.missing})" if row.missing else "", WARN)
+    return stacked(*(_sum(one) for one in row.cost), unknown) if row.cost or row.missing else words("-", DIM)
 
 
 def _extras(rows: Sequence[Usage]) -> list[tuple[str, Callable[[Usage], Text]]]:
@@ -107,14 +107,14 @@ def _extras(rows: Sequence[Usage]) -> list[tuple[str, Callable[[Usage], Text]]]:
         found += [
             (">accepted", lambda row: words(str(row.accepted))),
             (">rejected", lambda row: words(str(row.rejected), WARN if row.rejected else DIM)),
-            ("each accepted", _each_accepted),
+            ("cost per\naccepted", _each_accepted),
         ]
     if any(row.credits for row in rows):
         found.append((">credits", lambda row: words(str(row.credits))))
     if any(row.rescued for row in rows):
-        found.append((">rescued", lambda row: _with_money(row.rescued, row.saved)))
+        found.append((">rescued\npictures", lambda row: _with_money(row.rescued, row.saved)))
     if any(row.lost for row in rows):
-        found.append((">lost", lambda row: _with_money(row.lost, row.gone, WARN)))
+        found.append((">unanswered,\nmaybe paid", lambda row: _with_money(row.lost, row.gone, WARN)))
     return found
 
 
@@ -133,9 +133,8 @@ def _each_accepted(row: Usage) -> Text:
 def _sum(one: Sum) -> Text:
     about = "about " if one.state is CostState.ESTIMATED else ""
     said = words(f"{about}{decimal(one.amount_micro)} {one.currency}").append_text(words(f"  {one.unit}", DIM))
-    if one.exposure_micro:
-        said.append_text(words(f", {decimal(one.exposure_micro)} may not be owed", DIM))
-    return said
+    doubt = words(f"  {decimal(one.exposure_micro)} may not be owed" if one.exposure_micro else "", DIM)
+    return stacked(said, doubt)
 
 
 def _waste(row: Usage) -> Text:

@@ -63,19 +63,40 @@ def test_every_option_reaches_the_key(program: Program) -> None:
     assert not key["keep"]
 
 
-def test_a_model_without_a_route_is_told_of(program: Program) -> None:
-    ran = program.run("keys", "create", "--name", "app", "--models", "gpt-image-9")
-    assert ran.code == 0
-    assert "no route gpt-image-9" in ran.err
+def test_a_model_without_a_route_makes_no_key_unless_it_is_agreed_to(program: Program) -> None:
+    wanted = ("keys", "create", "--name", "app", "--models", "gpt-image-9,nope")
+    ran = program.run(*wanted)
+    assert (ran.code, ran.out) == (2, "")
+    assert "there is no route 'gpt-image-9' in routes.yaml; did you mean 'gpt-image-2'?" in ran.err
+    assert "there is no route 'nope'" in ran.err
+    assert "no key was made" in ran.err
+    assert listed(program) == [], "the first key closes the gateway: one that was not wanted must not"
+    agreed = program.run(*wanted, "--yes")
+    assert agreed.code == 0
+    assert "no route 'gpt-image-9' yet" in agreed.err
+    assert [key["models"] for key in listed(program)] == [["gpt-image-9", "nope"]]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_ids_stand_in_one_piece_at_every_width(program: Program, columns: int) -> None:
+    models = "gpt-image-2,gpt-5.5"
+    made = [
+        create(program, "--name", "an app with a longer name", "--budget", "20USD/30d", "--models", models),
+        create(program, "--name", "b", "--credits", "10", "--rpm", "60", "--ipm", "5", "--expires", "90d"),
+    ]
+    out = program.run("keys", "list", COLUMNS=str(columns)).out
+    assert max(len(line) for line in out.splitlines()) <= columns
+    for key in made:
+        assert key["id"] in out
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--name", "a", "--credits", "-1"], "credits must be a whole number"),
+        (["--name", "a", "--credits", "-1"], "--credits must be a whole number"),
         (["--name", "a", "--credits", "1.5"], "credits must be a whole number"),
         (["--name", "a", "--budget", "20XYZ/30d"], "a currency that prices are in: USD"),
-        (["--name", "a", "--budget", "20"], "like 20USD/30d"),
+        (["--name", "a", "--budget", "20"], "--budget must be an amount, a currency and a window, like 20USD/30d"),
         (["--name", "x" * 100_000], "name must be one line"),
         (["--name", ""], "name must be one line"),
         (["--name", "a", "--rpm", "0"], "rpm must be a whole number"),

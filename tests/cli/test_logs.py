@@ -112,8 +112,10 @@ async def test_logs(program: Program) -> None:
     assert "model_not_found" in wide.out
     assert request_id(0) in wide.out
 
-    narrow = program.run("logs", COLUMNS="80")
-    assert max(len(line) for line in narrow.out.splitlines()) <= 80
+    for columns in (60, 80, 100):
+        narrow = program.run("logs", COLUMNS=str(columns)).out.splitlines()
+        assert max(len(line) for line in narrow) <= columns
+        assert [line.strip() for line in narrow if line.strip().startswith("req_")] == [*map(request_id, range(4))]
     middle = program.run("logs", COLUMNS="120").out
     assert max(len(line) for line in middle.splitlines()) <= 120
     assert (request_id(0) in middle, "gpt-image-2" in middle) == (True, True)
@@ -128,6 +130,31 @@ async def test_logs(program: Program) -> None:
     assert ids("--failed") == [request_id(1), request_id(2), request_id(3)]
     assert ids("--owner", "laozhang.ai", "--limit", "1") == [request_id(1)]
     assert ids("--model", "nobody") == [request_id(2)]
+
+
+async def test_an_answer_that_no_call_was_made_for_is_said_to_be_that(program: Program) -> None:
+    (program.directory / "data").mkdir()
+    ledger = open_ledger(f"sqlite:///{program.directory / 'data' / 'waybill.db'}", serve=True)
+    records: list[JsonObject] = [{"flight_id": "fl_1"}, {}, {"flight_id": "fl_1", "result": {"code": "in_progress"}}]
+    for number, record in enumerate(records):
+        await ledger.settle(
+            Settlement(
+                request_id=request_id(number),
+                time=START,
+                endpoint="images/generations",
+                asked_model="gpt-image-2",
+                owner=None,
+                channel=None,
+                status=503 if "result" in record else 200,
+                failure=None,
+                record=record,
+                attempts=(),
+            )
+        )
+    ledger.close()
+    lines = [" ".join(line.split()) for line in program.run("logs", COLUMNS="140").out.splitlines()[2:]]
+    said = [line.partition(" 0 ")[2].rpartition(" req_")[0] for line in lines]
+    assert said == ["given again", "answered here", "in_progress"]
 
 
 async def test_an_empty_directory_has_no_requests(program: Program) -> None:

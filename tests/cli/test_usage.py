@@ -38,15 +38,37 @@ async def test_usage(program: Program) -> None:
     ran = program.run("usage")
     assert (ran.code, ran.err) == (0, "")
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
-    assert "acme 2 1 0 about 0.070000 USD tokens, 0.070000 may not be owed 0.070000 USD 1" in lines
+    assert "acme 2 1 0 about 0.070000 USD tokens 0.070000 USD" in lines
+    assert "0.070000 may not be owed" in lines
     assert "0.052680 USD tokens" in lines
-    assert "cn 1 0 0 0.300000 CNY tokens - 0" in lines
+    assert "unknown (1)" in lines, "a price that nobody knows is missing, and not nothing"
+    assert "cn 1 0 0 0.300000 CNY tokens -" in lines
 
     answer = json.loads(program.run("usage", "--by", "channel, model", "--json").out)
     assert [(row["channel"], row["model"], row["requests"]) for row in answer["data"]] == [("direct", "gpt-image-1", 3)]
     assert [one["currency"] for one in answer["data"][0]["cost"]] == ["CNY", "USD", "USD"]
     assert answer["data"][0]["waste_micro"] == 70_000
-    assert program.run("usage", "--until", "2026-11-21", "--by", "day").out.splitlines()[2].startswith("2026-11-20")
+    assert program.run("usage", "--until", "2026-11-21", "--by", "day").out.splitlines()[3].startswith("2026-11-20")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 140])
+async def test_a_group_stands_in_one_piece_at_every_width(program: Program, columns: int) -> None:
+    await filled(program.directory / "data")
+    key = f"key_{'a1' * 16}"
+    with beside(f"sqlite:///{program.directory / 'data' / 'waybill.db'}") as connection:
+        for name in ("request_sums", "attempt_sums"):
+            connection.exec_driver_sql(f"UPDATE {name} SET key_id = :key", {"key": key})  # noqa: S608 - our own names
+    out = program.run("usage", "--by", "day,key,model", COLUMNS=str(columns)).out
+    assert max(len(line) for line in out.splitlines()) <= columns
+    for piece in (
+        key,
+        "2026-11-20",
+        "about 0.070000 USD  tokens",
+        "unknown (1)",
+        "requests",
+        "0.070000 may not be owed",
+    ):
+        assert piece in out
 
 
 async def test_rescued_and_lost_stand_in_the_table_once_there_are_any(program: Program) -> None:
@@ -73,7 +95,7 @@ async def test_verdicts_and_credits_stand_in_the_table_once_there_are_any(progra
             "UPDATE request_sums SET accepted = 2, rejected = 1, credits = 14 WHERE owner = 'cn'"
         )
     out = program.run("usage").out
-    for word in ("accepted", "rejected", "each accepted", "credits"):
+    for word in ("accepted", "rejected", "cost per", "credits"):
         assert word in out
     line = next(line for line in out.splitlines() if line.startswith("cn"))
     assert " ".join(line.split()).endswith("0.150000 CNY 14")
