@@ -23,7 +23,11 @@ _SENTENCES: Mapping[str, str] = {
     "string_type": "must be text; put quotes around a number, or around text with a colon",
     "too_short": "must have at least one entry",
     "too_long": "must be empty",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "must be a whole number"),
+    **dict.fromkeys(("greater_than_equal", "less_than_equal"), "must be between 0 and 1000000000"),
 }
+_OTHERWISE = "cannot be read"  # the library's own words speak of its types, not of the file
 _WORD_OR_BLOCK: Mapping[str, str] = {
     TargetBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
     UseBlock.__name__: "must be a channel's name, or {channel: NAME, row: NAME}",
@@ -83,7 +87,7 @@ def _sentence(fault: ErrorDetails, found: Found, schema: Mapping[str, Any], key:
         return _choice(found, _words(schema, fault["loc"]), key)
     if kind == "model_type" and fault.get("ctx", {}).get("class_name") in _WORD_OR_BLOCK:
         return _WORD_OR_BLOCK[fault["ctx"]["class_name"]]
-    return _SENTENCES.get(kind, fault["msg"])
+    return _SENTENCES.get(kind, _OTHERWISE)
 
 
 def _choice(found: Found, words: Sequence[str], key: str | None) -> str:

@@ -6,13 +6,14 @@ explicit tags, keys that are not words, a key given twice, an alias inside its o
 """
 
 from collections.abc import Iterable
-from typing import Protocol
 
 import yaml
 from msgspec import Struct, field
 
+from gateway.config import syntax
 from gateway.config.mistake import START, KeyPath, Mark, Mistake, mistake, quoted
 from gateway.config.nodes import Block, Entry, Items, Node, Scalar, block, items
+from gateway.config.syntax import mark_of
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
@@ -65,7 +66,7 @@ def parse(data: bytes) -> Parsed:
     except _Unreadable as stop:
         return Parsed(root=None, mistakes=(*reader.mistakes, stop.mistake))
     except yaml.YAMLError as error:
-        return Parsed(root=None, mistakes=(*reader.mistakes, _syntax(error)))
+        return Parsed(root=None, mistakes=(*reader.mistakes, syntax.unreadable(error, text)))
     if isinstance(root, Block):
         return Parsed(root=root, mistakes=tuple(reader.mistakes))
     return _unreadable(START if root is None else root.mark, "the file must be a block of keys, the first 'version: 1'")
@@ -204,26 +205,8 @@ def _clean(text: str, mark: Mark) -> str:
     return text
 
 
-class _ParserMark(Protocol):
-    """Where the parser was, counted from 0; its two implementations have a class each."""
-
-    line: int
-    column: int
-
-
 def _mark(event: yaml.Event) -> Mark:
-    return _mark_of(event.start_mark)
-
-
-def _mark_of(mark: _ParserMark | None) -> Mark:
-    return START if mark is None else Mark(line=mark.line + 1, column=mark.column + 1)
-
-
-def _syntax(error: yaml.YAMLError) -> Mistake:
-    if isinstance(error, yaml.MarkedYAMLError):
-        words = " ".join(part for part in (error.context, error.problem) if part)
-        return mistake(_mark_of(error.problem_mark or error.context_mark), (), f"not YAML: {quoted(words)[1:-1]}")
-    return mistake(START, (), "not YAML: a character that YAML does not allow")
+    return mark_of(event.start_mark)
 
 
 def _unreadable(mark: Mark, message: str) -> Parsed:

@@ -53,16 +53,16 @@ def _words(*words: str) -> frozenset[str]:
 UNBUILT: tuple[Unbuilt, ...] = (
     Unbuilt(
         path="channels.*.api",
-        sentence="this 'api' is not built in this version: it speaks openai and sandbox",
+        sentence="this version does not support this 'api': use openai or sandbox",
         only=_words("azure", "gemini", "chat_images", "openrouter", "xai"),
     ),
     Unbuilt(
         path="routes.*.on_failure.cut",
-        sentence="a choice for 'cut' is not built in this version: part of the answer is with the client by then",
+        sentence="this version does not support a choice for 'cut': part of the answer is with the client by then",
     ),
     Unbuilt(
         path="routes.*.on_failure.client_gone",
-        sentence="a choice for 'client_gone' is not built in this version: a call that was sent is finished",
+        sentence="this version does not support a choice for 'client_gone': a call that was sent is finished",
     ),
     Unbuilt(
         path="keys",

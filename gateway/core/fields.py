@@ -19,7 +19,7 @@ MAX_MODEL = 200  # the name goes into a header of at most 256 bytes
 MAX_PICTURES = 10
 MAX_PARTIALS = 3
 MAX_COMPRESSION = 100
-NOT_BUILT = "This version of the gateway does not build it."
+NOT_BUILT = "This version of the gateway does not support it."
 
 _INTEGERS = frozenset({"n", "output_compression", "partial_images", "frame_count", "frame_duration_ms"})
 _RARE = frozenset(

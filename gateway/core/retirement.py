@@ -19,7 +19,7 @@ class Retiring(Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """What an operator should know."""
-        when = "answers no more since" if self.is_over else "is retired on"
+        when = "answers no more since" if self.is_over else "will be retired on"
         return f"{self.target}  the model {self.model} {when} {self.retired_on.isoformat()}"
 
 

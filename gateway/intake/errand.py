@@ -12,7 +12,7 @@ from gateway.intake.directives import read_directives, read_forwarded, refuse_re
 from gateway.intake.incoming import Incoming
 from gateway.ports import Job
 
-_NO_STREAM = "This version of the gateway does not build streams of kept Responses."
+_NO_STREAM = "This version of the gateway does not support streams of kept Responses."
 
 
 def read_errand(incoming: Incoming, spool: Spool) -> Job | Refusal:

@@ -135,7 +135,7 @@ def given(address: str, role: InputRole, inline: InlineFacts) -> InputFacts:
 
 def unsupported_file(path: str) -> Refusal:
     """Refuse a picture by the id of a stored file."""
-    return unsupported(path, "This version of the gateway does not build stored files.")
+    return unsupported(path, "This version of the gateway does not support stored files.")
 
 
 def items(value: JsonValue) -> Sequence[JsonValue]:

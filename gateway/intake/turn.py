@@ -37,7 +37,7 @@ IMAGE_CALL = "image_generation_call"
 
 MAX_REFERENCES = 1_000
 
-_NO_CONVERSATIONS = "This version of the gateway does not build conversations: use previous_response_id."
+_NO_CONVERSATIONS = "This version of the gateway does not support conversations: use previous_response_id."
 _NO_STREAM = "This endpoint answers at once and whole."
 _NESTED = ("content", "output")  # where an item carries parts
 _SEALED = frozenset({"reasoning", "compaction"})  # items with a part that only the account which wrote them can read

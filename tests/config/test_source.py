@@ -2,9 +2,11 @@
 import time
 
 import pytest
+import yaml
 
 from gateway.config.nodes import find, plain
 from gateway.config.source import MAX_BYTES, MAX_DEPTH, MAX_NODES, parse
+from gateway.config.syntax import unreadable
 
 
 def said(data: str | bytes) -> list[str]:
@@ -66,6 +68,38 @@ def test_what_is_no_tree_is_refused_at_its_place(data: bytes, expected: str) -> 
 def test_what_is_no_yaml_is_refused(text: str) -> None:
     (line,) = said(text)
     assert " (file): not YAML: " in line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:\n\tb: 1\n", "2:1 (file): not YAML: found character that cannot start any token while scanning for the next token; indent with spaces, not tabs"),
+        ("a: |\n x\n\ty\n", "3:1 (file): not YAML: found a tab character where an indentation space is expected while scanning a block scalar (from line 1); indent with spaces, not tabs"),
+        ("one: {owner: acme, api_key: ${X}}\n", "1:30 (file): not YAML: did not find expected ',' or '}' while parsing a flow mapping; put quotes around ${...} inside { } and [ ]"),
+        ("é: 'ß🖼'\nx: [${A}, b]\n", "2:6 (file): not YAML: did not find expected ',' or ']' while parsing a flow sequence; put quotes around ${...} inside { } and [ ]"),
+        ("a: @x\n", "1:4 (file): not YAML: found character that cannot start any token while scanning for the next token; put quotes around text that begins with @, ` or %"),
+        ("a: 1\n b: 2\n", "2:3 (file): not YAML: mapping values are not allowed in this context; put quotes around text that has ': ' in it, and let the keys of a block begin in one column"),
+        ("a:\n  - b\n c: 1\n", "3:2 (file): not YAML: did not find expected key while parsing a block mapping (from line 1); let the keys of a block, or the dashes of a list, begin in one column"),
+        ("a: 'x\nb: 1\n", "3:1 (file): not YAML: found unexpected end of stream while scanning a quoted scalar (from line 1); a quote was opened there and not closed"),
+        ("a: [1, 2\n", "2:1 (file): not YAML: did not find expected ',' or ']' while parsing a flow sequence (from line 1)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_is_said_in_full_with_what_helps(text: str, expected: str) -> None:
+    assert said(text) == [expected]
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !hush!hush x\n", "a: &hush! x\n", "%TAG !hush! b\n%TAG !hush! b\n---\na: 1", "a: {b: hush: c}\n",
+        'a: "hush\n', 'a: "b" hush\n', "a: {k: ${hush}}\n", "%TAG ! hush\na: 1\n", "a: >9hush\n", "hush hush\nb: 1\n",
+    ],
+)  # fmt: skip
+def test_what_is_said_of_no_yaml_repeats_nothing_of_the_file(loader: type[yaml.SafeLoader], text: str) -> None:
+    with pytest.raises(yaml.YAMLError) as caught:
+        list(yaml.parse(text, Loader=loader))
+    assert "hush" not in unreadable(caught.value, text).message
 
 
 def test_duplicates_are_told_together_with_what_follows() -> None:
