@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.text import Text
 
+from gateway.cli import keyoptions as options
 from gateway.cli import terminal
 from gateway.cli.blocks import print_rows
 from gateway.cli.options import Config, DataDir, Json
@@ -38,40 +39,19 @@ keys = typer.Typer(no_args_is_help=True, help="Create, list, revoke and top up t
 @keys.command()
 def create(
     *,
-    name: Annotated[str, typer.Option("--name", help="What to call it; names need not be unique.")],
-    credits_: Annotated[str | None, typer.Option("--credits", help="Its balance in credits.", metavar="N")] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option("--budget", help="How much it may spend in how long, such as 20USD/30d.", metavar="SUM"),
-    ] = None,
-    rpm: Annotated[str | None, typer.Option("--rpm", help="Requests per minute.", metavar="N")] = None,
-    ipm: Annotated[str | None, typer.Option("--ipm", help="Pictures per minute.", metavar="N")] = None,
-    concurrency: Annotated[
-        str | None, typer.Option("--concurrency", help="Requests under way at the same time.", metavar="N")
-    ] = None,
-    models: Annotated[
-        str | None,
-        typer.Option(
-            "--models", help="Routes it may use, separated by commas. \\[default: all]", metavar="ROUTE,ROUTE"
-        ),
-    ] = None,
-    team: Annotated[str | None, typer.Option("--team", help="The team it belongs to.", metavar="TEAM")] = None,
-    tags: Annotated[
-        str | None, typer.Option("--tags", help="Tags put on each of its requests.", metavar="NAME=VALUE,…")
-    ] = None,
-    scopes: Annotated[
-        str | None, typer.Option("--scopes", help="use, admin or use,admin. \\[default: use]", metavar="SCOPES")
-    ] = None,
-    no_keep: Annotated[bool, typer.Option("--no-keep", help="Never keep the pictures made with it.")] = False,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            "--expires", help="How long it is valid, such as 90d or 12h. \\[default: for ever]", metavar="TIME"
-        ),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Accept routes in --models that the routes file does not have yet.")
-    ] = False,
+    name: options.Name,
+    credits_: options.Credits = None,
+    budget: options.Budget = None,
+    rpm: options.Rpm = None,
+    ipm: options.Ipm = None,
+    concurrency: options.Concurrency = None,
+    models: options.Models = None,
+    team: options.Team = None,
+    tags: options.Tags = None,
+    scopes: options.Scopes = None,
+    no_keep: options.NoKeep = False,
+    expires: options.Expires = None,
+    yes: options.Yes = False,
     config: Config = None,
     data_dir: DataDir = None,
     as_json: Json = False,
