@@ -181,7 +181,7 @@ class Archive(Struct, frozen=True, kw_only=True):
 
     async def depart(self, flight: Flight) -> bool:
         """File a flight under way that nobody waits for, so that other servers find it; whether it is on file."""
-        return await self._tried(self.journal.land(self._entry(flight, flight.hash, FlightState.SENT)), flight)
+        return await self._tried(self.journal.depart(self._entry(flight, flight.hash, FlightState.SENT)), flight)
 
     async def land(self, flight: Flight, result: Result, body: AnswerBody | None) -> bool:
         """File the end of a flight, or that it came to nothing; whether it is on file. Closes ``body``."""

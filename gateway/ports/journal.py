@@ -60,12 +60,16 @@ class Journal(Protocol):
     async def open(self, entry: Entry, within_s: float = LEDGER_WAIT_S) -> Entry:
         """File a flight, unless one with its Idempotency-Key is there; gives the one that is on file.
 
-        ``within_s``: how long the ledger is waited for.
+        ``within_s``: how long the ledger is waited for. After ``LedgerUnavailable`` it is not on file.
         """
         ...
 
+    async def depart(self, entry: Entry) -> None:
+        """File a flight without a key that is under way. After ``LedgerUnavailable`` it is not on file."""
+        ...
+
     async def land(self, entry: Entry) -> None:
-        """File the end of a flight, whether or not it was on file."""
+        """File the end of a flight that was not on file. After ``LedgerUnavailable`` it is not."""
         ...
 
     async def end(self, entry: Entry) -> bool:

@@ -97,6 +97,13 @@ class Note(Struct, frozen=True, kw_only=True):
     must_change: bool = False
 
 
+class Filing(Struct, frozen=True, kw_only=True):
+    """A flight put on file before its request is sent; ``undo`` takes it off when nobody waits for that any more."""
+
+    note: Note
+    undo: Note
+
+
 class Rescue(Struct, frozen=True, kw_only=True):
     """A request whose pictures a client got after another had left; counted once, whoever says it again."""
 
@@ -104,8 +111,8 @@ class Rescue(Struct, frozen=True, kw_only=True):
     pictures: int
 
 
-Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep | Note | Rescue
-Passing: TypeAlias = Begin | Probe | Sweep  # of no use once its caller has left
+Command: TypeAlias = Begin | Settle | Void | Bind | Unbind | Probe | Sweep | Note | Filing | Rescue
+Passing: TypeAlias = Begin | Probe | Sweep | Filing  # of no use once its caller has left
 Reply: TypeAlias = Refused | None
 
 
@@ -231,6 +238,18 @@ def _closure(settlement: Settlement) -> Closure | None:
     )
 
 
+def undoing(command: Command) -> Void | Note | None:
+    """Say what takes back a command that was committed, perhaps, for nobody; ``None``: it does no harm."""
+    if isinstance(command, Begin):
+        return voiding(command.attempt_id)
+    return command.undo if isinstance(command, Filing) else None
+
+
+def is_owed(command: Command) -> bool:
+    """Whether it is the end of what was begun, of which there is no more than requests under way."""
+    return isinstance(command, Settle) and bool(command.ended or command.closure)
+
+
 def voiding(attempt_id: AttemptId) -> Void:
     """Say what is written for an attempt nobody waited for."""
     row: Row = (_ENDED, Outcome.NOT_SENT.value, GIVEN_UP, *_charge(nothing()), attempt_id, _SENT)
@@ -297,7 +316,8 @@ def _confirming(row: Row) -> Row:
 def _note(connection: Connection, commands: Sequence[Command]) -> Mapping[int, Refused]:
     """Write the rows of flights, in the order of the commands."""
     refused: dict[int, Refused] = {}
-    for at, command in enumerate(commands):
+    for at, one in enumerate(commands):
+        command = one.note if isinstance(one, Filing) else one
         if isinstance(command, Note):
             changed = [statement.one(connection, row) for statement, row in command.steps]
             if command.must_change and not changed[-1]:

@@ -20,7 +20,7 @@ from gateway.core.flights import ADOPTION_S, FLIGHT, FlightId, FlightState
 from gateway.core.types import JsonValue
 from gateway.ports import LEDGER_WAIT_S, LedgerUnavailable, Refused
 from gateway.ports.journal import Entry, Kept, Written
-from gateway.stores.commands import Command, Note, Rescue, epoch_us, from_epoch_us
+from gateway.stores.commands import Command, Filing, Note, Rescue, epoch_us, from_epoch_us
 from gateway.stores.engine import open_engine
 from gateway.stores.jsontext import encode
 from gateway.stores.place import Access
@@ -39,7 +39,8 @@ ORDER = (
 )  # fmt: skip
 
 OPENED = ignoring(flights, ORDER)
-LANDED = replacing(flights, ORDER)
+# What is written late, because it had to be tried again, never takes the answer off the file.
+LANDED = replacing(flights, ORDER, unless=lambda new: flights.c.answer.is_not(None) & new.answer.is_(None))
 ENDED = Statement(
     update(flights)
     .where(flights.c.flight_id == bindparam("the_flight"))
@@ -52,6 +53,9 @@ DELIVERED = Statement(
     .where(flights.c.flight_id == bindparam("the_flight"), flights.c.state != bindparam("not_yet"))
     .values(state=bindparam("new_state")),
     ("new_state", "the_flight", "not_yet"),
+)
+UNSENT = Statement(
+    delete(flights).where(flights.c.flight_id == bindparam("the_flight"), flights.c.answer.is_(None)), ("the_flight",)
 )
 REMOVED = Statement(delete(flights).where(flights.c.flight_id == bindparam("the_flight")), ("the_flight",))
 
@@ -75,7 +79,8 @@ class SqlJournal:
 
     async def open(self, entry: Entry, within_s: float = LEDGER_WAIT_S) -> Entry:
         """File a flight, unless one with its key is there; gives the one on file. Raises ``LedgerUnavailable``."""
-        added = Note(steps=((EXPIRED, (epoch_us(entry.created),)), (OPENED, self._row(entry))), must_change=True)
+        steps = ((EXPIRED, (epoch_us(entry.created),)), (OPENED, self._row(entry)))
+        added = _filing(entry, Note(steps=steps, must_change=True))
         refused = await self._write(added, within_s)
         if refused is None:
             return entry
@@ -84,9 +89,13 @@ class SqlJournal:
             return found[0]
         return entry if await self._write(added, within_s) is None else await self.open(entry, within_s)
 
+    async def depart(self, entry: Entry) -> None:
+        """File a flight that is under way. Raises ``LedgerUnavailable``: then it is not on file."""
+        await self._write(_filing(entry, Note(steps=((LANDED, self._row(entry)),))))
+
     async def land(self, entry: Entry) -> None:
-        """File the end of a flight. Raises ``LedgerUnavailable``."""
-        await self._write(Note(steps=((LANDED, self._row(entry)),)))
+        """File the end of a flight. Raises ``LedgerUnavailable``: then it is not on file."""
+        await self._write(_filing(entry, Note(steps=((LANDED, self._row(entry)),)), undo=REMOVED))
 
     async def end(self, entry: Entry) -> bool:
         """File the end of a flight that is on file; ``False``: it was let go of. Raises ``LedgerUnavailable``."""
@@ -211,6 +220,10 @@ class SqlJournal:
 
     def _entries(self, rows: Sequence[RowMapping]) -> list[Entry]:
         return [_entry(row, self._server_id) for row in rows]
+
+
+def _filing(entry: Entry, note: Note, undo: Statement = UNSENT) -> Filing:
+    return Filing(note=note, undo=Note(steps=((undo, (entry.flight_id,)),)))
 
 
 def _never_was(entry: Entry) -> bool:

@@ -8,7 +8,8 @@ What a caller may rely on:
   ``ledger_timeout`` by the next transaction; should the process die between the two, it is recovered as
   ``unknown``. The ledger may so claim too much, never too little.
 - ``settle`` raised: the settlement is kept and tried again until it is written or the ledger closes (``close`` says how
-  many were not). Settling twice changes nothing; settling a request that never began writes its row.
+  many were not). Only one that ends nothing that was begun is let go of, when thousands wait already. Settling twice
+  changes nothing; settling a request that never began writes its row.
 
 A server of a SQLite file holds the lock file next to it; other processes read, or write short transactions, without.
 """

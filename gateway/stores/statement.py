@@ -12,14 +12,16 @@ from importlib import import_module
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, ClauseElement, Connection, Dialect, Table, Text, bindparam
+from sqlalchemy import BindParameter, ClauseElement, ColumnElement, Connection, Dialect, Table, Text, bindparam, not_
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway.stores.engine import POSTGRES, Inserting, inserting
 
 Row: TypeAlias = tuple[str | int | None, ...]
+Unless: TypeAlias = Callable[[ReadOnlyColumnCollection[str, ColumnElement[Any]]], ColumnElement[bool]]
 Said: TypeAlias = Callable[[Sequence[BindParameter[str]]], ClauseElement | Callable[[Inserting], ClauseElement]]
 
 SQLITE = "sqlite"
@@ -229,14 +231,18 @@ def ignoring(table: Table, order: tuple[str, ...]) -> Insertion:
     return Insertion(table, order, lambda row: row.on_conflict_do_nothing())
 
 
-def replacing(table: Table, order: tuple[str, ...]) -> Statement:
-    """Give the statement that inserts a row, or gives the one with the same primary key all other values of it."""
+def replacing(table: Table, order: tuple[str, ...], unless: Unless | None = None) -> Statement:
+    """Give the statement that inserts a row, or gives the one with the same primary key all other values of it.
+
+    ``unless``: of the new row's columns, when the one that is there stays as it is.
+    """
 
     def build(new: Inserting) -> ClauseElement:
         row = new(table).values({name: bindparam(name) for name in order})
         key = [column.name for column in table.primary_key]
         changed = {name: row.excluded[name] for name in order if name not in key}
-        return row.on_conflict_do_update(index_elements=key, set_=changed)
+        stays = None if unless is None else unless(row.excluded)
+        return row.on_conflict_do_update(index_elements=key, set_=changed, where=None if stays is None else not_(stays))
 
     return Statement(build, order)
 

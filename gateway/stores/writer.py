@@ -5,11 +5,13 @@ One thread on SQLite, where only one transaction writes at a time; several on a 
   rolled back and run again with a savepoint around each command.
 - While another transaction is in the way, commands wait; each caller decides how long.
 - A begin nobody waits for any more is dropped while it waits; once it has been committed, a ``Void`` follows it. So it
-  does when the connection broke and nobody can tell whether it was committed.
-- A settlement is told to its caller as failed and *kept*: it is tried again until it is written or the writer closes.
+  does when the connection broke and nobody can tell whether it was committed. A flight's filing goes the same way.
+- A settlement is told to its caller as failed and *kept*: it is tried again until it is written or the writer closes,
+  then once more.
 - While settlements are kept no begin is accepted: what cannot be recorded is not bought.
 - While little is under way a command is written at once. When much is, a batch is let grow for a moment first.
-- The queue is bounded, kept settlements included; no thread dies silently (what comes after the last is refused).
+- The queue is bounded, with what is kept and in hand. A settlement of what was begun always has a place: of those there
+  are no more than requests under way. No thread dies silently (what comes after the last is refused).
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.ports import LedgerUnavailable
-from gateway.stores.commands import Begin, Command, Passing, Reply, run, voiding
+from gateway.stores.commands import Begin, Command, Passing, Reply, is_owed, run, undoing
 from gateway.stores.engine import REFUSALS, is_busy, is_refusal
 from gateway.stores.line import Line, Trunk, is_cut
 from gateway.stores.statement import together
@@ -43,6 +45,7 @@ class Ticket(Struct, kw_only=True, eq=False):
     done: asyncio.Future[Reply] | None
     taken: bool = field(default=False)
     written: bool = field(default=False)
+    had_last: bool = field(default=False)  # was tried once more when the writer closed
     given_up: bool = field(default=False)
 
 
@@ -70,7 +73,6 @@ class Writer:
         self._kept: list[Ticket] = []
         self._in_hand: set[Ticket] = set()
         self._stop_at: float | None = None
-        self._tried_last = False
         self._gathering = False
         self._alive = threads
         self.accepted = 0
@@ -102,7 +104,7 @@ class Writer:
                 raise LedgerUnavailable(CLOSED)
             if self._kept and isinstance(command, Begin):
                 raise LedgerUnavailable("the ledger has settlements it could not write yet")
-            if len(self._waiting) + len(self._kept) >= self._limit:
+            if len(self._waiting) + len(self._kept) + len(self._in_hand) >= self._limit and not is_owed(command):
                 raise LedgerUnavailable("the ledger's queue is full")
             self.accepted += 1
             self._waiting.append(ticket)
@@ -111,13 +113,13 @@ class Writer:
         return ticket
 
     def give_up(self, ticket: Ticket) -> None:
-        """Say that nobody waits for this begin: it is dropped, or voided when it is being committed already."""
+        """Say that nobody waits for this command: it is dropped, or undone when it is being committed already."""
         if not isinstance(ticket.command, Passing):
             return
         with self._lock:
             ticket.given_up = True
             if ticket.written and self._alive:
-                self._waiting += _voids([ticket])
+                self._waiting += _undoings([ticket])
                 self._changed.notify()
 
     def close(self, grace_s: float) -> int:
@@ -155,19 +157,29 @@ class Writer:
         self._answer([(ticket, Failure(CLOSED)) for ticket in left])
 
     def _next(self) -> list[Ticket]:
+        """Give what is to be written next, once there is something; nothing: the writer closes."""
         with self._lock:
-            retry = False
-            while not ((self._waiting and not self._gathering) or retry or self._stop_at is not None):
-                woken = self._changed.wait(self._retry_s if self._kept else None)
-                retry = bool(self._kept) and not woken
-            self._gather()
-            if self._stop_at is not None and not self._waiting:
-                if self._tried_last:
-                    return []
-                self._tried_last = True
-            batch, self._kept, self._waiting = self._kept + self._waiting, [], []
-            self._in_hand.update(batch)
-            return batch
+            while True:
+                retry = False
+                while not ((self._waiting and not self._gathering) or retry or self._stop_at is not None):
+                    woken = self._changed.wait(self._retry_s if self._kept else None)
+                    retry = bool(self._kept) and not woken
+                self._gather()
+                batch = self._take_all()  # another thread may have been quicker
+                if batch or self._stop_at is not None:
+                    return batch
+
+    def _take_all(self) -> list[Ticket]:
+        """Take what is kept and what waits; when the writer closes, each of what is kept once more."""
+        due, self._kept = self._kept, []
+        if self._stop_at is not None:
+            self._kept = [ticket for ticket in due if ticket.had_last]
+            due = [ticket for ticket in due if not ticket.had_last]
+            for ticket in due:
+                ticket.had_last = True
+        batch, self._waiting = due + self._waiting, []
+        self._in_hand.update(batch)
+        return batch
 
     def _gather(self) -> None:
         """Let more come when it is busy, with the lock held: most of what a transaction costs it costs but once."""
@@ -211,7 +223,7 @@ class Writer:
             self.committed_at = time.monotonic()
             for ticket in batch:
                 ticket.written = True
-            self._waiting += _voids([ticket for ticket in batch if ticket.given_up])
+            self._waiting += _undoings([ticket for ticket in batch if ticket.given_up])
 
     def _take(self, batch: list[Ticket]) -> list[Ticket]:
         with self._lock:
@@ -234,7 +246,7 @@ class Writer:
         with self._lock:
             self._keep(batch)
             if was_cut:
-                self._kept += _voids([ticket for ticket in batch if ticket.taken])
+                self._kept += _undoings([ticket for ticket in batch if ticket.taken])
             self.committed_at = -math.inf
         failure = Failure(f"the ledger could not commit: {_cause(error)}")
         self._answer([(ticket, failure) for ticket in batch])
@@ -254,10 +266,10 @@ class Writer:
                 waited[0][0].done.get_loop().call_soon_threadsafe(_tell, waited)
 
 
-def _voids(tickets: Sequence[Ticket]) -> list[Ticket]:
-    """Give what corrects begins that were committed, perhaps, for nobody."""
-    begins = [ticket.command for ticket in tickets if isinstance(ticket.command, Begin)]
-    return [Ticket(command=voiding(begin.attempt_id), done=None) for begin in begins]
+def _undoings(tickets: Sequence[Ticket]) -> list[Ticket]:
+    """Give what takes back what was committed, perhaps, for nobody."""
+    found = (undoing(ticket.command) for ticket in tickets)
+    return [Ticket(command=command, done=None) for command in found if command is not None]
 
 
 def _attempt(connection: Connection, ticket: Ticket) -> Reply | Failure:
