@@ -153,11 +153,22 @@ async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket,
         for notice in gateway.notices:
             gateway.events.emit(notice)
 
+    def leave() -> None:
+        gateway.leave()
+        left = waited_for(gateway.load.in_flight, gateway.airport.flights.register.unattended)
+        if left:
+            most_s = options.lead_s + options.grace_s
+            _say(f"waybill: told to end; waits for {left}, {most_s:g} s at most. Tell it again to cut that short.")
+
+    async def cut() -> None:
+        _say("waybill: the time to end is over; cuts what is left, which may have been charged for")
+        await gateway.cut()
+
     drain = Drain(
         lead_s=options.lead_s,
         grace_s=options.grace_s,
-        begin=gateway.leave,
-        cut=gateway.cut,
+        begin=leave,
+        cut=cut,
         aloft=lambda: gateway.airport.flights.aloft,
     )
     server = build_server(gateway.app, on_ready=ready, drain=drain)
@@ -225,6 +236,20 @@ def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
         _say(f"  ledger    {gateway.interrupted} request(s) of an earlier run were interrupted; see `waybill logs`")
 
 
+def waited_for(requests: int, unattended: int) -> str:
+    """Say what a server that ends waits for: ``unattended`` flights are those that no client waits for any more."""
+    found = [_counted(requests, "request")] if requests else []
+    if unattended:
+        found.append(
+            f"{_counted(unattended, 'flight')} whose {'client has' if unattended == 1 else 'clients have'} left"
+        )
+    return " and ".join(found)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _keys_line(found: KeyCount) -> str:
     if not found.made:
         return "none: open to this machine until `waybill keys create` makes the first"
@@ -265,4 +290,4 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "bind", "channel_lines", "serve"]
+__all__ = ["EXIT_REFUSED", "EXIT_UNAVAILABLE", "ServeOptions", "bind", "channel_lines", "serve", "waited_for"]

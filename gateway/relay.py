@@ -102,6 +102,11 @@ class _Unpaid(Exception):
         self.code = code
 
 
+def _stopped(story: Story) -> PublicError | None:
+    """Say what the client is told of a request that is torn away with the process; nothing when it has left."""
+    return None if story.presence.gone else STOPPED
+
+
 def refused_error(refusal: Refusal) -> PublicError:
     """Give a refusal in the words of an error."""
     return PublicError(
@@ -180,7 +185,7 @@ class Relay:
         except LedgerUnavailable:
             return await self._finish(story, LEDGER_UNAVAILABLE)
         except asyncio.CancelledError:
-            record = await self._settle(story, story.ending(None))
+            record = await self._settle(story, story.ending(_stopped(story)))
             await self._stop_stream(story, record)
             raise
         if story.passed and not story.attempts:
@@ -254,9 +259,13 @@ class Relay:
         attempt = Attempt(
             attempt_id=self._means.new_attempt_id(), target=step.target, started=self._means.clock.monotonic()
         )
-        ended = Answered(seen=Observation(phase=Phase.SENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))  # if cancelled
+        ended = Answered(seen=Observation(phase=Phase.SENT, cause=Cause.CLIENT_GONE, elapsed_s=0.0))
         try:
             ended = await self._send(story, step, attempt)
+        except asyncio.CancelledError:
+            if not story.presence.gone:
+                ended.seen = Observation(phase=Phase.SENT, cause=Cause.INTERRUPTED, elapsed_s=0.0)
+            raise
         finally:
             ended.channel, ended.target = step.target.channel, step.target
             if story.outlet is not None:
@@ -336,7 +345,7 @@ class Relay:
         try:
             return await keeper.keep(story.job, story.pictures())
         except asyncio.CancelledError:
-            await self._settle(story, story.ending(None))
+            await self._settle(story, story.ending(_stopped(story)))
             raise
 
     @staticmethod

@@ -82,25 +82,22 @@ class Gateway:
         """Say that no more requests should come: the process is on its way out."""
         self.load.draining = True
         self.broadcast.close()
-        self.events.emit(
-            {
-                "event": "server.draining",
-                "time": timestamp(SystemClock().now()),
-                "requests_in_flight": self.load.in_flight,
-            }
-        )
+        self.events.emit({"event": "server.draining", **self._under_way()})
 
     async def cut(self) -> None:
         """Wait for no upstream any more: what is under way ends as interrupted, and is settled so."""
-        self.events.emit(
-            {
-                "event": "server.cut",
-                "time": timestamp(SystemClock().now()),
-                "requests_in_flight": self.load.in_flight,
-            }
-        )
+        self.events.emit({"event": "server.cut", **self._under_way()})
         self.fetch.cut()
+        self.sandbox.cut()
         await self.upstream.cut()
+
+    def _under_way(self) -> JsonObject:
+        """Count what is under way: requests, and flights, whether or not a client waits for them."""
+        return {
+            "time": timestamp(SystemClock().now()),
+            "requests_in_flight": self.load.in_flight,
+            "flights_aloft": self.airport.flights.aloft,
+        }
 
     async def stop(self) -> int:
         """Close everything, the ledger last but one and the log last; how many settlements stay unwritten."""

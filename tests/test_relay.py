@@ -204,6 +204,8 @@ async def test_a_cancelled_request_is_settled_all_the_same(pair: Pair) -> None:
     await leave(writer)
     assert [tried["outcome"] for tried in record["attempts"]] == ["unknown"]
     assert record["result"]["delivery"] == "none"
+    assert (record["result"]["status"], record["result"]["code"]) == (502, "upstream_unknown_outcome")  # as it was told
+    assert record["attempts"][0]["detail"] == "interrupted"
     [row] = pair.ledger()
     assert (row.state, row.attempts[0].state, row.attempts[0].outcome) == (
         RequestState.DONE,

@@ -300,3 +300,23 @@ async def test_a_bad_size_is_an_error_answer_to_a_stream(sandbox: Sandbox) -> No
     facts = Facts(surface=Surface.GENERATIONS, asked_model="m", size="9000x9000", stream=True)
     exchange, _ = await told(sandbox, call("a fox", facts))
     assert exchange.status == 400
+
+
+@pytest.mark.parametrize("prompt", ["[fail hang]", "[delay 30s]"])
+async def test_a_cut_ends_what_is_under_way_and_what_comes_later(sandbox: Sandbox, prompt: str) -> None:
+    waiting = asyncio.ensure_future(sandbox.send(call(prompt)))
+    await asyncio.sleep(0)
+    sandbox.cut()
+    assert await waiting == Broken(phase=Phase.SENT, cause=Cause.INTERRUPTED)
+    assert await sandbox.send(call(prompt)) == Broken(phase=Phase.UNSENT, cause=Cause.INTERRUPTED)
+
+
+async def test_a_cut_ends_a_stream(sandbox: Sandbox) -> None:
+    facts = Facts(surface=Surface.GENERATIONS, asked_model="m", size="256x256", stream=True, partial_images=1)
+    streaming = await sandbox.send(call("[delay 30s]", facts))
+    assert isinstance(streaming, SandboxStream)
+    asyncio.get_running_loop().call_later(0.05, sandbox.cut)
+    with pytest.raises(ExchangeBroken) as broken:
+        async for _ in streaming.chunks():
+            pass
+    assert broken.value.cause is Cause.INTERRUPTED

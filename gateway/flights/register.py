@@ -193,6 +193,11 @@ class Register:
         return sum(not flight.has_landed for flight in self._by_id.values())
 
     @property
+    def unattended(self) -> int:
+        """Flights under way that no client waits for."""
+        return sum(not (flight.has_landed or flight.clients) for flight in self._by_id.values())
+
+    @property
     def unclaimed(self) -> int:
         """Flights that no client waits for, and none has the answer of."""
         return sum(map(len, self._lonely.values()))

@@ -2,8 +2,8 @@
 
 A ``Sender`` for channels of ``api: sandbox``. It acts on the prompt's directives (``core/sandbox.py``), draws in its
 own bounded threads, and hands back an exchange whose body is already whole, or a stream that is told event by event.
-Like a real upstream it is subject to the call's ``give_up_at``. It must never reach the network, touch a disk, or know
-the relay.
+Like a real upstream it is subject to the call's ``give_up_at``, and to being cut when the process ends. It must never
+reach the network, touch a disk, or know the relay.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import orjson
 from msgspec import Struct
@@ -34,9 +35,13 @@ class Sandbox:
     def __init__(self, drawers: int = 2) -> None:
         self._threads = ThreadPoolExecutor(max_workers=drawers, thread_name_prefix="sandbox")
         self._shelf = Shelf()
+        self._is_cut = False
+        self._waits: set[asyncio.Timeout] = set()
 
     async def send(self, call: Call) -> "SandboxExchange | SandboxStream | Broken":
         """Wait, fail or draw as the prompt says. Past ``give_up_at`` the call is broken by its ``overdue`` cause."""
+        if self._is_cut:
+            return Broken(phase=Phase.UNSENT, cause=Cause.INTERRUPTED)
         begun = time.monotonic()
         told = script(call.job.prompt)
         errand = call.job.facts.errand
@@ -44,7 +49,7 @@ class Sandbox:
             known = self._shelf.answer(errand, call.job.subject, _turn(call, told.prompt))
             return SandboxExchange(known, processing_ms=0)
         try:
-            async with asyncio.timeout_at(call.give_up_at):
+            async with self.within(call.give_up_at):
                 if not call.job.facts.stream or told.fail not in (None, Mishap.CUT):
                     await asyncio.sleep(told.delay_s)
                 if told.fail is Mishap.HANG:
@@ -53,13 +58,13 @@ class Sandbox:
                     return Broken(phase=Phase.SENT, cause=Cause.DROPPED)
                 made = await self._make(call, told)
         except TimeoutError:
-            return Broken(phase=Phase.SENT, cause=call.overdue)
+            return Broken(phase=Phase.SENT, cause=self.end_of(call))
         processing_ms = round(1000 * (time.monotonic() - begun))
         is_cut = told.fail is Mishap.CUT
         moments = _moments(made, call.job.facts, told.fail, _turn(call, told.prompt))
         if moments is None:
             return SandboxExchange(made.answer, processing_ms, is_cut=is_cut)
-        return SandboxStream(moments, told.delay_s, call, processing_ms, is_cut=is_cut)
+        return SandboxStream(self, moments, told.delay_s, call, processing_ms, is_cut=is_cut)
 
     async def _make(self, call: Call, told: Script) -> "Made":
         facts, turn = call.job.facts, _turn(call, told.prompt)
@@ -77,6 +82,28 @@ class Sandbox:
         if not turn.facts.surface.is_images:
             self._shelf.put(made.answer, turn.prompt)
         return made
+
+    def cut(self) -> None:
+        """End every call that is under way, and every later one before it begins: ``Cause.INTERRUPTED``."""
+        self._is_cut = True
+        now = asyncio.get_running_loop().time()
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(now)
+
+    @asynccontextmanager
+    async def within(self, give_up_at: float) -> AsyncIterator[None]:
+        """Bound a wait by a moment of the loop's clock, and by a cut. Raises ``TimeoutError``."""
+        async with asyncio.timeout_at(asyncio.get_running_loop().time() if self._is_cut else give_up_at) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
+
+    def end_of(self, call: Call) -> Cause:
+        """Name why a call's time was over."""
+        return Cause.INTERRUPTED if self._is_cut else call.overdue
 
     def close(self) -> None:
         """Let the threads go. A drawing that has begun ends by itself; one that waits is dropped."""
@@ -133,8 +160,16 @@ class SandboxStream:
     status = 200
 
     def __init__(
-        self, moments: Sequence[Moment], delay_s: float, call: Call, processing_ms: int, *, is_cut: bool
+        self,
+        sandbox: Sandbox,
+        moments: Sequence[Moment],
+        delay_s: float,
+        call: Call,
+        processing_ms: int,
+        *,
+        is_cut: bool,
     ) -> None:
+        self._sandbox = sandbox
         self._moments = moments
         self._pause_s = delay_s / max(1, sum(moment.is_step for moment in moments))
         self._call = call
@@ -148,10 +183,10 @@ class SandboxStream:
         """Yield one event at a time. Raises ``ExchangeBroken`` when the call's time is over, or as it was told to."""
         for moment in self._moments:
             try:
-                async with asyncio.timeout_at(self._call.give_up_at):
+                async with self._sandbox.within(self._call.give_up_at):
                     await asyncio.sleep(self._pause_s if moment.is_step else 0)
             except TimeoutError:
-                raise ExchangeBroken(self._call.overdue) from None
+                raise ExchangeBroken(self._sandbox.end_of(self._call)) from None
             yield moment.data
         if self._is_cut:
             raise ExchangeBroken(Cause.TRUNCATED)

@@ -5,13 +5,15 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from gateway.launcher import waited_for
 from gateway.ports import LogQuery
 from gateway.stores.reader import LogRow, open_reader
 from tests.fakes.answers import image_answer
@@ -178,3 +180,78 @@ async def test_who_still_uploads_is_told_to_come_back(tmp_path: Path) -> None:
         assert await all_.ended(5) == 0
     [row] = all_.ledger()
     assert (row.status, row.attempts) == (499, ())
+
+
+ASIDE = """\
+version: 1
+channels:
+  sandbox: {owner: sandbox, kind: sandbox, rows: {gpt-image-2: {serves: [images/generations]}}}
+routes:
+  gpt-image-2: {targets: [sandbox]}
+"""
+
+
+async def test_the_sandbox_is_cut_like_any_other_and_its_record_says_what_the_client_was_told(tmp_path: Path) -> None:
+    async with (
+        server_process(ASIDE, tmp_path, "--grace", "0.5") as server,
+        httpx2.AsyncClient(timeout=30, trust_env=False) as client,
+    ):
+        it = House(server, FakeUpstream(), client)
+        asked = [
+            asyncio.ensure_future(
+                it.ask("images/generations", {**GENERATION, "model": "gpt-image-2", "prompt": prompt})
+            )
+            for prompt in ("[fail hang]", "[delay 30s]")
+        ]
+        async with asyncio.timeout(10):
+            while "waybill_flights_aloft 2" not in (await client.get(f"{server.url}/metrics")).text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        told = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert await it.ended(10) == 0
+        assert time.monotonic() - told < 4.0
+        answers = await asyncio.gather(*asked)
+    assert [(one.status_code, one.json()["error"]["code"]) for one in answers] == [
+        (502, "upstream_unknown_outcome")
+    ] * 2
+    for record in it.named("request.finished"):
+        [attempt] = record["attempts"]
+        assert (record["result"]["status"], record["result"]["code"]) == (502, "upstream_unknown_outcome")
+        assert (attempt["class"], attempt["detail"], attempt["outcome"]) == (
+            "connection_lost",
+            "interrupted",
+            "unknown",
+        )
+
+
+async def test_a_flight_whose_client_has_left_is_counted_said_and_cut_by_a_second_signal(tmp_path: Path) -> None:
+    async with house(tmp_path, FakeUpstream(default=hang(), key="sk-A")) as all_:
+        with suppress(httpx2.ReadTimeout):
+            body = {**GENERATION, "prompt": "left alone"}
+            await all_.client.post(f"{all_.server.url}/v1/images/generations", json=body, timeout=0.5)
+        await all_.upstream.counted(1)
+        await asyncio.sleep(0.2)
+        all_.server.signal(signal.SIGINT)
+        await asyncio.sleep(0.3)
+        [draining] = all_.named("server.draining")
+        assert (draining["requests_in_flight"], draining["flights_aloft"]) == (0, 1)
+        said = (tmp_path / "stderr.txt").read_text("utf-8")
+        assert "told to end; waits for 1 flight whose client has left, 600 s at most." in said
+        all_.server.signal(signal.SIGINT)
+        assert await all_.ended(5) == 0
+    [cut] = all_.named("server.cut")
+    assert cut["flights_aloft"] == 1
+
+
+@pytest.mark.parametrize(
+    ("requests", "unattended", "said"),
+    [
+        (0, 0, ""),
+        (1, 0, "1 request"),
+        (0, 1, "1 flight whose client has left"),
+        (3, 2, "3 requests and 2 flights whose clients have left"),
+    ],
+)
+def test_what_is_waited_for_is_said_to_people(requests: int, unattended: int, said: str) -> None:
+    assert waited_for(requests, unattended) == said
