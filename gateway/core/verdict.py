@@ -2,8 +2,8 @@
 
 Rules: an upstream that answered keeps its status and its words, redacted; one that spoke of *our* account becomes a
 502, so that no client thinks its own key is bad. Everything else gets a sentence of ours, which names no input, no key
-and no URL. A Response that reports its own failure is passed on whole by whoever holds its body; the error made here
-is for when nobody does.
+and no URL, and says so when money may be gone. A Response that reports its own failure is passed on whole by whoever
+holds its body; the error made here is for when nobody does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,14 +39,19 @@ def type_of(status: int) -> str:
 
 
 _UPSTREAM_ERROR: Final = "upstream_error"
+_UNKNOWN_OUTCOME: Final = "upstream_unknown_outcome"
 _OUR_TYPE: Final = "server_error"
 _NOT_ASKED: Final = "The upstream delivered something else than was asked for ({}). It may have been charged for."
+_PERHAPS: Final = "The request may have been charged for."
 _UNSAID: Final = "The upstream answered with an error."
-_LATE: Final = (504, "upstream_timeout", "The upstream did not answer in time. The request may have been charged for.")
+_UNSAID_AND_LOST: Final = (
+    f"The upstream answered with an error that does not say what became of the request. {_PERHAPS}"
+)
+_LATE: Final = (504, "upstream_timeout", f"The upstream did not answer in time. {_PERHAPS}")
 _LOST: Final = (
     502,
-    "upstream_unknown_outcome",
-    "The connection to the upstream was lost after the request was sent. The request may have been charged for.",
+    _UNKNOWN_OUTCOME,
+    f"The connection to the upstream was lost after the request was sent. {_PERHAPS}",
 )
 _OURS: Final[Mapping[FailureClass, tuple[int, str, str]]] = MappingProxyType(
     {
@@ -55,8 +60,12 @@ _OURS: Final[Mapping[FailureClass, tuple[int, str, str]]] = MappingProxyType(
         FailureClass.CUT: _LOST,
         FailureClass.CLIENT_GONE: _LOST,
         FailureClass.TIMEOUT: _LATE,
-        FailureClass.MALFORMED: (502, "upstream_malformed", "The upstream's answer was not what this API returns."),
-        FailureClass.EMPTY_RESULT: (502, "upstream_empty", "The upstream answered without a picture."),
+        FailureClass.MALFORMED: (
+            502,
+            "upstream_malformed",
+            f"The upstream's answer was not what this API returns. {_PERHAPS}",
+        ),
+        FailureClass.EMPTY_RESULT: (502, "upstream_empty", f"The upstream answered without a picture. {_PERHAPS}"),
     }
 )
 _ACCOUNT_STATUSES: Final = frozenset({401, 402, 403})
@@ -88,6 +97,8 @@ def error_from(failure: Failure, channels: Sequence[Channel]) -> PublicError:
         return _ours(502, _UPSTREAM_ERROR, "The upstream refused this gateway's own account.")
     if status < 400:
         status = 400 if failure.fault in _THE_REQUESTS_OWN else 502
+    if failure.error is None and failure.outcome is Outcome.UNKNOWN:
+        return _ours(status, _UNKNOWN_OUTCOME, _UNSAID_AND_LOST)
     if failure.error is None:
         return _ours(status, _UPSTREAM_ERROR, _UNSAID)
     return _theirs(status, failure.error, keys)

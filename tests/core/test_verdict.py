@@ -53,8 +53,8 @@ def test_an_error_of_ours_has_the_type_of_its_status(status: int, kind: str) -> 
         (FailureClass.MALFORMED, 200, err("rate_limit_exceeded", message="slow"), (502, "upstream_malformed")),
         (FailureClass.EMPTY_RESULT, 200, None, (502, "upstream_empty")),
         (FailureClass.EMPTY_RESULT, 200, err("x"), (502, "upstream_empty")),
-        (FailureClass.LOST_BEHIND, 502, None, (502, "upstream_error")),
-        (FailureClass.LOST_BEHIND, 524, None, (524, "upstream_error")),
+        (FailureClass.LOST_BEHIND, 502, None, (502, "upstream_unknown_outcome")),
+        (FailureClass.LOST_BEHIND, 524, None, (524, "upstream_unknown_outcome")),
         (FailureClass.OVERLOADED, 503, None, (503, "upstream_error")),
         (FailureClass.RATE_LIMITED, 429, None, (429, "upstream_error")),
         (FailureClass.BAD_REQUEST, 404, None, (404, "upstream_error")),
@@ -75,6 +75,8 @@ def test_what_is_ours_to_say(
     assert found.param is None
     assert found.type == type_of(found.status)
     assert error is None or not error.message or error.message not in found.message
+    is_unknown = CONSEQUENCES[kind].outcome is Outcome.UNKNOWN
+    assert ("may have been charged for" in found.message) == is_unknown
 
 
 @pytest.mark.parametrize(
