@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from gateway import __version__, allocator
 from gateway.clock import SystemClock
 from gateway.config import Loaded, find_routes, load
+from gateway.config.served import forget_served, note_served
 from gateway.core.netguard import is_loopback
 from gateway.core.record import timestamp
 from gateway.core.retirement import retiring
@@ -33,6 +35,7 @@ from gateway.web.server import Drain, build_server, new_event_loop
 from gateway.workers import run_workers
 
 EXIT_UNAVAILABLE = 1
+EVERYWHERE: Mapping[str, str] = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # all addresses: one of them
 GC_YOUNG_OBJECTS = 20_000
 EXIT_REFUSED = 2
 UNSHARED = (
@@ -139,6 +142,7 @@ async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket,
     await gateway.start()
 
     def ready() -> None:
+        note_served(options.data_dir, url)
         gateway.events.emit(
             {
                 "event": "server.ready",
@@ -177,6 +181,7 @@ async def _run(gateway: Gateway, options: ServeOptions, listener: socket.socket,
     try:
         await server.serve(sockets=[listener])
     finally:
+        forget_served(options.data_dir)
         watching.cancel()
         unwritten = await gateway.stop()
     return EXIT_UNAVAILABLE if unwritten else 0
@@ -209,7 +214,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _url(listener: socket.socket) -> str:
+    """Give an address to reach it by; of all addresses, the one that this machine has for itself."""
     host, port = listener.getsockname()[:2]
+    host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
@@ -217,6 +224,8 @@ def _banner(gateway: Gateway, options: ServeOptions, url: str) -> None:
     loaded = gateway.loaded
     _say(f"Waybill {__version__}")
     _say(f"  API       {url}/v1")
+    if options.host in EVERYWHERE:
+        _say("            listens on every address of this machine: from elsewhere, put its name or address there")
     _say(f"  config    {loaded.path} ({loaded.table.version})")
     _say(f"  data      {options.data_dir.absolute()}")
     if options.admin_key is None and is_loopback(options.host):

@@ -28,10 +28,14 @@ class Reply(Struct, frozen=True, kw_only=True):
 
 
 class Unreached(Struct, frozen=True, kw_only=True):
-    """No whole answer came; ``why`` is a few words. ``sent``: the request may have been acted on."""
+    """No whole answer came; ``why`` is a few words.
+
+    ``sent``: the request may have been acted on. ``was_late``: the time was over.
+    """
 
     why: str
     sent: bool = False
+    was_late: bool = False
 
 
 class Letter(Struct, frozen=True, kw_only=True):
@@ -92,15 +96,20 @@ def send(
             is_stream = answer.headers.get("content-type", "").startswith(EVENT_STREAM)
             body = _taken(answer, listen if is_stream else None, most_bytes)
             heads = {name.lower(): value for name, value in answer.headers.items()}
-    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         return Unreached(why=_words(error))
     except httpx2.TimeoutException:
-        return Unreached(why=f"no answer within {timeout_s:g} s", sent=True)
+        return Unreached(why=late(timeout_s), sent=True, was_late=True)
     except httpx2.HTTPError as error:
         return Unreached(why=_words(error), sent=True)
     if body is None:
         return Unreached(why=f"the answer has more than {most_bytes:,} bytes", sent=True)
     return Answer(status=answer.status_code, headers=heads, body=body, took_s=time.monotonic() - begun)
+
+
+def late(timeout_s: float) -> str:
+    """Say that the time is over."""
+    return f"no answer within {timeout_s:g} s"
 
 
 def _taken(answer: httpx2.Response, listen: Callable[[bytes], None] | None, most_bytes: int) -> bytes | None:
@@ -129,7 +138,7 @@ def _ask(method: str, url: str, body: bytes | None, api_key: Secret | None, time
     try:
         answer = httpx2.request(method, url, content=body, headers=headers, timeout=timeout_s, trust_env=False)
     except httpx2.TimeoutException:
-        return Unreached(why=f"no answer within {timeout_s:g} s")
+        return Unreached(why=late(timeout_s), was_late=True)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return Unreached(why=_words(error))
     return Reply(status=answer.status_code, document=_object(answer.content))

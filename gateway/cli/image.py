@@ -20,7 +20,7 @@ from gateway.cli.client import Unreached
 from gateway.cli.commission import Commission, Given, header_of, more_fields, read_given
 from gateway.cli.delivery import Complaint, Delivery, Picture, member, text
 from gateway.cli.obtaining import IDEMPOTENCY_KEY, Desk, no_answer, sentences
-from gateway.cli.options import Json, Url
+from gateway.cli.options import Json, ServedDir, Url
 from gateway.cli.outfiles import OutFiles, write
 from gateway.cli.setting import base_url, setting
 from gateway.cli.standing import operator_key
@@ -85,10 +85,12 @@ def image(
     force: options.Force = False,
     timeout: options.Timeout = 900,
     url: Url = None,
+    data_dir: ServedDir = None,
     as_json: Json = False,
 ) -> None:
     """Make a picture through a running gateway: a file, and its waybill beside it."""
-    found = setting()
+    found = setting(data_dir=data_dir)
+    base = base_url(url, found)
     asked = Commission(
         surface=Surface.EDITS if edit else Surface.GENERATIONS,
         prompt=_prompt(prompt),
@@ -105,8 +107,7 @@ def image(
         partial_images=PREVIEWS if partial is None and previews is not None else partial,
         more=_more(more or []),
     )
-    base, headers = base_url(url, found), _headers(pin, tag or [])
-    desk = Desk(base=base, key=found.process.api_key, timeout_s=timeout, headers=headers)
+    desk = Desk(base=base, key=found.process.api_key, timeout_s=timeout, headers=_headers(pin, tag or []))
     shown = _Shown(env=found.env, previews=previews, keep_prompt=keep_prompt, as_json=as_json)
     files = OutFiles(out=out, n=n, force=force)
     with terminal.interruptible("what the gateway has begun it finishes: see `waybill logs`"):

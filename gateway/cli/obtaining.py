@@ -54,6 +54,8 @@ class Desk(Struct, frozen=True, kw_only=True):
             answer = client.send(letter, timeout_s=left, api_key=self.key, listen=ear.listen)
             if isinstance(answer, Unreached):
                 was_sent = was_sent or answer.sent
+                if answer.was_late:  # of all tries together, as it was asked for
+                    answer = replace(answer, why=client.late(self.timeout_s))
                 if not (was_sent and pauses and time.monotonic() + pauses[0] < end):
                     return replace(answer, sent=was_sent)
                 say(f"the connection broke: {answer.why}; asking for the same picture")

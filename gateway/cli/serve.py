@@ -5,37 +5,51 @@ from typing import Annotated
 import typer
 
 from gateway.cli.lines import stop
-from gateway.cli.options import AllowSandbox, Config, DataDir, Host
+from gateway.cli.options import AllowSandbox, Config, DataDir, Host, Json
 from gateway.cli.setting import setting
 from gateway.config.units import stretch
 from gateway.launcher import ServeOptions
 from gateway.launcher import serve as launch
 
 
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port", min=0, max=65_535, help="Port to bind; 0 picks a free one. \\[default: 8484]", metavar="PORT"
+    ),
+]
+Lead = Annotated[
+    str | None,
+    typer.Option(
+        "--lead",
+        help="When told to stop, go on taking connections this long, with /readyz at 503. \\[default: 0s]",
+        metavar="TIME",
+    ),
+]
+Grace = Annotated[
+    str | None,
+    typer.Option(
+        "--grace",
+        help="When told to stop, let requests that have begun finish within this time. \\[default: 600s]",
+        metavar="TIME",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes; more than 1 only with shared stores.", metavar="N")
+]
+
+
 def serve(
     *,
     host: Host = None,
-    port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65_535, help="Port to bind; 0 picks one. \\[default: 8484]")
-    ] = None,
+    port: Port = None,
     config: Config = None,
     data_dir: DataDir = None,
     sandbox: AllowSandbox = False,
-    lead: Annotated[
-        str | None,
-        typer.Option(
-            "--lead",
-            help="When told to end: take connections this much longer, readiness off. \\[default: 0s]",
-            metavar="TIME",
-        ),
-    ] = None,
-    grace: Annotated[
-        str | None,
-        typer.Option(
-            "--grace", help="When told to end: finish what has begun within. \\[default: 600s]", metavar="TIME"
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes; above 1 with shared stores only.")] = 1,
+    lead: Lead = None,
+    grace: Grace = None,
+    workers: Workers = 1,
+    as_json: Json = False,  # noqa: ARG001 - standard output is JSON lines either way
 ) -> None:
     """Run the gateway."""
     wanted = setting(config=config, data_dir=data_dir, sandbox=sandbox)

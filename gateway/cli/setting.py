@@ -10,9 +10,13 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.cli.lines import stop_for
+from gateway.cli.lines import stop, stop_for
 from gateway.config import Loaded, Mistake, ProcessSettings, current, find_routes, load, settings_env
+from gateway.config.served import served_at
+from gateway.config.units import http_url
 from gateway.core.netguard import is_loopback
+
+API = "/v1"  # the end of what SDKs call the base URL
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -42,12 +46,35 @@ class Setting(Struct, frozen=True, kw_only=True):
 
 
 def base_url(url: str | None, found: Setting) -> str:
-    """Give ``--url``, ``WAYBILL_URL``, or the address that ``serve`` would listen on with the same environment."""
+    """Give the address of the gateway that is meant.
+
+    ``--url`` goes before ``WAYBILL_URL``, that before the server which runs on the data directory, and that before the
+    address that ``serve`` would listen on with the same environment. An SDK's base URL, which ends in ``/v1``, is taken
+    too. One that is no URL ends the command.
+    """
+    if url is not None:
+        return _checked(url)
     process, default = found.process, ProcessSettings()
-    if url is not None or process.url != default.url:
-        return (url or process.url).rstrip("/")
+    if found.env.get("WAYBILL_URL"):
+        return _api_less(process.url)
+    served = served_at(process.data_dir)
+    if served is not None:
+        return served
     host = default.host if process.host in {"0.0.0.0", "::", "localhost"} else process.host
     return f"http://{f'[{host}]' if ':' in host else host}:{process.port}"
+
+
+def _checked(url: str) -> str:
+    if "@" in url:
+        stop("--url must not carry credentials: the key belongs in WAYBILL_API_KEY")
+    try:
+        return _api_less(http_url(url))
+    except ValueError as error:
+        stop(f"--url {error}, such as {ProcessSettings().url}")
+
+
+def _api_less(url: str) -> str:
+    return url.removesuffix(API)
 
 
 def setting(*, config: Path | None = None, data_dir: Path | None = None, sandbox: bool = False) -> Setting:

@@ -49,17 +49,24 @@ def objects(value: JsonValue) -> list[JsonObject]:
 
 
 def state(channel: JsonObject) -> Text:
-    """Say how a channel's hand brake is set, or why it is not ready."""
-    if channel.get("unready"):
-        return words(str(channel["unready"]), WARN)
-    name = str(channel["state"])
-    end = words(f"until {channel['until']}", DIM) if channel.get("until") else Text()
+    """Say how a channel's hand brake is set, and why it is not ready when it is not."""
+    name, unready = str(channel["state"]), words(str(channel.get("unready") or ""), WARN)
+    if name == BrakeState.ON and unready.plain:
+        return unready
+    end = words(until_words(channel["until"]), DIM) if channel.get("until") else Text()
     why = words(str(channel["reason"]), DIM) if channel.get("reason") else Text()
-    return stacked(words(name, GOOD if name == BrakeState.ON else WARN), end, why)
+    return stacked(words(name, GOOD if name == BrakeState.ON else WARN), end, why, unready)
 
 
-def health(row: JsonObject) -> Text:
-    """Say how a row is."""
+def until_words(moment: JsonValue) -> str:
+    """Say until when a brake is set, to the minute."""
+    return f"until {str(moment)[:16].replace('T', ' ')} UTC"
+
+
+def health(channel: JsonObject, row: JsonObject) -> Text:
+    """Say how a row is; what rests is said also of a channel that is not ready."""
+    if channel.get("unready") and not row.get("resting"):
+        return words("not ready", WARN)
     if row.get("resting"):
         return words(f"{said(str(row['resting']), None)}, for {row.get('back_in_s')} s", WARN)
     return words("well, on probation" if row.get("on_probation") else "well", GOOD)
@@ -68,7 +75,9 @@ def health(row: JsonObject) -> Text:
 def by_target(document: JsonObject) -> Mapping[str, Text]:
     """Give what is to be said of each ``channel/row``: a brake that is set goes before its health."""
     return {
-        f"{channel['channel']}/{row['row']}": health(row) if channel.get("state") == BrakeState.ON else state(channel)
+        f"{channel['channel']}/{row['row']}": state(channel)
+        if channel.get("unready") or channel.get("state") != BrakeState.ON
+        else health(channel, row)
         for channel in objects(document.get("data"))
         for row in objects(channel.get("rows"))
     }

@@ -5,8 +5,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.cli.program import Program, Ran
+from tests.cli.program import ROUTES, Program, Ran
 from tests.fakes import answers, script
+from tests.fakes.gateway import running_gateway
 from tests.fakes.pair import running_pair
 
 
@@ -38,6 +39,7 @@ async def test_brakes_are_set_shown_and_taken_off(tmp_path: Path) -> None:
         off = await run("off", "A", "--until", "2h", "--reason", "invoice")
         assert off.code == 0
         assert off.out.startswith("A is off until 20")
+        assert off.out.endswith(" UTC\n")
         drained = await run("drain", "B", "--json")
         assert json.loads(drained.out) == {"channel": "B", "state": "drained", "until": None, "reason": None}
 
@@ -63,6 +65,26 @@ async def test_brakes_are_set_shown_and_taken_off(tmp_path: Path) -> None:
         past = await run("off", "A", "--until", "2020-01-01T00:00:00Z")
         assert past.code == 1
         assert "is over" in past.err
+
+
+async def test_a_brake_is_shown_beside_what_else_is_wrong(tmp_path: Path) -> None:
+    program = Program(directory=tmp_path)
+    async with running_gateway(ROUTES, tmp_path / "gateway") as gateway:
+
+        async def run(*arguments: str, **env: str) -> list[str]:
+            ran = await asyncio.to_thread(program.run, "channels", *arguments, WAYBILL_URL=gateway.url, **env)
+            assert (ran.code, ran.err) == (0, "")
+            return [" ".join(line.split()) for line in ran.out.splitlines()]
+
+        assert "openai OPENAI_API_KEY is not set 0 of 64 gpt-image-2 not ready" in await run("list")
+        await run("drain", "openai", "--reason", "new key")
+        lines = await run("list")
+        place = lines.index("openai drained 0 of 64 gpt-image-2 not ready")
+        assert lines[place + 1 : place + 4] == ["new key", "OPENAI_API_KEY is not set", "gpt-5.5 not ready"]
+        narrow = await run("list", COLUMNS="80")
+        assert max(map(len, narrow)) <= 80
+        assert {"OPENAI_API_KEY is not set", "new key", "0 of 64 in flight"} <= set(narrow)
+        assert "sandbox on gpt-image-2 well" in narrow
 
 
 def test_nobody_there(bare: Program) -> None:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from gateway.config.served import note_served
 from tests.cli.program import Program
 
 
@@ -61,5 +62,44 @@ def test_nobody_there(bare: Program) -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         ran = bare.run("health", "--url", url, HTTP_PROXY="http://127.0.0.1:9")
     assert (ran.code, ran.err) == (1, f"waybill: {url} is not reachable: connection refused\n")
-    broken = bare.run("health", "--url", "not a url", "--json")
-    assert (broken.code, json.loads(broken.out)["ready"]) == (1, False)
+
+
+def test_an_sdks_base_url_is_taken(bare: Program, port: int) -> None:
+    for url in (f"http://127.0.0.1:{port}/v1", f"http://127.0.0.1:{port}/v1/"):
+        for ran in (bare.run("health", "--url", url), bare.run("health", WAYBILL_URL=url)):
+            assert (ran.code, ran.out) == (0, f"http://127.0.0.1:{port} is ready\n")
+
+
+def test_the_server_of_the_data_directory_is_asked(bare: Program, port: int) -> None:
+    note_served(bare.directory, f"http://127.0.0.1:{port}")
+    ran = bare.run("health", "--data-dir", ".")
+    assert (ran.code, ran.out) == (0, f"http://127.0.0.1:{port} is ready\n")
+    assert bare.run("health", WAYBILL_DATA_DIR=".").code == 0
+    assert bare.run("health", "--data-dir", ".", "--url", "http://127.0.0.1:9").code == 1
+    assert bare.run("health", "--data-dir", ".", WAYBILL_URL="http://127.0.0.1:9").code == 1
+
+
+COMMANDS = (
+    ("health",),
+    ("image", "a fox", "--out", "fox.png"),
+    ("channels", "list"),
+    ("channels", "off", "openai"),
+    ("explain", "--live"),
+    ("smoke", "--model", "gpt-image-2"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_an_address_that_is_none_is_2_before_anything_is_asked(program: Program, command: tuple[str, ...]) -> None:
+    for url in ("127.0.0.1:8484", "not a url", "ftp://127.0.0.1", "http://"):
+        ran = program.run(*command, "--url", url)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("waybill: --url ")
+        assert ran.err.endswith(", such as http://127.0.0.1:8484\n")
+    of_environment = program.run(*command, WAYBILL_URL="127.0.0.1:8484")
+    assert (of_environment.code, of_environment.out) == (2, "")
+    assert "WAYBILL_URL: must be an http:// or https:// URL" in of_environment.err
+    secret = program.run(*command, "--url", "http://me:secret@127.0.0.1:8484")
+    assert secret.code == 2
+    assert "WAYBILL_API_KEY" in secret.err
+    assert "secret" not in secret.err

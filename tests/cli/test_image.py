@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,14 @@ def test_nobody_there(bare: Program) -> None:
     assert ran.code == 1
     assert ran.err.endswith("cannot be reached: connection refused\n")
     assert files(bare.directory) == set()
+
+
+def test_the_time_that_was_asked_for_is_the_time_that_is_told(bare: Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        ran = bare.run("image", "a fox", "--out", "fox.png", "--url", url, "--timeout", "1")
+    assert ran.code == 1
+    assert f"the gateway at {url} broke off: no answer within 1 s" in ran.err
 
 
 async def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:

@@ -50,6 +50,31 @@ def test_an_empty_directory_serves_a_picture_and_logs_it(bare: Program) -> None:
         assert process.wait(timeout=20) == 0
 
 
+def test_commands_find_the_server_of_their_data_directory(bare: Program) -> None:
+    with serving(bare, "--data-dir", "d", "--json") as (process, url):
+        for command in (
+            ("health",),
+            ("channels", "list"),
+            ("image", "a fox", "--out", "fox.png"),
+            ("explain", "--live"),
+        ):
+            ran = bare.run(*command, "--data-dir", "d")
+            assert ran.code == 0, ran.err
+        assert bare.run("health", WAYBILL_DATA_DIR="d").out == f"{url} is ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert not (bare.directory / "d" / "server.json").exists()
+
+
+def test_an_address_that_can_be_used_is_told_where_it_listens_on_all(bare: Program) -> None:
+    assert bare.run("keys", "create", "--name", "app").code == 0
+    with serving(bare, "--host", "0.0.0.0") as (process, url):
+        assert url.startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=20)
+    assert f"  API       {url}/v1\n            listens on every address of this machine" in said
+
+
 def test_several_workers_are_refused(bare: Program) -> None:
     ran = bare.run("serve", "--workers", "2")
     assert (ran.code, ran.out) == (2, "")
