@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from gateway.core.delivery import FORMS, RESPONSE_FORMAT
 from gateway.core.given_pictures import PictureFault, input_faults, overlay_faults
 from gateway.core.redact import is_plain
 from gateway.core.size_rules import broken_rule
@@ -71,6 +72,10 @@ def _all(facts: Facts, contract: Contract) -> Iterator[Violation]:
         value = given.get(name)
         if isinstance(value, str) and value not in words and name not in contract.refuses:
             yield _violation(facts, name, INVALID_VALUE, f"Supported values are: {', '.join(words)}.", value)
+    if facts.response_format not in (None, *FORMS) and RESPONSE_FORMAT in contract.drops:
+        yield _violation(
+            facts, RESPONSE_FORMAT, INVALID_VALUE, f"Supported values are: {', '.join(FORMS)}.", facts.response_format
+        )
     yield from _formats(facts, contract)
     yield from _numbers(facts, contract)
     for fault in input_faults(facts, contract):

@@ -15,6 +15,7 @@ from gateway.core.terms import Contract
 from gateway.core.types import Facts
 
 RESPONSE_FORMAT: Final = "response_format"
+FORMS: Final = ("url", "b64_json")  # its values
 TRANSLATED: Final = f"translated:{RESPONSE_FORMAT}"
 DROPPED: Final = f"dropped:{RESPONSE_FORMAT}"
 
@@ -77,7 +78,7 @@ def wanted_form(facts: Facts, contract: Contract, deliver: Deliver, legacy: Lega
         return Form(deliver.value)
     asked = facts.response_format
     if asked is not None:
-        return Form(asked) if asked in (Form.URL, Form.B64_JSON) else None
+        return Form(asked) if asked in FORMS else None
     if contract.is_open:
         return None
     usual = legacy.results.get(facts.asked_model or "")

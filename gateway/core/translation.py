@@ -1,8 +1,9 @@
 """What of a request is said in other words for one target, because its contract says so; and what is left out.
 
-Rules: ``open`` gets the caller's words. A parameter is dropped only when the contract names it under ``drops``; a value
-is translated only when the contract has a rule for it, does not take it, and takes its successor. Each change has its
-stamp, so that nobody has to guess. The body itself is changed by splices (``core/edits``).
+Rules: ``open`` gets the caller's words. A parameter is dropped only when the contract names it under ``drops``, and
+``response_format`` only where it names a form that the gateway gives itself; a value is translated only when the
+contract has a rule for it, does not take it, and takes its successor. Each change has its stamp, so that nobody has to
+guess. The body itself is changed by splices (``core/edits``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.core.delivery import FORMS, RESPONSE_FORMAT
 from gateway.core.legacy import Legacy
 from gateway.core.size_rules import broken_rule
 from gateway.core.terms import Contract, parameters
@@ -51,7 +53,8 @@ def translate(facts: Facts, contract: Contract, legacy: Legacy) -> Translation:
 def _changes(facts: Facts, contract: Contract, legacy: Legacy) -> Iterator[Change]:
     for name, value in parameters(facts).items():
         if name in contract.drops:
-            yield Change(param=name)
+            if name != RESPONSE_FORMAT or value in FORMS:  # a form that nobody can give is not taken for another
+                yield Change(param=name)
         elif isinstance(value, str):
             now = legacy.values.get(name, {}).get(value)
             if now is not None and not _takes(contract, name, value) and _takes(contract, name, now):
