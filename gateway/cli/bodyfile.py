@@ -16,9 +16,13 @@ from gateway.intake import Incoming, Intake
 _KEY = bytes(32)  # prompts are hashed, and the hash is shown to nobody
 
 
-def read_facts(file: Path, surface: Surface, settings: Settings) -> Facts | Refusal:
-    """Read a JSON body; ``-`` is standard input. Raises ``OSError`` when the file cannot be read."""
-    data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+def read_body(file: Path) -> bytes:
+    """Read a body; ``-`` is standard input. Raises ``OSError`` when the file cannot be read."""
+    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+
+
+def read_facts(data: bytes, surface: Surface, settings: Settings) -> Facts | Refusal:
+    """Read a JSON body as the server does."""
     with tempfile.TemporaryDirectory(prefix="waybill-") as directory:
         return asyncio.run(_read(data, surface, settings, Path(directory)))
 

@@ -1,57 +1,58 @@
 """``waybill explain``: which targets a request would try, in order, and why each other target is out.
 
-Offline: the same planner as the server's, over the same file; nothing is sent upstream. How the channels stand at this
-moment only a running server knows: with ``--live`` it is asked, and its word stands beside each target; without, the
-plan is what it would be if all were well. Exit 0 when a target is eligible, 1 when the request would be refused or the
+Offline: the same planner as the server's, over the same file; nothing is sent upstream, and the plan is what it would
+be if all were well. With ``--live`` the running server plans, with its keys, health and hand brakes as they are at this
+moment, and what it answers is shown. Exit 0 when a target is eligible, 1 when the request would be refused or the
 server cannot be asked, 2 when the file or the arguments are wrong.
 """
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
+from msgspec import Struct
 from msgspec.structs import replace
-from rich.console import Console
-from rich.text import Text
 
 from gateway.cli import terminal
-from gateway.cli.bodyfile import read_facts
+from gateway.cli.bodyfile import read_body, read_facts
+from gateway.cli.likeness import sample_picture
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json, Url
+from gateway.cli.plantable import Beside, show_plan
 from gateway.cli.proofs import proofs
-from gateway.cli.setting import setting
-from gateway.cli.standing import by_target, standing
-from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, stacked, words
-from gateway.cli.wording import about, bounds, cost, limits, reason
-from gateway.core.forecast import quoted, worst_case
-from gateway.core.money import Cost
-from gateway.core.plan import Plan, Target
+from gateway.cli.setting import Setting, base_url, setting
+from gateway.cli.standing import answer_of, ask_operator, brake_words, by_target, objects, operator_key
 from gateway.core.plan_report import plan_json
 from gateway.core.policy import plan
-from gateway.core.table import Policy, RouteTable, Settings
-from gateway.core.types import Directives, Excluded, Facts, Refusal, Surface
+from gateway.core.types import Directives, Facts, JsonObject, JsonValue, Refusal, Surface
 from gateway.core.view import CALM
 
-_ORDERS: Mapping[Policy, str] = {
-    Policy.PRIORITY: "as written",
-    Policy.WEIGHTED: "by lot, shown by weight",
-    Policy.FASTEST: "by how long they lately took, shown as written",
-    Policy.LEAST_BUSY: "by how busy they are, shown as written",
-    Policy.CHEAPEST: "by what the request may cost there at most",
-}
+SIDE = 1024
+
+
+class _Question(Struct, frozen=True, kw_only=True):
+    """What is to be explained; ``data`` is the body as it goes to a planner."""
+
+    model: str | None
+    surface: Surface
+    data: bytes | None
 
 
 def explain(
     *,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="The model the request asks for.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model that the request asks for.", metavar="MODEL")
+    ] = None,
     endpoint: Annotated[
-        Surface, typer.Option("--endpoint", "-e", help="The surface it is sent to.")
+        Surface, typer.Option("--endpoint", "-e", help="Where the request is sent to.", metavar="SURFACE")
     ] = Surface.GENERATIONS,
     body: Annotated[
         Path | None, typer.Option("--body", "-b", metavar="FILE", help="JSON body of the request; '-' reads stdin.")
     ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Ask the running gateway how each target stands: health and hand brake.")
+        bool, typer.Option("--live", help="Have the running gateway plan, as things stand at this moment.")
     ] = False,
     url: Url = None,
     config: Config = None,
@@ -59,104 +60,96 @@ def explain(
     sandbox: AllowSandbox = False,
     as_json: Json = False,
 ) -> None:
-    """Print the plan of a request without sending anything."""
+    """Print the plan of a request without sending it."""
     wanted = setting(config=config, data_dir=data_dir, sandbox=sandbox)
-    loaded = wanted.routes()
-    facts = _facts(model, endpoint, body, loaded.settings)
-    table = loaded.table
-    view = replace(CALM, verified=proofs(loaded))
-    planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), table, view)
-    health = by_target(standing(url, wanted)) if live or url else None
-    if as_json:
-        said = None if health is None else {name: str(text) for name, text in health.items()}
-        terminal.print_json(plan_json(planned, said))
+    asked = _Question(model=model, surface=endpoint, data=None if body is None else _given(body, endpoint))
+    if live or url:
+        if sandbox:
+            terminal.stop("--sandbox is for a plan made here; with --live the running gateway plans")
+        planned, beside = _planned_there(asked, base_url(url, wanted), wanted, checks_file=config is not None)
     else:
-        screen = terminal.console(wanted.env)
-        if isinstance(planned, Plan):
-            _show_plan(planned, endpoint, screen, health)
-        else:
-            _show_refusal(planned, screen)
-        _show_excluded(planned.excluded, table, screen)
-    raise typer.Exit(0 if isinstance(planned, Plan) else 1)
+        planned, beside = _planned_here(asked, wanted)
+    if as_json:
+        terminal.print_json(planned)
+    else:
+        show_plan(terminal.console(wanted.env), planned, endpoint, beside)
+    raise typer.Exit(1 if "error" in planned else 0)
 
 
-def _facts(model: str | None, surface: Surface, body: Path | None, settings: Settings) -> Facts | Refusal:
-    """Take the request from the body file, the model from the flag when there is one."""
-    if body is None:
-        return Facts(surface=surface, asked_model=model)
+def _planned_here(asked: _Question, wanted: Setting) -> tuple[JsonObject, Beside]:
+    loaded = wanted.routes()
+    facts: Facts | Refusal = Facts(surface=asked.surface, asked_model=asked.model)
+    if asked.data is not None:
+        facts = read_facts(asked.data, asked.surface, loaded.settings)
+        if isinstance(facts, Facts) and asked.model is not None:
+            facts = replace(facts, asked_model=asked.model)
+    view = replace(CALM, verified=proofs(loaded))
+    planned = facts if isinstance(facts, Refusal) else plan(facts, Directives(), loaded.table, view)
+    channels = loaded.table.channels.values()
+    return plan_json(planned, None), Beside(unready={one.name: one.unready for one in channels if one.unready})
+
+
+def _planned_there(asked: _Question, base: str, wanted: Setting, *, checks_file: bool) -> tuple[JsonObject, Beside]:
+    """Have the running gateway plan; a body that is no JSON object, which it cannot be asked about, is refused here."""
+    body = _object(asked.data)
+    if asked.data is not None and body is None:
+        return _planned_here(asked, wanted)
+    key = operator_key(wanted)
+    question: dict[str, JsonValue] = {"endpoint": asked.surface.value}
+    question |= {"model": asked.model} if asked.model is not None else {}
+    question |= {"body": body} if body is not None else {}
+    planned = answer_of(ask_operator(f"{base}/api/routes/explain", key, question))
+    report = answer_of(ask_operator(f"{base}/api/channels", key))
+    if checks_file:
+        _compare(base, wanted)
+    channels = objects(report.get("data"))
+    return planned, Beside(
+        unready={str(one["channel"]): str(one["unready"]) for one in channels if one.get("unready")},
+        health=by_target(report),
+        brakes={str(one["channel"]): brake_words(one) for one in channels},
+    )
+
+
+def _compare(base: str, wanted: Setting) -> None:
+    """Say when the running gateway's routes file is another one than that which was named."""
+    loaded = wanted.routes()
+    running = answer_of(ask_operator(f"{base}/api/routes", operator_key(wanted))).get("version")
+    if running != loaded.table.version:
+        terminal.complain([f"waybill: the gateway runs another routes file, or version of it, than {loaded.path}"])
+
+
+# --- the body
+
+
+def _given(file: Path, surface: Surface) -> bytes:
+    """Read the body. What every request of the surface has may be left out: then it is put in, which is said."""
     try:
-        facts = read_facts(body, surface, settings)
+        data = read_body(file)
     except OSError as error:
-        terminal.stop(f"cannot read {body}: {error.strerror}")
-    if isinstance(facts, Refusal) or model is None:
-        return facts
-    return replace(facts, asked_model=model)
+        terminal.stop(f"cannot read {file}: {error.strerror}")
+    body = _object(data)
+    missing = {} if body is None else {name: value for name, value in _needed(surface).items() if name not in body}
+    if body is None or not missing:
+        return data
+    terminal.complain([f"waybill: the body has no {' and no '.join(missing)}: the plan is made as if it had"])
+    return orjson.dumps({**body, **missing})
 
 
-def _show_plan(planned: Plan, surface: Surface, screen: Console, health: Mapping[str, Text] | None) -> None:
-    tries = min(planned.max_attempts, len(planned.targets))
-    head = words(planned.asked_model, BOLD)
-    head.append_text(words(f" on {surface}: at most {tries} of {len(planned.targets)} ", ""))
-    head.append_text(words(f"target{'s' if len(planned.targets) > 1 else ''}, within {planned.deadline_s:g} s", ""))
-    screen.print(head)
-    for line in _choice(planned):
-        screen.print(words(line, DIM))
-    screen.print()
-    wide = is_wide(screen)
-    columns = (">", "target", "owner", "kind", "model sent", ">patience", ">may cost")
-    shown = terminal.table(*(columns if wide else (*columns[:2], *columns[4:])))
-    for place, target in enumerate(planned.targets, start=1):
-        number, name = words(str(place), BOLD), words(target.name, GOOD)
-        owner, kind = words(target.channel.owner), words(target.channel.kind)
-        patience = words(f"{target.patience_s:g} s")
-        worst = _worst(quoted(planned, target))
-        well = health.get(target.name, words("not a target of the running server", BAD)) if health else Text()
-        if wide:
-            shown.add_row(number, stacked(name, _notes(target), well), owner, kind, _sent(target), patience, worst)
-        else:
-            below = words(about(target.channel), DIM)
-            shown.add_row(number, stacked(name, below, _notes(target), well), _sent(target), patience, worst)
-    screen.print(shown)
-    if health is None:
-        screen.print()
-        screen.print(words("Health and hand brakes are the running server's to know: add --live to ask it.", DIM))
+def _needed(surface: Surface) -> Mapping[str, JsonValue]:
+    match surface:
+        case Surface.RESPONSES:
+            return {"input": "a picture"}
+        case Surface.EDITS:
+            drawn = sample_picture(SIDE, SIDE)
+            url = f"data:{drawn.content_type};base64,{base64.b64encode(drawn.data).decode()}"
+            return {"prompt": "a picture", "images": [{"image_url": url}]}
+        case _:
+            return {"prompt": "a picture"}
 
 
-def _choice(planned: Plan) -> list[str]:
-    """Say how the targets were narrowed and ordered."""
-    lines = [] if planned.rule is None else [f"Rule {planned.rule + 1} of the route speaks of this request."]
-    lines = [*lines, f"Order: {_ORDERS[planned.route.policy]}."]
-    lines += [f"{line[:1].upper()}{line[1:]}." for line in bounds(planned.route)]
-    return [*lines, f"All attempts together may cost: {cost(worst_case(planned))}."]
-
-
-def _worst(quote: Cost) -> Text:
-    return words(cost(quote), WARN if quote.amount_micro is None else "")
-
-
-def _notes(target: Target) -> Text:
-    lines = ["substitute: another model, asked last"] if target.substitute else []
-    lines += [change.stamp for change in target.changes]
-    lines += ["its contract forbids the request, and only advises"] if target.is_doubtful else []
-    return words("; ".join([*lines, limits(target.channel)]), DIM)
-
-
-def _sent(target: Target) -> Text:
-    tool = words("" if target.tool_sent_model is None else f"image tool: {target.tool_sent_model}", DIM)
-    return stacked(words(target.sent_model), tool)
-
-
-def _show_refusal(refusal: Refusal, screen: Console) -> None:
-    screen.print(words(f"Refused: {refusal.status} {refusal.code}", f"{BOLD} {BAD}"))
-    screen.print(words(refusal.message))
-
-
-def _show_excluded(excluded: tuple[Excluded, ...], table: RouteTable, screen: Console) -> None:
-    if not excluded:
-        return
-    screen.print()
-    shown = terminal.table("excluded", "why")
-    for item in excluded:
-        channel = table.channels.get(item.target.partition("/")[0])
-        shown.add_row(words(item.target, DIM), words(reason(item.reason, channel)))
-    screen.print(shown)
+def _object(data: bytes | None) -> JsonObject | None:
+    try:
+        found: JsonValue = None if data is None else orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None

@@ -11,7 +11,6 @@ from gateway.config.units import stretch
 from gateway.launcher import ServeOptions
 from gateway.launcher import serve as launch
 
-
 Port = Annotated[
     int | None,
     typer.Option(

@@ -18,12 +18,19 @@ def standing(url: str | None, found: Setting) -> JsonObject:
     return answer_of(ask_operator(f"{base_url(url, found)}/api/channels", operator_key(found)))
 
 
-def ask_operator(url: str, key: Secret | None) -> client.Reply | client.Unreached:
-    """Read one of the operator's addresses; where a client's key opens nothing, this machine may do so without one."""
-    reply = client.get(url, key)
+def ask_operator(url: str, key: Secret | None, document: JsonObject | None = None) -> client.Reply | client.Unreached:
+    """Read one of the operator's addresses, or ask it about ``document``.
+
+    Where a client's key opens nothing, this machine may do so without one.
+    """
+    reply = _asked(url, key, document)
     if key is not None and isinstance(reply, client.Reply) and reply.status == 403:
-        return client.get(url)
+        return _asked(url, None, document)
     return reply
+
+
+def _asked(url: str, key: Secret | None, document: JsonObject | None) -> client.Reply | client.Unreached:
+    return client.get(url, key) if document is None else client.post(url, document, key)
 
 
 def operator_key(found: Setting) -> Secret | None:
@@ -53,9 +60,17 @@ def state(channel: JsonObject) -> Text:
     name, unready = str(channel["state"]), words(str(channel.get("unready") or ""), WARN)
     if name == BrakeState.ON and unready.plain:
         return unready
-    end = words(until_words(channel["until"]), DIM) if channel.get("until") else Text()
-    why = words(str(channel["reason"]), DIM) if channel.get("reason") else Text()
-    return stacked(words(name, GOOD if name == BrakeState.ON else WARN), end, why, unready)
+    return stacked(words(name, GOOD if name == BrakeState.ON else WARN), *_terms(channel), unready)
+
+
+def _terms(channel: JsonObject) -> list[Text]:
+    end = until_words(channel["until"]) if channel.get("until") else ""
+    return [words(end, DIM), words(str(channel.get("reason") or ""), DIM)]
+
+
+def brake_words(channel: JsonObject) -> str:
+    """Say until when and why a channel's brake is set; nothing for most."""
+    return ": ".join(term.plain for term in _terms(channel) if term.plain)
 
 
 def until_words(moment: JsonValue) -> str:

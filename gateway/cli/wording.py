@@ -44,9 +44,14 @@ def about(channel: Channel) -> str:
 
 
 def reason(word: str, channel: Channel | None) -> str:
-    """Say why a target is out; a word that is not known is said as it is."""
-    if word == "no_credentials" and channel is not None and channel.unready is not None:
-        return channel.unready
+    """Say why a target of a channel is out."""
+    return why(word, None if channel is None else channel.unready)
+
+
+def why(word: str, unready: str | None) -> str:
+    """Say why a target is out; a word that is not known is said as it is. ``unready``: what its channel lacks."""
+    if word == "no_credentials" and unready is not None:
+        return unready
     if word.startswith("contract:"):
         return f"its contract forbids what the request says of {word.partition(':')[2]}"
     return _REASONS.get(word, word.replace("_", " "))
@@ -61,10 +66,15 @@ def rank(target: RouteTarget, policy: Policy) -> str:
 
 def limits(channel: Channel) -> str:
     """Say what may be asked of a channel."""
-    rates = channel.limits
-    named = ((rates.requests, "requests"), (rates.images, "pictures"))
-    said = [f"{rate.per_minute} {what} a minute" for rate, what in named if rate is not None]
-    return ", ".join([*said, f"{channel.max_in_flight} at once"])
+    held = channel.limits
+    requests, images = (None if rate is None else rate.per_minute for rate in (held.requests, held.images))
+    return rates(requests, images, channel.max_in_flight)
+
+
+def rates(requests: int | None, images: int | None, at_once: int | None) -> str:
+    """Say what may be asked in a minute and at once."""
+    named = ((requests, "requests a minute"), (images, "pictures a minute"), (at_once, "at once"))
+    return ", ".join(f"{bound} {what}" for bound, what in named if bound is not None)
 
 
 def price(charged: Price | None) -> str:
@@ -75,9 +85,9 @@ def price(charged: Price | None) -> str:
         return charged.id.partition("@")[0]
     match charged:
         case RequestPrice():
-            return f"{_plain(charged.amount)} {charged.currency} per request"
+            return f"{amount(charged.amount)} {charged.currency} per request"
         case ImagePrice():
-            return f"{_plain(charged.amount)} {charged.currency} per picture"
+            return f"{amount(charged.amount)} {charged.currency} per picture"
         case MatrixPrice():
             return f"by size and quality, {charged.currency}"
         case ReportedPrice():
@@ -90,20 +100,20 @@ def cost(worst: Cost) -> str:
     """Say what something may cost at most, as far as that is known."""
     if worst.amount_micro is None or worst.currency is None:
         return "unknown"
-    return f"{_plain(Fraction(worst.amount_micro))} {worst.currency}"
+    return f"{amount(Fraction(worst.amount_micro))} {worst.currency}"
 
 
 def bounds(route: Route) -> list[str]:
     """Say what of a route bounds or lowers what is asked for, a line each."""
     ceiling = route.max_cost
-    lines = [] if ceiling is None else [f"at most {_plain(Fraction(ceiling.amount_micro))} {ceiling.currency}"]
+    lines = [] if ceiling is None else [f"at most {amount(Fraction(ceiling.amount_micro))} {ceiling.currency}"]
     for step in route.downgrade:
         sets = ", ".join(f"{name} {text}" for name, text in step.sets)
         lines.append(f"after {step.on}: {sets}{'' if step.stays else ', next target'}")
     return lines
 
 
-def _plain(micro: Fraction) -> str:
-    """Write an amount without the zeros at its end."""
+def amount(micro: Fraction) -> str:
+    """Write an amount of micro-units without the zeros at its end."""
     whole, _, part = decimal(round(micro)).partition(".")
     return f"{whole}.{part}".rstrip("0").rstrip(".") if part.strip("0") else whole

@@ -22,6 +22,9 @@ def plan_json(planned: Plan | Refusal, health: Mapping[str, str] | None) -> Json
         "policy": planned.route.policy.value,
         "rule": planned.rule,
         "max_cost": None if planned.route.max_cost is None else str(planned.route.max_cost),
+        "downgrade": [
+            {"on": step.on.value, "set": dict(step.sets), "same": step.stays} for step in planned.route.downgrade
+        ],
         "worst_case": cost_json(worst_case(planned)),
         "health": known,
         "targets": [_target(target, quoted(planned, target)) for target in planned.targets],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,14 +33,12 @@ async def test_brakes_are_set_shown_and_taken_off(tmp_path: Path) -> None:
         routes = str(tmp_path / "gateway" / "routes.yaml")
         wanted = ("explain", "--model", "pic", "--config", routes, "--url", pair.gateway.url)
         live = await asyncio.to_thread(program.run, *wanted)
-        assert "its upstream said to wait, for 2" in live.out
+        assert "A/pic its upstream said to wait" in " ".join(live.out.split())
         plan = json.loads((await asyncio.to_thread(program.run, *wanted, "--json")).out)
         assert plan["health"]["B/pic"] == "well"
 
         off = await run("off", "A", "--until", "2h", "--reason", "invoice")
-        assert off.code == 0
-        assert off.out.startswith("A is off until 20")
-        assert off.out.endswith(" UTC\n")
+        assert (off.code, re.sub("[0-9]", "0", off.out)) == (0, "A is off until 0000-00-00 00:00 UTC\n")
         drained = await run("drain", "B", "--json")
         assert json.loads(drained.out) == {"channel": "B", "state": "drained", "until": None, "reason": None}
 
@@ -50,8 +49,9 @@ async def test_brakes_are_set_shown_and_taken_off(tmp_path: Path) -> None:
         assert timedelta(hours=1, minutes=59) < until - datetime.now(UTC) <= timedelta(hours=2)
         assert [row["resting"] for row in first["rows"]] == [None, "rate_limited"]
         assert second["state"] == "drained"
-        plan = json.loads((await asyncio.to_thread(program.run, *wanted, "--json")).out)
-        assert plan["health"]["B/pic"] == "drained"
+        braked = await asyncio.to_thread(program.run, *wanted, "--json")
+        reasons = {one["target"]: one["reason"] for one in json.loads(braked.out)["excluded"]}
+        assert (braked.code, reasons) == (1, {"A/pic": "channel_off", "B/pic": "channel_drained"})
         assert "invoice" in (await run("list")).out
 
         on = await run("on", "A")

@@ -1,8 +1,10 @@
 """``explain``: the plan in order, and why each other target is out."""
 
+import asyncio
 import json
 
-from tests.cli.program import ROUTES, Program
+from tests.cli.program import ROUTES, Program, Ran
+from tests.fakes.gateway import running_gateway
 
 KEYS = {"OPENAI_API_KEY": "sk-1", "LAOZHANG_API_KEY": "sk-2"}
 
@@ -127,3 +129,76 @@ def test_contracts_have_their_say(program: Program) -> None:
     )
     shown = program.run("explain", "--body", "-", stdin=json.dumps(body | {"size": "1792x1024"}), **KEYS)
     assert "translated:quality" in shown.out
+
+
+def test_what_every_request_has_may_be_left_out_of_a_body(program: Program) -> None:
+    for endpoint, said in (
+        ("images/generations", "no prompt"),
+        ("images/edits", "no prompt and no images"),
+        ("responses", "no input"),
+    ):
+        model = "gpt-5.5" if endpoint == "responses" else "gpt-image-2"
+        wanted = ("explain", "--model", model, "--endpoint", endpoint, "--body", "-")
+        ran = program.run(*wanted, stdin='{"size": "1024x1024"}', **KEYS)
+        assert ran.code == 0, ran.out
+        assert ran.err == f"waybill: the body has {said}: the plan is made as if it had\n"
+        assert f"on {endpoint}: at most " in ran.out
+    wrong = program.run("explain", "--body", "-", stdin='{"prompt": 7}', **KEYS)
+    assert (wrong.code, wrong.err) == (1, "")
+    assert "400 invalid_type" in wrong.out
+
+
+LIVE = ROUTES.replace("https://api.openai.com/v1", "http://127.0.0.1:9").replace("${OPENAI_API_KEY}", "sk-1")
+
+
+async def test_live_it_is_the_gateway_that_plans(program: Program) -> None:
+    """The file here has no keys, and the gateway has: what it would do is what counts, and what it says."""
+    async with running_gateway(LIVE, program.directory / "gateway") as gateway:
+
+        async def run(*arguments: str, **env: str) -> Ran:
+            return await asyncio.to_thread(program.run, *arguments, WAYBILL_URL=gateway.url, **env)
+
+        here = await run("explain", "--model", "gpt-5.5", "--endpoint", "responses")
+        assert (here.code, "503 no_healthy_target" in here.out) == (1, True)
+        wanted = ("explain", "--live", "--model", "gpt-5.5", "--endpoint", "responses")
+        there = await run(*wanted)
+        assert (there.code, there.err) == (0, "")
+        assert "at most 1 of 1 target" in there.out
+        assert "well" in there.out
+        assert "add --live" not in there.out
+        document = json.loads((await run(*wanted, "--json")).out)
+        assert (document["targets"][0]["channel"], document["health"]) == ("openai", {"openai/gpt-5.5": "well"})
+
+        assert (await run("channels", "drain", "openai", "--reason", "new key")).code == 0
+        drained = await run(*wanted, COLUMNS="80")
+        assert (drained.code, drained.err) == (1, "")
+        assert "Refused: 503 no_healthy_target" in drained.out
+        assert "an operator drained its channel" in drained.out
+        assert "new key" in drained.out
+        refused = json.loads((await run(*wanted, "--json")).out)
+        assert refused["error"]["status"] == 503
+        assert (await run("channels", "on", "openai")).code == 0
+
+        body = '{"size": "1792x936", "model": "gpt-image-2"}'
+        forbidden = await asyncio.to_thread(
+            program.run, "explain", "--live", "--body", "-", stdin=body, WAYBILL_URL=gateway.url
+        )
+        assert forbidden.code == 1
+        assert "Invalid size '1792x936'" in forbidden.out
+        broken = await asyncio.to_thread(
+            program.run, "explain", "--live", "--body", "-", stdin="[", WAYBILL_URL=gateway.url
+        )
+        assert (broken.code, "400 invalid_json" in broken.out) == (1, True)
+
+        other = await run("explain", "--live", "--config", "routes.yaml")
+        assert "runs another routes file, or version of it, than routes.yaml" in other.err
+        same = await run("explain", "--live", "--config", str(program.directory / "gateway" / "routes.yaml"))
+        assert (same.code, same.err) == (0, "")
+        both = await run("explain", "--live", "--sandbox")
+        assert (both.code, both.out) == (2, "")
+
+
+def test_a_gateway_that_is_not_there_plans_nothing(program: Program) -> None:
+    ran = program.run("explain", "--live", "--url", "http://127.0.0.1:9", **KEYS)
+    assert (ran.code, ran.out) == (1, "")
+    assert "cannot be reached" in ran.err
