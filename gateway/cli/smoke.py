@@ -26,6 +26,7 @@ from gateway.cli.legs import Seen, Walked, walk
 from gateway.cli.likeness import MOST_PIXELS, sample_picture
 from gateway.cli.obtaining import Desk
 from gateway.cli.options import Config, DataDir, Json, Url
+from gateway.cli.readiness import Readiness, readiness
 from gateway.cli.records import Records
 from gateway.cli.setting import base_url, setting
 from gateway.cli.smokeplan import SmokePlan, Wanted, bill, lay_out
@@ -63,6 +64,7 @@ class _Run(Struct, frozen=True, kw_only=True):
 
     planned: SmokePlan
     loaded: Loaded
+    ready: Readiness
     desk: Desk
     records: Records
     env: Mapping[str, str]
@@ -111,8 +113,10 @@ def smoke(
         has_mask=with_mask,
     )
     records = Records(base=desk.base, key=operator_key(found), database=loaded.settings.database)
-    planned = lay_out(wanted if like is None else alike(wanted, like, records), loaded.table)
-    run = _Run(planned=planned, loaded=loaded, desk=desk, records=records, env=found.env, runs=runs)
+    ready = readiness(loaded.table, desk.base, records.key)
+    wanted = wanted if like is None else alike(wanted, like, records)
+    planned = lay_out(wanted, ready)
+    run = _Run(planned=planned, loaded=loaded, ready=ready, desk=desk, records=records, env=found.env, runs=runs)
     with terminal.interruptible("what the gateway has begun it finishes: see `waybill logs`"):
         _agree(run, is_agreed=yes)
         _smoke(run, as_json=as_json)
@@ -152,7 +156,7 @@ def _agree(run: _Run, *, is_agreed: bool) -> None:
     if is_agreed:
         return
     if not sys.stdin.isatty():
-        terminal.stop("this spends money: --yes says that it may")
+        terminal.stop("nothing was asked for: this would spend money. Run it in a terminal to be asked, or add --yes")
     if not typer.confirm("Spend it?", err=True):
         terminal.stop("nothing was asked for", 1)
 
@@ -195,10 +199,14 @@ def _verify(run: _Run, compared: Sequence[Compared], walked: Sequence[Walked]) -
     known = [*compared, *([] if baseline is None else [_compared(alone, baseline, walked)])]
     noted: list[JsonValue] = []
     for one in known:
-        channel = run.loaded.table.channels[one.target]
+        channel = run.ready.table.channels[one.target]
+        account = run.ready.account(channel)
+        if account is None:
+            terminal.complain([f"waybill: {one.target} is not noted as tried: {channel.unready or 'unknown'} here"])
+            continue
         for leg in (found.leg for found in walked if found.leg.channel == one.target and _was_sent(found)):
             passed = one.passed_on(leg.name)
-            proof = proof_of(channel, channel.rows[one.row], leg.asked.surface)
+            proof = replace(proof_of(channel, channel.rows[one.row], leg.asked.surface), fingerprint=account)
             verification = Verification(proof=proof, at=datetime.now(UTC), passed=passed)
             try:
                 record_verification(run.records.database, verification)

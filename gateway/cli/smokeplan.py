@@ -13,6 +13,7 @@ from gateway.cli import terminal
 from gateway.cli.commission import Commission, facts_of
 from gateway.cli.legs import Leg
 from gateway.cli.likeness import sample_mask, sample_picture
+from gateway.cli.readiness import Readiness
 from gateway.cli.wording import reason
 from gateway.config.mistake import suggestion
 from gateway.core.money import Cost, decimal
@@ -59,8 +60,9 @@ class SmokePlan(Struct, frozen=True, kw_only=True):
         return next((one.leg for one in self.legs if one.leg.channel == channel and one.leg.name == name), None)
 
 
-def lay_out(wanted: Wanted, table: RouteTable) -> SmokePlan:
+def lay_out(wanted: Wanted, ready: Readiness) -> SmokePlan:
     """Plan a smoke run, or end the command with what is wrong with the options."""
+    table = ready.table
     model = wanted.asked.model or ""
     route = table.routes.get(model)
     if route is None:
@@ -71,7 +73,7 @@ def lay_out(wanted: Wanted, table: RouteTable) -> SmokePlan:
     if not others and baseline is not None:
         others, baseline = (baseline,), None
     if not others:
-        terminal.stop(f"no target of {model!r} is ready: see `waybill check`")
+        terminal.stop(_none_ready(route, ready))
     legs, skipped = [], []
     for target in (*((baseline,) if baseline is not None else ()), *others):
         for found in _legs(target, wanted, table):
@@ -156,6 +158,17 @@ def _facts(asked: Commission) -> Facts:
         mask=None if mask is None else InputFacts(role=InputRole.MASK, source="upload", image=facts_of(mask.data)),
         tool=ToolFacts(asked_model=None, forced=True) if is_turn else None,
     )
+
+
+def _none_ready(route: Route, ready: Readiness) -> str:
+    lacks = dict.fromkeys(
+        f"{target.channel}: {reason(target.unusable, ready.table.channels[target.channel])}"
+        for target in route.targets
+        if target.unusable is not None
+    )
+    where = "at the gateway" if ready.silence is None else "with what this shell has"
+    silence = "" if ready.silence is None else f", and {ready.silence}"
+    return f"no target of {route.name!r} is ready {where} ({'; '.join(lacks)}){silence}"
 
 
 def _named(name: str, route: Route) -> RouteTarget:

@@ -1,12 +1,14 @@
 """The route table as the operator sees it: the catalog of rows, and the routes. Pure; never a credential.
 
 A row's surfaces are told three times: *claimed* is what the routes file says, *probed* what a smoke run has tried
-through this very account, *verified* what it has found to work. Of a channel's address only the host is told.
+through this very account, *verified* what it has found to work. Of a channel's address only the host is told, and of
+its account a fingerprint.
 """
 
 from collections.abc import Collection, Sequence
 from datetime import date
 
+from gateway.core.bindings import fingerprint
 from gateway.core.plan_report import reported_rows, row_health
 from gateway.core.table import Channel, Route, RouteTable, RouteTarget, Row
 from gateway.core.types import JsonObject, JsonValue, Surface
@@ -125,6 +127,7 @@ def _channel(channel: Channel) -> JsonObject:
         "kind": channel.kind.value,
         "api": channel.api.value,
         "base_url_host": channel.host,
+        "account": fingerprint(channel),
         "billing": channel.billing,
         "output_rights": channel.output_rights,
         "region": channel.region,

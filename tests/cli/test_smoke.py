@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from gateway.core.types import JsonObject
+from gateway.core.types import JsonObject, Surface
+from gateway.core.verification import proof_of
 from gateway.stores.verified_sql import read_verifications
 from tests.cli.program import Program, Ran
 from tests.cli.test_image import SANDBOX
@@ -155,7 +156,9 @@ async def test_money_is_agreed_to_first(tmp_path: Path) -> None:
         ran = await tried(pair, "-e", "images/generations", "--runs", "2", yes=False)
         assert (ran.code, pair.asked) == (2, (0, 0))
         assert "4 requests, about 0.080000 USD at most, and 2 requests at a price that is not known." in ran.err
-        assert "--yes says that it may" in ran.err
+        assert (
+            "nothing was asked for: this would spend money. Run it in a terminal to be asked, or add --yes" in ran.err
+        )
 
 
 async def test_like_an_earlier_request(tmp_path: Path) -> None:
@@ -195,6 +198,27 @@ async def test_a_row_takes_traffic_once_it_has_passed(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers["x-route-channel"], pair.asked) == (200, "B", (2, 2))
 
 
+async def test_a_shell_without_the_channels_keys_can_try_what_the_gateway_has(tmp_path: Path) -> None:
+    async with running_pair(tmp_path / "gateway") as pair:
+        theirs = (tmp_path / "gateway" / "routes.yaml").read_text()
+        work = tmp_path / "work"
+        work.mkdir()
+        (work / "routes.yaml").write_text(theirs.replace("sk-B", "${B_KEY}"))
+        play(pair, answers.image_answer(), answers.image_answer())
+        wanted = ("--model", "pic", "-e", "images/generations", "--yes", "--json")
+        where = ("--data-dir", str(pair.database.parent))
+        ran = await run(work, pair.gateway.url, *wanted, *where)
+        assert (ran.code, pair.asked) == (0, (1, 1)), ran.err
+        document = json.loads(ran.out)
+        assert [one["channel"] for one in document["targets"]] == ["B"]
+        assert {one["channel"] for one in document["verified"]} == {"A", "B"}
+        noted = {one.proof for one in read_verifications(f"sqlite:///{pair.database}")}
+        table = pair.gateway.gateway.loaded.table
+        for name in ("A", "B"):
+            channel = table.channels[name]
+            assert proof_of(channel, channel.rows["pic"], Surface.GENERATIONS) in noted, "of the gateway's account"
+
+
 async def test_an_interrupt_is_130(tmp_path: Path) -> None:
     program = Program(directory=tmp_path)
     async with running_gateway(SANDBOX, tmp_path) as gateway:
@@ -216,10 +240,10 @@ def test_words_that_mean_nothing(program: Program) -> None:
     wrong = (
         (("--model", "gpt-image-3"), "there is no route 'gpt-image-3'; did you mean 'gpt-image-2'?"),
         (("--model", "gpt-image-2", "--target", "laozang"), "no target on 'laozang'; did you mean 'laozhang'?"),
-        (("--model", "gpt-5.5"), "no target of 'gpt-5.5' is ready: see `waybill check`"),
+        (("--model", "gpt-5.5"), "is ready with what this shell has (openai: OPENAI_API_KEY is not set), and"),
     )
     for arguments, said in wrong:
-        ran = program.run("smoke", *arguments)
+        ran = program.run("smoke", *arguments, WAYBILL_URL="http://127.0.0.1:9")
         assert (ran.code, ran.out) == (2, "")
         assert said in ran.err
 
