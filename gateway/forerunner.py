@@ -8,6 +8,7 @@ health. It has a place at its channel only while no attempt wants it. Must never
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import Final
 
@@ -36,7 +37,7 @@ class End(StrEnum):
 
     NOT_WANTED = "not_wanted"  # no attempt was made, or it was another call
     PLACE_NEEDED = "place_needed"  # an attempt needed its place at the channel
-    GAVE_UP = "gave_up"  # its client was too slow, or its upstream failed
+    GAVE_UP = "gave_up"  # its client was too slow, its upstream failed, or the process ends
 
 
 Tell = Callable[[Call, int, End], None]
@@ -99,8 +100,7 @@ class Forerunner:
         if self._is_over:
             return
         self._is_over = True
-        if self._gates.stay(self._channel, self):
-            self._gates.leave(self._channel)
+        self._gates.go(self._channel, self)
         if self._lead is not None:
             self._lead.cut()
         if self._growing.given:
@@ -143,7 +143,10 @@ class Forerunners:
         runner = Forerunner(call, growing, self._gates, self._tell, means.clock.monotonic())
         if not self._gates.visit(channel.name, channel.max_in_flight, runner):
             return None
-        runner.go(leader)
+        with ExitStack() as undo:
+            undo.callback(runner.cut)  # nobody else would give its place back
+            runner.go(leader)
+            undo.pop_all()
         return runner
 
     def _target(self, draft: Job) -> Target | None:

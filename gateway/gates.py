@@ -43,9 +43,18 @@ class _Gate(Struct):
             self.pace_s = gap_s if self.pace_s is None else self.pace_s + SHARE_OF_NEW * (gap_s - self.pace_s)
         self.moved_at = now
 
+    def free(self) -> None:
+        """Give a place to the next in line, or nobody."""
+        while self.line:
+            turn = self.line.popleft()
+            if not turn.done():
+                turn.set_result(None)  # the place passes on, the count stays
+                return
+        self.inside -= 1
+
 
 class Gates:
-    """Places per channel. ``enter`` and ``leave`` are called by the attempt loop only."""
+    """Places per channel. The roster enters and leaves for attempts; ``visit``, ``stay`` and ``go`` are for guests."""
 
     def __init__(self) -> None:
         self._gates: dict[str, _Gate] = {}
@@ -87,12 +96,7 @@ class Gates:
         """Give the place to the next in line, or free it."""
         gate = self._gates[channel]
         gate.moves(asyncio.get_running_loop().time())
-        while gate.line:
-            turn = gate.line.popleft()
-            if not turn.done():
-                turn.set_result(None)  # the place passes on, the count stays
-                return
-        gate.inside -= 1
+        gate.free()
 
     def visit(self, channel: str, limit: int, guest: Guest) -> bool:
         """Take a place for as long as nobody else needs it; ``False`` when none is free."""
@@ -111,6 +115,11 @@ class Gates:
             return False
         guests.remove(guest)
         return True
+
+    def go(self, channel: str, guest: Guest) -> None:
+        """Free a guest's place, if it has one still; that says nothing of how soon a call ends."""
+        if self.stay(channel, guest):
+            self._gates[channel].free()
 
     def inside(self, channel: str) -> int:
         """Give the number of calls under way at a channel."""

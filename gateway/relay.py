@@ -302,8 +302,12 @@ class Relay:
 
     async def _finish(self, story: Story, error: PublicError | None) -> Result:
         """Settle; then give the client what it gets: an answer kept whole, the end of a stream, or an error."""
-        await self._bind(story)
-        pictures = await self._keep(story)
+        try:
+            await self._bind(story)
+            pictures = await self._keep(story)
+        except asyncio.CancelledError:
+            await self._settle(story, story.ending(_stopped(story)))
+            raise
         if error is None:
             story.give(pictures.links)
         record = await self._settle(story, story.ending(error), pictures)
@@ -340,13 +344,7 @@ class Relay:
     async def _keep(self, story: Story) -> Kept:
         """Keep the pictures that the client gets, where its route says so."""
         keeper = self._means.keeper
-        if keeper is None:
-            return NOTHING_KEPT
-        try:
-            return await keeper.keep(story.job, story.pictures())
-        except asyncio.CancelledError:
-            await self._settle(story, story.ending(_stopped(story)))
-            raise
+        return NOTHING_KEPT if keeper is None else await keeper.keep(story.job, story.pictures())
 
     @staticmethod
     async def _end_stream(story: Story, outlet: Outlet, record: Record, error: PublicError | None) -> None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 import gateway
 from gateway import forerunner, gates
-from gateway.bodies import growing, spool
+from gateway.bodies import spool
 from gateway.bodies.answer import MOST_TEXT
 from gateway.cli import command_line
 from gateway.config import Loaded, build, load
@@ -31,6 +31,7 @@ from gateway.config.prices import prices
 from gateway.config.unbuilt import UNBUILT
 from gateway.core import agreement, ceiling, contracts, jsonbody, jsontext, limits, policy, resting
 from gateway.core import fields as request_fields
+from gateway.core.ahead import LEAST
 from gateway.core.assets import Asset, AssetId, Parent, Verdict
 from gateway.core.errand import Reference
 from gateway.core.failures import CONSEQUENCES
@@ -411,12 +412,16 @@ FULL = Record(
         partial_images_received=1,
         partial_images_sent=1,
         code="c",
+        told_status=503,
+        told_code="in_progress",
         warnings=("substituted",),
     ),
     latency_ms=2,
     upstream_ms=1,
     config_version="0",
     facts=FACTS,
+    model="m",
+    path="/v1/nothing",
     tags=(("a", "b"),),
     key_id="key_0",
     team="t",
@@ -540,7 +545,7 @@ def test_every_log_event_is_described_and_no_other() -> None:
             f"{DEFAULT_RECEIPT.idle_bytes // 1024} KiB in {DEFAULT_RECEIPT.idle_s:g} s",
         ),
         ("a form that goes ahead", f"{forerunner.LONGEST_S:g} s, and {forerunner.SILENT_S:g} s in which"),
-        ("a form that goes ahead", f"less than {growing.LEAST // 1024} KiB"),
+        ("a form that goes ahead", f"less than {LEAST // 1024} KiB"),
         ("an answer that is not read", f"{DEFAULT_RECEIPT.stall_s:g} s"),
         ("idle connection", f"{DEFAULT_RECEIPT.keep_alive_s} s"),
         ("parts of a form", f"{scanner.MAX_PARTS}; headers 8 KiB each and {scanner.MAX_HEADS // 1024} KiB in all"),

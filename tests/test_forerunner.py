@@ -295,7 +295,7 @@ async def test_an_early_refusal_is_the_attempts_answer(house: House) -> None:
     await house.at_rest()
 
 
-@pytest.mark.parametrize("status", [408, 500, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 async def test_a_peer_that_fails_early_is_sent_the_form_afresh(house: House, status: int) -> None:
     early = Script(name="early", reads=Reads.HEAD, steps=(_whole(status, {}),), ending=Ending.CLOSE)
     house.upstream.play(early)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.bodies.growing import LEAST, Growing
+from gateway.bodies.growing import Growing
 from gateway.bodies.spool import Spool, SpooledBody, spliced
-from gateway.core.ahead import begins, sketch
+from gateway.core.ahead import LEAST, begins, sketch
 from gateway.core.types import Splice, Wire
 from tests.core.tables import channel, row
 

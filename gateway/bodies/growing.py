@@ -5,13 +5,9 @@ out beyond ``reach``, and no change is made by halves. Must never wait, and neve
 """
 
 from collections.abc import Sequence
-from typing import Final
 
-from gateway.bodies.spool import SpooledBody
-from gateway.core.ahead import Sent, Sketch
-
-LEAST: Final = 64 * 1024  # bytes that are worth a call
-_AT_ONCE: Final = 128 * 1024
+from gateway.bodies.spool import AT_ONCE, SpooledBody
+from gateway.core.ahead import LEAST, Sent, Sketch
 
 
 class Growing:
@@ -46,14 +42,14 @@ class Growing:
     def take(self) -> Sequence[bytes]:
         """Give what may go out next, 128 KiB or a piece more; nothing: it is not worth it yet."""
         taken: list[bytes] = []
-        left = _AT_ONCE if self.is_worth_it else 0
+        left = AT_ONCE if self.is_worth_it else 0
         while left > 0:
             piece = self._next()
             if piece is None:
                 break
             taken.append(piece)
             left -= len(piece)
-        self.given += _AT_ONCE - left if taken else 0
+        self.given += AT_ONCE - left if taken else 0
         return taken
 
     def _next(self) -> bytes | None:

@@ -8,6 +8,7 @@ a clock, and never take a call that was cut for one that was made.
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Final
 
 from msgspec import Struct
 
@@ -18,6 +19,9 @@ from gateway.core.splices import in_order, length_after
 from gateway.core.table import Channel
 from gateway.core.types import Directives, Splice, Wire
 from gateway.core.view import View
+
+LEAST: Final = 64 * 1024  # bytes that are worth a call
+_OF_THE_MOMENT: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class Sketch(Struct, frozen=True, kw_only=True):
@@ -81,9 +85,10 @@ def stands(status: int) -> bool:
     """Whether an answer that came before the form's end answers the form, and not how long it took.
 
     What says no to a part of the form says no to all of it, and nothing is asked twice that may have been bought. A
-    peer that waited too long, or that failed, has judged nothing, and cannot have carried out half a form.
+    peer that waited too long, that had too much to do just then, or that failed, has judged the moment and not the
+    form, and cannot have carried out half of one.
     """
-    return status < HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.REQUEST_TIMEOUT
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _OF_THE_MOMENT
 
 
 def _head(wire: Wire) -> tuple[str, str, tuple[tuple[str, str], ...]]:

@@ -33,8 +33,7 @@ class Adrift:
         """Look no more."""
         if self._looking is not None:
             self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await asyncio.wait([self._looking])  # however it ended: what is stopped next has to be stopped, too
 
     async def _look(self) -> None:
         while self.anywhere or self._is_shared:

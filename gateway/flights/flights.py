@@ -9,7 +9,7 @@ own that cost nothing.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
@@ -17,16 +17,11 @@ from msgspec.structs import replace
 
 from gateway.bodies.tape import Tape
 from gateway.core.errand import Errand
-from gateway.core.flights import (
-    ADOPTION_S,
-    RETENTION_S,
-    RETURN_S,
-    is_bought,
-    landed,
-)
+from gateway.core.flights import ADOPTION_S, RETENTION_S, RETURN_S, is_bought, landed
 from gateway.core.record import Record
 from gateway.core.types import Refusal
 from gateway.exchange import Presence
+from gateway.flights.chores import Chores
 from gateway.flights.finding import Finder
 from gateway.flights.hangar import Hangar
 from gateway.flights.register import Flight, Register, Wake, is_picture
@@ -34,7 +29,7 @@ from gateway.flights.replays import IN_PROGRESS, NO_FLIGHT, Asking
 from gateway.flights.rescue import Figures
 from gateway.outlet import Outlet
 from gateway.ports import Job
-from gateway.relay import Refused, Result
+from gateway.relay import STOPPED, Refused, Result
 from gateway.story import CLIENT_CLOSED_REQUEST
 
 LAST_CHORES_S: Final = 3.0  # what is being filed when the process ends
@@ -45,7 +40,7 @@ class Flights:
 
     def __init__(self, hangar: Hangar) -> None:
         self._hangar = hangar
-        self._chores: set[asyncio.Future[None]] = set()
+        self._chores = Chores(hangar.events)
         self.register = Register()
         self._finder = Finder(self.register)
         self.rescue = hangar.archive.rescue
@@ -79,10 +74,12 @@ class Flights:
         asks = job.directives
         is_marked = asks.idempotency or asks.flight or asks.is_retry
         if is_marked or self._hangar.adrift.anywhere or not self.register.waits_for_nobody:
-            joined = await self._come_back(job, presence)
-            if joined is not None:
-                job.body.close()
-                return joined
+            with ExitStack() as end:
+                end.callback(job.body.close)
+                joined = await self._come_back(job, presence)
+                if joined is not None:
+                    return joined
+                end.pop_all()
         return await self._depart(job, presence, outlet)
 
     async def close(self) -> None:
@@ -92,8 +89,7 @@ class Flights:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._chores:
-            await asyncio.wait(self._chores, timeout=LAST_CHORES_S)
+        await self._chores.finish(LAST_CHORES_S)
         for flight in self.register:
             flight.dispose()
 
@@ -157,7 +153,7 @@ class Flights:
         """Send for what a flight is for, and take its end; with a key, from the file and onto it."""
         archive, result = self._hangar.archive, None
         if flight.key is not None:
-            result = await archive.board(flight, partial(self._asking, flight.job))
+            result = await self._board(flight)
         if result is not None:
             self._land(flight, await self._settled(result))
             return
@@ -165,6 +161,14 @@ class Flights:
         if flight.key is not None and not flight.is_forgotten:
             flight.is_filed = await archive.land(flight, result, flight.take(result))
         self._land(flight, result)
+
+    async def _board(self, flight: Flight) -> Result | None:
+        """File a flight under its key; what it ends with if that is filed. The process may end meanwhile."""
+        try:
+            return await self._hangar.archive.board(flight, partial(self._asking, flight.job))
+        except asyncio.CancelledError:
+            await self._hangar.settle(self._asking(flight.job).record(STOPPED.status, flight.id, STOPPED.code))
+            raise
 
     def _over(self, flight: Flight, task: "asyncio.Future[None]") -> None:
         """Let nobody wait for a flight that ended otherwise."""
@@ -278,7 +282,7 @@ class Flights:
         flight.presence.leave()
         self.register.offer(flight)
         if flight.presence.glimpse is not None:
-            self._chore(self._file_departure(flight))
+            self._chores.add(self._file_departure(flight))
 
     # Landed
 
@@ -326,13 +330,13 @@ class Flights:
             if flight.was_left and flight.result is not None and flight.body is not None:
                 self._rescued(flight.result.record)
             if flight.was_left and flight.key is None:
-                self._chore(self._file_delivery(flight))
+                self._chores.add(self._file_delivery(flight))
         if not flight.clients:
             self._alone(flight)
 
     def _rescued(self, bought: Record) -> None:
         self.rescue.add(bought)
-        self._chore(self._hangar.archive.rescued(bought.request_id, len(bought.result.images)))
+        self._chores.add(self._hangar.archive.rescued(bought.request_id, len(bought.result.images)))
 
     def _keep_or_drop(self, flight: Flight, result: Result) -> None:
         """Keep what somebody may come back for; nobody waits for it now."""
@@ -342,7 +346,7 @@ class Flights:
         is_owed = is_bought(outcomes) and (flight.key is not None or not flight.is_told)
         if flight.is_forgotten or result.status == CLIENT_CLOSED_REQUEST or not (is_wanted or is_owed):
             if flight.key is None and not flight.is_told:
-                self._chore(self._file_delivery(flight))  # nobody is to wait for it
+                self._chores.add(self._file_delivery(flight))  # nobody is to wait for it
             self.retire(flight)
             return
         if flight.key is not None and flight.is_filed:
@@ -351,7 +355,7 @@ class Flights:
         if not flight.is_told and not flight.is_detached:
             self.register.offer(flight)
         if flight.key is None and not flight.is_told:
-            self._chore(self._file_landing(flight, result))
+            self._chores.add(self._file_landing(flight, result))
         is_brief = not is_bought(outcomes) and not flight.is_detached
         stay_s = RETURN_S if is_brief else ADOPTION_S if flight.key is None else RETENTION_S
         flight.timer = asyncio.get_running_loop().call_later(stay_s, self.retire, flight)
@@ -369,12 +373,6 @@ class Flights:
         return result
 
     # The file
-
-    def _chore(self, work: Coroutine[None, None, None]) -> None:
-        """Do what nobody waits for."""
-        task = asyncio.ensure_future(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
 
     async def _file_departure(self, flight: Flight) -> None:
         async with flight.filing:

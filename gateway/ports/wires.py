@@ -50,9 +50,10 @@ class AnswerBody(Protocol):
 
 
 class Growing(Protocol):
-    """A body on its way out while it still arrives. ``given``: how many bytes went out."""
+    """A body on its way out while it still arrives. ``given``: how many bytes went out; ``reach``: how many came."""
 
     given: int
+    reach: int
 
     @property
     def length(self) -> int:
@@ -132,6 +133,7 @@ class Job(Struct, frozen=True, kw_only=True):
     body_hash: str | None = None
     wait: LedgerWait = field(default_factory=LedgerWait)
     ahead: Ahead | None = None
+    default_model: str | None = None  # the route that serves it, where its body names no model
 
 
 class Call(Struct, frozen=True, kw_only=True):

@@ -36,7 +36,8 @@ def open_file(path: Path, access: Access, *, busy_ms: int) -> Engine:
 
 def is_locked(error: BaseException) -> bool:
     """Whether another connection holds the lock: the same statement may succeed later."""
-    return isinstance(error, sqlite3.Error) and (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+    # The driver's own errors, those that are not SQLite's, have no such code.
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _connector(path: Path, access: Access, busy_ms: int) -> Callable[[], sqlite3.Connection]:

@@ -85,10 +85,11 @@ class Upstream:
         """
         if self._pool is None:
             raise RuntimeError("the upstream client is not started")
-        if self._is_cut:
-            return Broken(phase=Phase.UNSENT, cause=Cause.INTERRUPTED)
-        if asyncio.get_running_loop().time() >= call.give_up_at:
-            return Broken(phase=Phase.UNSENT, cause=call.overdue)
+        too_late = self._too_late(call)
+        if too_late is not None:
+            if call.lead is not None:
+                call.lead.cut()
+            return Broken(phase=Phase.UNSENT, cause=too_late)
         exchange = _Exchange(call, self, self._pool)
         self._under_way.add(exchange)
         broken: Broken | None = None
@@ -118,7 +119,15 @@ class Upstream:
 
         leading = Leading(call, growing, self._pool, ended)
         self._leading.add(leading)
+        if self._is_cut:
+            leading.cut()
         return leading
+
+    def _too_late(self, call: Call) -> Cause | None:
+        """Say why nothing is sent any more."""
+        if self._is_cut:
+            return Cause.INTERRUPTED
+        return call.overdue if asyncio.get_running_loop().time() >= call.give_up_at else None
 
     def _cut(self) -> None:
         for exchange in self._under_way:

@@ -12,23 +12,22 @@ It must never decide what may go out, and never repeat anything.
 
 import asyncio
 from collections.abc import Callable
-from math import inf
-from typing import Final
 
-from gateway.core.ahead import stands
+from gateway.core.ahead import LEAST, stands
 from gateway.core.types import Phase
 from gateway.ports import Call, Growing
 from gateway.upstream.connection import Connection
 from gateway.upstream.pool import Pool
-from gateway.upstream.requesting import head_of
-
-_TURN_AFTER: Final = 1024 * 1024  # bytes until others have a turn
+from gateway.upstream.requesting import TURN_AFTER, head_of
 
 
 class Leading:
     """Implements ``ports.Lead``. ``over`` is called once it has ended, unless somebody has taken it over."""
 
-    __slots__ = ("_call", "_connection", "_growing", "_is_wanted", "_last_at", "_over", "_pool", "_task", "given")
+    __slots__ = (
+        *("_call", "_connection", "_growing", "_heard", "_heard_at", "_is_wanted", "_over", "_pool", "_task"),
+        "given",
+    )
 
     def __init__(self, call: Call, growing: Growing, pool: Pool, over: Callable[["Leading"], None]) -> None:
         self._call = call
@@ -37,13 +36,14 @@ class Leading:
         self._over = over
         self._connection: Connection | None = None
         self._is_wanted = False
-        self._last_at = 0.0  # when something went out last, on the loop's clock
+        self._heard, self._heard_at = 0, asyncio.get_running_loop().time()  # how much the caller had sent, and when
         self.given = 0
         self._task = asyncio.ensure_future(self._send())
         self._task.add_done_callback(self._ended)
 
     def more(self) -> None:
         """Send what there is now, mostly without waking anybody for it; much of it is sent in turns of its own."""
+        self._listen()
         connection = self._connection
         if connection is None or not self._may_go_on(connection):
             return
@@ -75,6 +75,7 @@ class Leading:
         if connection is None or not _is_sound(connection):
             self._drop()
             return None
+        self._connection = None  # it is not held any longer than it is used
         self.given = self._growing.given
         return connection
 
@@ -97,17 +98,22 @@ class Leading:
         self._connection = connection
         if self._is_wanted or not connection.begin(head):
             return
-        self._last_at, unpaused = loop.time(), 0
+        unpaused = 0
         while self._may_go_on(connection):
             unpaused += (size := self._write(connection))
-            if unpaused >= _TURN_AFTER:
+            if unpaused >= TURN_AFTER:
                 unpaused = 0
                 await asyncio.sleep(0)
             elif not size:
-                until = min(call.give_up_at, self._last_at + call.idle_s if _is_open(connection) else inf)
+                until = min(call.give_up_at, self._heard_at + call.idle_s)
                 if loop.time() >= until:
                     return
                 await connection.wait(until)
+
+    def _listen(self) -> None:
+        """Take note of what the caller has sent since, if that was worth a call."""
+        if self._growing.reach - self._heard >= LEAST:
+            self._heard, self._heard_at = self._growing.reach, asyncio.get_running_loop().time()
 
     def _write(self, connection: Connection) -> int:
         """Send some of what there is, if the peer takes it; gives how many bytes that was."""
@@ -115,7 +121,6 @@ class Leading:
         if not some:
             return 0
         connection.write(some)
-        self._last_at = asyncio.get_running_loop().time()
         return sum(map(len, some))
 
     def _may_go_on(self, connection: Connection) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Final
 
 from gateway import __version__
+from gateway.bodies.spool import AT_ONCE
 from gateway.ports import Replayable
 from gateway.upstream.connection import Connection
 
@@ -21,8 +22,7 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNFIT: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PATH: Final = re.compile(r"/[\x21\x22\x24-\x7e]*")  # printable ASCII, no fragment
 _DEFAULTS: Final = (("user-agent", f"waybill/{__version__}"), ("accept-encoding", "identity"), ("accept", "*/*"))
-_AT_ONCE: Final = 128 * 1024  # bytes, or a piece more; calls of half a MiB and above were measured to cost a third more
-_TURN_AFTER: Final = 1024 * 1024  # bytes until others have a turn: half a millisecond
+TURN_AFTER: Final = 1024 * 1024  # bytes until others have a turn: half a millisecond
 _DISAGREE: Final = "the body's length and its bytes disagree"
 
 
@@ -97,7 +97,7 @@ class Upload:
             return False
         self._connection.write(some)
         self._unpaused += sum(map(len, some))
-        if self._unpaused >= _TURN_AFTER:
+        if self._unpaused >= TURN_AFTER:
             self._unpaused = 0
             await asyncio.sleep(0)
         return True
@@ -110,7 +110,7 @@ class Upload:
     async def _some(self) -> list[bytes]:
         """Give the next pieces, as many as go out in one call; none at the end."""
         pieces: list[bytes] = []
-        most = self._left - _AT_ONCE
+        most = self._left - AT_ONCE
         async for piece in self._source:
             pieces.append(piece)
             self._left -= len(piece)

@@ -80,12 +80,17 @@ async def _job(services: Services, wanted: Wanted, visit: Visit, scope: Scope, r
         read = await services.intake.read(incoming)
     except ClientGone:
         return LEFT_EARLY
-    job = read if isinstance(read, Refusal) else await _known(services, wanted, read, visit)
-    if isinstance(job, Refusal) and isinstance(read, Job):
-        if read.ahead is not None:
-            read.ahead.cut()
-        read.body.close()
-    return job
+    if isinstance(read, Refusal):
+        return read
+    job: Job | Refusal | None = None
+    try:
+        job = await _known(services, wanted, read, visit)
+        return job
+    finally:
+        if not isinstance(job, Job):
+            if read.ahead is not None:
+                read.ahead.cut()
+            read.body.close()
 
 
 def _sender_ahead(services: Services, wanted: Wanted, visit: Visit) -> SendAhead | None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from gateway.core.types import Phase
+from gateway.core.types import Cause, Phase
 from gateway.ports import Call
 from gateway.upstream.client import Upstream
 from gateway.upstream.leading import Leading
 from tests.fakes.answers import image_answer
-from tests.fakes.script import reply
+from tests.fakes.script import FOREVER_S, Reads, Script, Wait, reply
 from tests.fakes.tls import Certificate
 from tests.fakes.upstream import FakeUpstream, full_backlog
 from tests.faults.calls import BytesBody, Limits, call, multipart, observe
@@ -29,7 +29,7 @@ class Arriving:
     def __init__(self, body: bytes = BODY) -> None:
         self._body = body
         self._waiting: list[bytes] = []
-        self.given = 0
+        self.given = self.reach = 0
 
     @property
     def length(self) -> int:
@@ -43,6 +43,7 @@ class Arriving:
     def come(self, size: int) -> None:
         at = self.given + sum(map(len, self._waiting))
         self._waiting.append(self._body[at : at + size])
+        self.reach = at + size
 
 
 class Ends:
@@ -123,6 +124,34 @@ async def test_a_caller_that_is_too_slow_holds_no_connection(
         outcome = await observe(sender, with_lead(form_call(upstream.url), lead))
         assert (outcome.status, lead.given) == (200, 0)
         assert (upstream.count, len(upstream.heads), over.count) == (1, 2, 1)
+
+
+async def test_a_caller_is_silent_also_when_its_peer_has_answered(sender: Upstream) -> None:
+    """What trickles is no more than silence, whoever it is that reads nothing any more."""
+    script = Script(name="early", reads=Reads.HEAD, steps=(*reply(413).steps, Wait(seconds=FOREVER_S)))
+    async with FakeUpstream(default=script) as upstream:
+        arriving, over = Arriving(), Ends()
+        lead = sender.lead(form_call(upstream.url, Limits(idle_s=0.3, give_up_s=5)), arriving, over)
+        arriving.come(PIECE)
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            arriving.come(100)
+            lead.more()
+        assert over.count == 1
+        await until(lambda: upstream.open_connections == 0)
+
+
+async def test_one_that_is_begun_when_the_process_ends_is_over_at_once(sender: Upstream, arriving: Arriving) -> None:
+    async with FakeUpstream(default=reply(200, image_answer())) as upstream:
+        before, over = Ends(), Ends()
+        begun = sender.lead(form_call(upstream.url), arriving, before)
+        await sender.cut()
+        late = sender.lead(form_call(upstream.url), arriving, over)
+        await until(lambda: (before.count, over.count) == (1, 1))
+        for lead in (begun, late):
+            outcome = await observe(sender, with_lead(form_call(upstream.url), lead))
+            assert outcome.words == (Phase.UNSENT, Cause.INTERRUPTED)
+        assert upstream.count == 0
 
 
 async def test_a_connection_that_broke_is_not_gone_on_with(sender: Upstream, arriving: Arriving) -> None:
