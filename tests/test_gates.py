@@ -139,6 +139,16 @@ async def test_a_guest_goes_when_somebody_needs_its_place_and_the_first_goes_fir
     assert (first.evicted, second.evicted, gates.inside("A")) == (1, 1, 2)
 
 
+async def test_a_guest_that_goes_frees_its_place_and_says_nothing_of_how_soon_calls_end() -> None:
+    gates, guest = Gates(), Visitor()
+    assert gates.visit("A", 1, guest)
+    gates.go("A", guest)
+    gates.go("A", guest)
+    assert gates.inside("A") == 0
+    assert await gates.enter("A", 1)
+    assert not await gates.enter("A", 1, wait_s=0.05, patient=False)  # no call has ended yet: none is expected to
+
+
 async def test_a_guest_that_stays_is_one_like_any_other() -> None:
     gates, guest = Gates(), Visitor()
     assert gates.visit("A", 1, guest)
