@@ -8,19 +8,29 @@ calls by the command's name: a function, or a ``Typer`` of its own for a group.
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from types import MappingProxyType
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from gateway import __version__
 
 OBJECT_CLIENT: Final = "obstore"
+_PLAINLY: Final = (
+    (re.compile(r"Input should be a valid integer\b.*", re.DOTALL), "must be a whole number."),
+    (re.compile(r"Input should be a valid number\b.*", re.DOTALL), "must be a number."),
+    (re.compile(r"Input should be greater than or equal to ([0-9.]+)"), r"must be \1 or more."),
+    (re.compile(r"Input should be less than or equal to ([0-9.]+)"), r"must be \1 or less."),
+    (re.compile(r"Input should be a finite number"), "must be a number."),
+    (re.compile(r"Value error, '.*' is not one of (.*)\.", re.DOTALL), r"must be one of \1."),
+)
 EXIT_OTHERWISE: Final = 1  # what the interpreter gives for an end that has words instead of a number
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
@@ -43,6 +53,25 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
+class _Program(TyperGroup):
+    """The program, which says what is wrong with an option in its own words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = plainly(error.message)
+            raise
+
+
+def plainly(message: str) -> str:
+    """Say of an option's value what it must be; the libraries that read it speak of input and of errors."""
+    for pattern, said in _PLAINLY:
+        message = pattern.sub(said, message)
+    return message
+
+
 def command_line(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """Build the program with these of its commands."""
     app = typer.Typer(
@@ -50,6 +79,7 @@ def command_line(names: Iterable[str] = COMMANDS) -> typer.Typer:
         help="An OpenAI-compatible gateway for image work that leaves a waybill for every picture.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        cls=_Program,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(before_any_command)

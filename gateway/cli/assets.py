@@ -17,15 +17,19 @@ from rich.text import Text
 from gateway.cli import terminal
 from gateway.cli.keeping import kept_pictures
 from gateway.cli.options import Config, DataDir, Json
-from gateway.cli.setting import setting
+from gateway.cli.setting import base_url, setting
 from gateway.cli.terminal import BOLD, DIM, WARN, is_wide, stacked, words
-from gateway.core.assets import Asset, Verdict
-from gateway.core.record import image_json, present, timestamp
+from gateway.cli.wording import counted
+from gateway.core.assets import DELETION_POLICY, Asset, Verdict
+from gateway.core.record import MISSING, image_json, present, timestamp
 from gateway.core.types import JsonObject
 from gateway.pictures.gallery import Gallery
+from gateway.pictures.retention import Swept
 from gateway.ports import AssetQuery
 
-assets = typer.Typer(no_args_is_help=True, help="List kept pictures, end old ones, and change the keys of their links.")
+assets = typer.Typer(
+    no_args_is_help=True, help="List kept pictures, delete old ones, and change the keys that sign their links."
+)
 
 Verdicts = Annotated[
     Verdict | None, typer.Option("--verdict", help="Only pictures with this verdict: accepted or rejected.")
@@ -61,17 +65,33 @@ def list_assets(
 
 @assets.command()
 def show(
-    asset_id: Annotated[str, typer.Argument(metavar="ASSET_ID", show_default=False, help="ast_ and 32 digits.")],
+    asset_id: Annotated[str, typer.Argument(metavar="ASSET_ID", show_default=False, help="The picture's id, ast_…")],
     *,
     config: Config = None,
     data_dir: DataDir = None,
+    as_json: Json = False,  # noqa: ARG001 - it is JSON either way
 ) -> None:
-    """Show one picture as JSON, with where it lies and what it came from."""
+    """Show one picture as JSON: where it lies, what it came from and what was made from it."""
+    origin = base_url(None, setting(config=config, data_dir=data_dir))
     with _gallery(config, data_dir) as gallery:
-        found = asyncio.run(gallery.books.find(asset_id))
+        found = asyncio.run(_whole(gallery, asset_id, origin))
     if found is None:
         terminal.stop("there is no picture of this id", code=1)
-    terminal.print_json(asset_line(found))
+    terminal.print_json(found)
+
+
+async def _whole(gallery: Gallery, asset_id: str, origin: str) -> JsonObject | None:
+    """Give a picture as ``GET /api/assets/{id}`` does, reached by the server's public address or by ``origin``."""
+    found = await gallery.books.find(asset_id)
+    if found is None:
+        return None
+    children = (await gallery.books.children([found.asset_id])).get(found.asset_id, ())
+    more = {"media_type": found.media_type, "url": gallery.keeper.url(found, origin)}
+    return {
+        **asset_line(found),
+        **present({**more, "asset": None if found.is_stored else MISSING, "deletion_policy": DELETION_POLICY}),
+        "children": list(children),
+    }
 
 
 @assets.command()
@@ -80,19 +100,27 @@ def gc(
     config: Config = None,
     data_dir: DataDir = None,
     as_json: Json = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
 ) -> None:
-    """End pictures whose time is over or that are too many, and delete bytes that nobody has."""
+    """Delete pictures that have expired or are too many, and files that no picture has any more."""
     with _gallery(config, data_dir) as gallery:
         swept = asyncio.run(gallery.retention(dry=dry_run).round())
     if as_json:
         terminal.print_json({**swept.as_json(), "dry_run": dry_run})
         return
-    said = "would go" if dry_run else "gone"
-    typer.echo(
-        f"{said}: {swept.expired} picture(s) whose time is over, {swept.evicted} too many, "
-        f"{swept.blobs + swept.orphans} file(s), {swept.bytes} bytes"
+    typer.echo(_swept_words(swept, dry=dry_run))
+
+
+def _swept_words(swept: Swept, *, dry: bool) -> str:
+    counts = (
+        (swept.expired, "picture that expired"),
+        (swept.evicted, "picture over storage.asset_max"),
+        (swept.blobs + swept.orphans, "file"),
     )
+    said = [counted(count, noun) for count, noun in counts if count]
+    if not said:
+        return "nothing to delete"
+    return f"{'would delete' if dry else 'deleted'} {', '.join(said)}: {counted(swept.bytes, 'byte')}"
 
 
 @assets.command("rotate-keys")
@@ -100,14 +128,18 @@ def rotate_keys(
     *,
     config: Config = None,
     data_dir: DataDir = None,
+    as_json: Json = False,
     drop: Annotated[
-        bool, typer.Option("--drop", help="End the older keys now: every link that was given stops working.")
+        bool, typer.Option("--drop", help="Drop the older keys now: every link given out so far stops working.")
     ] = False,
 ) -> None:
-    """Make a new key for the links of pictures; it signs within two and a half minutes, older links stay good."""
+    """Make a new key that signs links to pictures. It is in use within 150 seconds; older links go on working."""
     with _gallery(config, data_dir) as gallery:
         count = gallery.keys.rotate(drop=drop)
-    typer.echo(f"{count} key(s); running servers know within 30 seconds")
+    if as_json:
+        terminal.print_json({"keys": count, "dropped": drop}, pretty=False)
+    else:
+        typer.echo(f"{counted(count, 'key')} in force; running servers use them within 30 seconds")
 
 
 def asset_line(asset: Asset) -> JsonObject:

@@ -42,14 +42,14 @@ Address = Annotated[
 Group = Annotated[
     str | None,
     typer.Option(
-        "--group", help="The account's price group. \\[default: the channel's, else default]", metavar="GROUP"
+        "--group", help="The account's price group. \\[default: the channel's, else 'default']", metavar="GROUP"
     ),
 ]
 Models = Annotated[
     list[str] | None, typer.Option("--model", "-m", help="Only this model; may be repeated.", metavar="MODEL")
 ]
 
-catalog = typer.Typer(no_args_is_help=True, help="Compare a catalog router's price list with a channel's rows.")
+catalog = typer.Typer(no_args_is_help=True, help="Compare a catalog router's price list with the rows of a channel.")
 
 
 @catalog.command()
@@ -129,7 +129,7 @@ def _agreed(desk: Desk, rows: Sequence[NewRow], *, is_agreed: bool) -> bytes:
         terminal.stop(f"{path} is the shipped file: copy it to ./routes.yaml first")
     if not is_agreed:
         if not sys.stdin.isatty():
-            terminal.stop("nothing was written: --yes says that it may be")
+            terminal.stop("nothing was written: run it in a terminal to be asked, or add --yes")
         if not typer.confirm(f"Write {_rows(len(rows))} into {path}?", err=True):
             terminal.stop("nothing was written", 1)
     text = insert_rows(path.read_text("utf-8"), desk.channel.name, rows)

@@ -198,7 +198,7 @@ def _price(price: Price) -> str:
     if isinstance(price, TokenPrice):
         rates = price.rates
         one, out = (next((rates[item] for item in items if item in rates), None) for items in _ITEMS)
-        return f"{_maybe(one)} in, {_maybe(out)} out per 1M {price.currency}"
+        return _per_million(_maybe(one), _maybe(out), price.currency)
     if isinstance(price, (ImagePrice, RequestPrice)):
         thing = "picture" if isinstance(price, ImagePrice) else "call"
         return f"{_number(price.amount / MICRO)} {price.currency} a {thing}"
@@ -209,7 +209,11 @@ def _listed(price: OurPrice) -> str:
     if isinstance(price, FlatPrice):
         return f"{_number(price.amount)} USD a {'picture' if price.per_image else 'call'}"
     one = price.model * RATIO_ONE * price.group
-    return f"{_number(one)} in, {_number(one * price.completion)} out per 1M USD"
+    return _per_million(_number(one), _number(one * price.completion), "USD")
+
+
+def _per_million(given: str, made: str, currency: str) -> str:
+    return f"{given} {currency} in, {made} {currency} out per 1M tokens"
 
 
 def _listed_json(price: OurPrice | None) -> JsonObject | None:

@@ -7,6 +7,7 @@ no channel is ready: that is a matter of keys, and the table says so), 2 when it
 from datetime import UTC, date, datetime
 
 import typer
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,13 +16,14 @@ from gateway.cli import terminal
 from gateway.cli.options import AllowSandbox, Config, DataDir, Json
 from gateway.cli.proofs import proofs, unproven
 from gateway.cli.setting import setting
-from gateway.cli.terminal import BOLD, DIM, GOOD, WARN, is_wide, stacked, words
+from gateway.cli.terminal import BAD, BOLD, DIM, GOOD, WARN, is_wide, stacked, words
 from gateway.cli.wording import about, bounds, price, rank, reason, surfaces
 from gateway.config import Loaded, Mistake
 from gateway.core.retirement import retiring
-from gateway.core.table import Channel, Policy, Route, RouteTable, RouteTarget, Row
+from gateway.core.table import Channel, ObjectStore, Policy, Route, RouteTable, RouteTarget, Row, Settings
 from gateway.core.types import JsonObject, JsonValue
 from gateway.core.verification import Proof
+from gateway.extras import how_to_install, is_installed
 
 
 def check(
@@ -55,12 +57,45 @@ def _show(loaded: Loaded, screen: Console) -> None:
     if unpriced:
         screen.print()
         screen.print(words(f"Rows without a price, whose cost is unknown: {', '.join(unpriced)}.", WARN))
+    unrouted = _unrouted(table)
+    if unrouted:
+        screen.print()
+        screen.print(
+            words(f"Channels that no route names, so that no request goes there: {', '.join(unrouted)}.", WARN)
+        )
+    for extra in _missing_extras(loaded.settings):
+        screen.print()
+        said = f"{extra.path} needs the extra {extra.name}, which is not installed: {how_to_install(extra.name)}"
+        screen.print(words(f"`waybill serve` will not start: {said}", BAD), soft_wrap=True)
     for row in retiring(table, _today()):
         screen.print()
         screen.print(words(row.sentence, WARN))
     for warning in loaded.warnings:
         screen.print()
         screen.print(words(f"Warning: {warning}", WARN), soft_wrap=True)
+
+
+class _Extra(Struct, frozen=True, kw_only=True):
+    """An extra of the distribution, and the key of the routes file that needs it."""
+
+    name: str
+    path: str
+
+
+def _missing_extras(settings: Settings) -> list[_Extra]:
+    """Give the extras that the file needs and this installation lacks."""
+    needed = (
+        (not settings.database.startswith("sqlite:"), "postgres", "storage.database"),
+        (bool(settings.shared), "redis", "storage.shared"),
+        (isinstance(settings.assets.store, ObjectStore), "s3", "storage.assets"),
+    )
+    return [_Extra(name=name, path=path) for is_needed, name, path in needed if is_needed and not is_installed(name)]
+
+
+def _unrouted(table: RouteTable) -> list[str]:
+    """Give the channels that no request reaches: none of their rows is a target, nor do unknown ids go there."""
+    named = {target.channel for route in table.routes.values() for target in route.targets}
+    return [name for name in table.channels if name not in named and name != table.unknown_ids_to]
 
 
 def _today() -> date:
@@ -168,6 +203,11 @@ def _loaded_json(loaded: Loaded) -> JsonObject:
             for row in retiring(table, _today())
         ],
         "warnings": [_mistake_json(warning) for warning in loaded.warnings],
+        "unrouted": list(_unrouted(table)),
+        "missing_extras": [
+            {"extra": extra.name, "path": extra.path, "install": how_to_install(extra.name)}
+            for extra in _missing_extras(loaded.settings)
+        ],
     }
 
 

@@ -31,6 +31,12 @@ _REASONS = {
 }
 
 
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something; the plural's ``s`` goes to the noun's first word."""
+    first, space, rest = noun.partition(" ")
+    return f"{count:,} {first}{'' if count == 1 else 's'}{space}{rest}"
+
+
 def surfaces(served: Iterable[Surface]) -> str:
     """List surfaces in the order of the interface, without their common prefix."""
     held = frozenset(served)

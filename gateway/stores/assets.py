@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.core.table import AssetSettings
+from gateway.extras import how_to_install
 from gateway.ports import Blobs
 from gateway.stores.assets_file import FileBlobs
 from gateway.stores.refusals import LedgerRefused
 
 OBJECTS: Final = "gateway.stores.assets_object"
+NO_CLIENT: Final = (
+    "storage.assets names an object store, and this installation has no client for one: "
+    f"install the extra, {how_to_install('s3')}"
+)
 
 
 class OpenBlobs(Blobs, Protocol):
@@ -28,5 +33,5 @@ def open_blobs(settings: AssetSettings) -> OpenBlobs:
     try:
         opened: OpenBlobs = import_module(OBJECTS).open_objects(where)
     except ImportError as missing:
-        raise LedgerRefused("storage.assets needs the extra s3: pip install 'waybill-gateway[s3]'") from missing
+        raise LedgerRefused(NO_CLIENT) from missing
     return opened

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool, QueuePool
 
+from gateway.extras import how_to_install
 from gateway.stores.place import Access
 from gateway.stores.refusals import LedgerRefused
 
@@ -21,8 +22,8 @@ POOL_WAIT_S = 2.0
 PREPARED = 400  # statements that the server keeps for a connection
 SILENCE_S = 10  # how long what was sent may stay unacknowledged before the connection counts as dead
 NO_DRIVER = (
-    "the ledger is on a PostgreSQL server, and this installation has no driver for one: "
-    "install the extra, pip install 'waybill-gateway[postgres]'"
+    "storage.database names a PostgreSQL server, and this installation has no driver for one: "
+    f"install the extra, {how_to_install('postgres')}"
 )
 
 # Who writes finds every row by a key. A plan is kept, and may have been made when the tables were empty: it must not

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.extras import how_to_install
 from gateway.stores.redis_batch import Batch, Lost
 from gateway.stores.refusals import LedgerRefused
 
@@ -28,7 +29,7 @@ CONNECTIONS = 16
 MODULES = ("asyncio", "asyncio.retry", "backoff", "exceptions")  # of an optional extra
 NO_CLIENT = (
     "storage.shared names a Redis server, and this installation has no client for one: "
-    "install the extra, pip install 'waybill-gateway[redis]'"
+    f"install the extra, {how_to_install('redis')}"
 )
 __all__ = ["Lost", "RedisLine"]
 

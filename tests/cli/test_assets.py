@@ -42,7 +42,10 @@ def test_pictures_are_listed_and_shown(program: Program, kept: str) -> None:
     assert json.loads(program.run("assets", "list", "--json", "--verdict", "accepted").out) == {"data": []}
     shown = json.loads(program.run("assets", "show", kept).out)
     assert Path(shown["path"]).is_file()
-    assert (shown["verdict"], shown["parents"]) == (None, [])
+    assert (shown["verdict"], shown["parents"], shown["children"]) == (None, [], [])
+    assert shown["url"].startswith("http://127.0.0.1:8484/assets/")
+    assert "unaccepted first" in shown["deletion_policy"]
+    assert json.loads(program.run("assets", "show", kept, "--json").out).keys() == shown.keys()
     unknown = program.run("assets", "show", "ast_1")
     assert (unknown.code, unknown.out, unknown.err) == (1, "", "waybill: there is no picture of this id\n")
 
@@ -55,6 +58,8 @@ def test_clearing_up_says_first_what_would_go(program: Program, kept: str) -> No
     Path(orphan).parent.mkdir(parents=True)
     Path(orphan).write_bytes(png() * 10)
     os.utime(orphan, (0, 0))
+    said = program.run("assets", "gc", "--dry-run").out
+    assert said == f"would delete 1 file: {len(png() * 10):,} bytes\n"
     dry = json.loads(program.run("assets", "gc", "--dry-run", "--json").out)
     assert (dry["orphans"], dry["dry_run"]) == (1, True)
     assert Path(orphan).exists()
@@ -62,11 +67,14 @@ def test_clearing_up_says_first_what_would_go(program: Program, kept: str) -> No
     assert {**done, "dry_run": True} == dry
     assert not Path(orphan).exists()
     assert json.loads(program.run("assets", "gc", "--json").out)["orphans"] == 0
+    assert program.run("assets", "gc").out == "nothing to delete\n"
+    assert program.run("assets", "gc", "--dry-run").out == "nothing to delete\n"
 
 
 def test_keys_of_addresses_are_changed(program: Program) -> None:
-    assert program.run("assets", "rotate-keys").out == "2 key(s); running servers know within 30 seconds\n"
-    assert program.run("assets", "rotate-keys", "--drop").out == "1 key(s); running servers know within 30 seconds\n"
+    assert program.run("assets", "rotate-keys").out == "2 keys in force; running servers use them within 30 seconds\n"
+    assert json.loads(program.run("assets", "rotate-keys", "--json").out) == {"keys": 3, "dropped": False}
+    assert program.run("assets", "rotate-keys", "--drop").out.startswith("1 key in force; ")
 
 
 def test_a_store_that_needs_what_is_not_there_is_said(program: Program) -> None:

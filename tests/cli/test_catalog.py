@@ -223,7 +223,7 @@ def test_nothing_is_written_unasked(tmp_path: Path) -> None:
         ran = program.run("catalog", "import", "router")
         assert ran.code == 2
         assert "gpt-image-2.6-flare: {serves: [images/generations]" in ran.out
-        assert ran.err == "waybill: nothing was written: --yes says that it may be\n"
+        assert ran.err == "waybill: nothing was written: run it in a terminal to be asked, or add --yes\n"
         assert (tmp_path / "routes.yaml").read_text() == before
 
 

@@ -165,3 +165,37 @@ def test_a_model_that_retires_is_a_warning(program: Program) -> None:
         "retired_on": "2026-01-01",
         "over": True,
     }
+
+
+def test_a_channel_that_no_route_names_is_told_of(program: Program) -> None:
+    assert "no route names" not in program.run("check").out
+    (program.directory / "routes.yaml").write_text(ROUTES.replace("[openai, laozhang, sandbox]", "[openai, sandbox]"))
+    ran = program.run("check")
+    assert (ran.code, ran.err) == (0, "")
+    assert "Channels that no route names, so that no request goes there: laozhang." in ran.out
+    assert json.loads(program.run("check", "--json").out)["unrouted"] == ["laozhang"]
+
+
+def test_an_extra_that_is_not_installed_is_told_of(program: Program) -> None:
+    stores = "{database: 'postgresql://u:geheim@h/d', shared: 'redis://:geheim@h', assets: 's3://pictures/x'}"
+    (program.directory / "routes.yaml").write_text(f"{ROUTES}storage: {stores}\n")
+    assert "will not start" not in program.run("check").out
+    assert json.loads(program.run("check", "--json").out)["missing_extras"] == []
+    hidden = "import sys\nsys.modules.update(dict.fromkeys(('psycopg', 'redis', 'obstore')))\n"
+    (program.directory / "sitecustomize.py").write_text(hidden)
+    without = f"{program.directory}:{REPOSITORY}"
+    ran = program.run("check", PYTHONPATH=without)
+    assert ran.code == 0
+    for path, extra in (("database", "postgres"), ("shared", "redis"), ("assets", "s3")):
+        said = f"storage.{path} needs the extra {extra}, which is not installed: .venv/bin/pip install -e '.[{extra}]'"
+        assert f"`waybill serve` will not start: {said}" in ran.out
+    assert "geheim" not in ran.out
+    missing = json.loads(program.run("check", "--json", PYTHONPATH=without).out)["missing_extras"]
+    assert missing[0] == {
+        "extra": "postgres",
+        "path": "storage.database",
+        "install": ".venv/bin/pip install -e '.[postgres]'",
+    }
+    served = program.run("serve", "--port", "0", PYTHONPATH=without)
+    assert served.code == 1
+    assert served.err.endswith("install the extra, .venv/bin/pip install -e '.[postgres]'\n")

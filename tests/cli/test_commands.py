@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from gateway import __version__
 from tests.cli.program import Program
 
@@ -49,3 +51,24 @@ def test_flag_over_environment_over_default(program: Program) -> None:
     assert path("--config", "flag.yaml", WAYBILL_CONFIG="env.yaml") == "flag.yaml"
     assert path(WAYBILL_CONFIG="env.yaml") == "env.yaml"
     assert path(WAYBILL_CONFIG="") == "routes.yaml"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serve", "--port", "abc"), "'--port': must be a whole number."),
+        (("serve", "--port", "65536"), "'--port': must be 65535 or less."),
+        (("logs", "-n", "0"), "'--limit' / '-n': must be 1 or more."),
+        (("assets", "list", "--verdict", "foo"), "'--verdict': must be one of 'accepted', 'rejected'."),
+        (("explain", "-e", "foo"), "must be one of 'images/generations', 'images/edits', 'responses'."),
+        (("image", "a fox", "-o", "a.png", "--timeout", "soon"), "'--timeout': must be a number."),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_in_our_words(
+    program: Program, arguments: tuple[str, ...], said: str
+) -> None:
+    ran = program.run(*arguments, COLUMNS="140")
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    for word in ("Input", "Value error", "parse"):
+        assert word not in ran.err
