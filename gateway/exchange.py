@@ -26,7 +26,7 @@ from gateway.core.seen import AnswerFacts, Observation, Reading
 from gateway.core.table import Channel, FailureCodes
 from gateway.core.types import Action, Cause, Facts, Failure, FailureClass, Fault, Outcome, Phase, Splice
 from gateway.core.walk import Try
-from gateway.core.waybill import is_image_work
+from gateway.core.waybill import Told, is_image_work
 from gateway.outlet import Outlet
 from gateway.ports import AnswerBody, Broken, Call, Clock, Codecs, Exchange, ExchangeBroken, Job, Picture, Senders
 from gateway.streaming import Follower, Note, is_event_stream, observe
@@ -35,14 +35,16 @@ from gateway.streaming import Follower, Note, is_event_stream, observe
 class Presence:
     """Whether anybody waits for the answer. ``leave`` is called by whoever holds the client's socket.
 
-    ``glimpse`` is set once something may have been sent: it gives the record as it stands at that moment.
+    ``glimpse`` is set once something may have been sent: it gives the record as it stands at that moment. ``told`` is
+    what the client of the request was told instead of its answer, once it was.
     """
 
-    __slots__ = ("_on_leave", "glimpse", "gone")
+    __slots__ = ("_on_leave", "glimpse", "gone", "told")
 
     def __init__(self) -> None:
         self.gone = False
         self.glimpse: Callable[[], Record] | None = None
+        self.told: Told | None = None
         self._on_leave: Callable[[], None] | None = None
 
     def leave(self) -> None:

@@ -115,10 +115,7 @@ class Metrics:
 
     def _model(self, record: Record) -> str:
         """Give the route's name; words of callers are not labels."""
-        if record.mapping is not None:
-            name: str | None = record.mapping.asked
-        else:
-            name = record.facts.asked_model if record.facts is not None else None
+        name = record.asked
         if name is None:
             return NONE
         return name if name in self._table().routes else OTHER

@@ -35,7 +35,7 @@ from gateway.outlet import Outlet
 from gateway.pictures.keeper import NOTHING_KEPT, Keeper, Kept
 from gateway.ports import AnswerBody, Clock, Job, LedgerUnavailable
 from gateway.roster import Admission, Roster
-from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, travelling
+from gateway.story import CLIENT_CLOSED_REQUEST, Attempt, Story, as_ms, header_of, standing_in, travelling
 from gateway.streaming import Follower
 from gateway.tab import Tab
 from gateway.waiting import Waiting
@@ -155,6 +155,8 @@ class Relay:
         ``outlet`` is the client's end when a stream was asked for; what goes out through it is over when this returns.
         """
         table = self._means.table()
+        if job.facts.asked_model is None:
+            job = standing_in(job, table)
         barred = forbidden(job.facts, job.principal, table)
         if barred is not None:
             return await self._refuse(job, table, barred)
@@ -199,6 +201,7 @@ class Relay:
             request_id=refused.request_id,
             endpoint=refused.endpoint,
             stream=refused.stream,
+            model=refused.refusal.asked_model,
             config_version=self._means.table().version,
             principal=refused.principal,
         )

@@ -227,6 +227,7 @@ class Story(Struct):
             differences=kept.differences if kept else (),
             shape=self.shape,
             credits=self._credits,
+            told=self.presence.told,
         )
 
     def pictures(self) -> list[Picture]:
@@ -289,10 +290,19 @@ def header_of(job: Job, table: RouteTable) -> Header:
         stream=job.facts.stream,
         config_version=table.version,
         facts=job.facts,
+        model=job.default_model,
         directives=job.directives,
         principal=job.principal,
         flight_id=job.flight_id,
     )
+
+
+def standing_in(job: Job, table: RouteTable) -> Job:
+    """Give a job that names no model with the route that serves it all the same, when there is one."""
+    route = (
+        None if job.facts.asked_model is not None or job.subject is not None else table.default_route(job.facts.surface)
+    )
+    return job if route is None else replace(job, default_model=route.name)
 
 
 def travelling(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -120,6 +120,17 @@ async def test_a_bad_field_is_refused_by_its_name(
     assert (refusal.status, refusal.code, refusal.param) == (400, code, param)
 
 
+@pytest.mark.parametrize(
+    ("model", "named"), [("pic", "pic"), (2, None), ("", None), ("a\x00b", None), ("m" * 201, None), (None, None)]
+)
+async def test_a_refused_body_says_which_model_it_names(door: Door, model: JsonValue, named: str | None) -> None:
+    bodies: list[dict[str, JsonValue]] = [{"model": model, "prompt": 2}, {"model": model, "prompt": "p", "n": "1"}]
+    for body in bodies:
+        assert (await door.refusal(Surface.GENERATIONS, json.dumps(body).encode())).asked_model == named
+    turn = {"model": model, "input": "hello", "stream": "yes"}
+    assert (await door.refusal(Surface.RESPONSES, json.dumps(turn).encode())).asked_model == named
+
+
 async def test_an_edit_in_json_takes_addresses_and_inline_pictures(door: Door) -> None:
     body = edit_of("https://pictures.test/a.png", INLINE, mask={"image_url": INLINE})
     facts = (await door.job(Surface.EDITS, body)).facts

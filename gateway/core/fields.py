@@ -154,6 +154,13 @@ class Fields:
             return None
         return value
 
+    def named(self, refusal: Refusal) -> Refusal:
+        """Say on the refusal of a body which model it names, whatever else is wrong with it."""
+        value = self._values.get("model")
+        is_name = isinstance(value, str) and 0 < len(value.strip()) <= len(value) <= MAX_MODEL
+        named = value if isinstance(value, str) and is_name and not _CONTROL.search(value) else None
+        return refusal if named is None else replace(refusal, asked_model=named)
+
     def integer(self, name: str, lowest: int, highest: int) -> int | None:
         """Give an integer within the bounds, both included."""
         value = self.value(name)

@@ -136,8 +136,9 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 
 
 class ResultRecord(Struct, frozen=True, kw_only=True):
-    """What the client got. ``delivery``: b64_json, url, both, stream or none. Previews are counted on streams.
+    """What came of a request. ``delivery``: b64_json, url, both, stream or none. Previews are counted on streams.
 
+    ``told_status`` and ``told_code``: what its client was told before that, and is all that it got under this id.
     ``assets``: as what each of ``images`` is kept, ``None`` for one that could not be; empty: none was to be kept.
     ``warnings``: what differs between the request and what was sent or came, in the words of ``x-route-warnings``.
     """
@@ -150,6 +151,8 @@ class ResultRecord(Struct, frozen=True, kw_only=True):
     partial_images_received: int | None = None
     partial_images_sent: int | None = None
     code: str | None = None  # our error code, on a failure
+    told_status: int | None = None
+    told_code: str | None = None
     warnings: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
@@ -160,6 +163,8 @@ class ResultRecord(Struct, frozen=True, kw_only=True):
                 "delivery": self.delivery,
                 "response_id": self.response_id,
                 "code": self.code,
+                "told_status": self.told_status,
+                "told_code": self.told_code,
                 "images": [
                     {**image_json(image), **(asset_json(self.assets[at]) if at < len(self.assets) else {})}
                     for at, image in enumerate(self.images)
@@ -172,7 +177,11 @@ class ResultRecord(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """Everything that is known of one request once it ended."""
+    """Everything that is known of one request once it ended.
+
+    ``model``: the one that was asked for, where ``facts`` do not say it: the route that stands in for it, or the word
+    of a body of which nothing else is known. ``path``: what was asked for, of an address that is none.
+    """
 
     time: datetime
     request_id: RequestId
@@ -183,6 +192,8 @@ class Record(Struct, frozen=True, kw_only=True):
     upstream_ms: float = 0.0
     config_version: str | None = None
     facts: Facts | None = None
+    model: str | None = None
+    path: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
     key_id: str | None = None
     team: str | None = None
@@ -195,6 +206,12 @@ class Record(Struct, frozen=True, kw_only=True):
     excluded: tuple[Excluded, ...] = ()
     idempotency: Idempotency | None = None
     flight_id: str | None = None
+
+    @property
+    def asked(self) -> str | None:
+        """Give the model that was asked for in effect: the route's name where the body named none."""
+        named = self.facts.asked_model if self.facts is not None else None
+        return named or self.model
 
     @property
     def gateway_ms(self) -> float:
@@ -225,11 +242,12 @@ class Record(Struct, frozen=True, kw_only=True):
             "key_id": self.key_id,
             "team": self.team,
             "endpoint": self.endpoint,
+            "path": self.path,
             "stream": self.stream,
         }
         facts = self.facts
+        head["asked_model"] = self.model if facts is None else facts.asked_model
         if facts is not None:
-            head["asked_model"] = facts.asked_model
             head["end_user_hash"] = facts.end_user_hash
             head["request_shape"] = shape_json(facts)
         if self.owner is not None:

@@ -331,3 +331,4 @@ class Refusal(Struct, frozen=True, kw_only=True):
     fault: Fault = Fault.CALLER
     excluded: tuple[Excluded, ...] = ()
     retry_after_s: float | None = None
+    asked_model: str | None = None  # as the body names it, where nothing else of the body is kept

@@ -30,6 +30,7 @@ class Header(Struct, frozen=True, kw_only=True):
     stream: bool
     config_version: str | None = None
     facts: Facts | None = None
+    model: str | None = None  # where the facts do not say it
     directives: Directives | None = None
     principal: Principal = ANYONE
     flight_id: str | None = None
@@ -48,6 +49,13 @@ class Previews(Struct, frozen=True, kw_only=True):
     sent: int
 
 
+class Told(Struct, frozen=True, kw_only=True):
+    """What a client was told while its request went on: HTTP status, and our error code if any."""
+
+    status: int
+    code: str | None = None
+
+
 class Ending(Struct, frozen=True, kw_only=True):
     """How the request ended for the client: HTTP status, our error code if any, whose fault, how long it took."""
 
@@ -60,6 +68,7 @@ class Ending(Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...] = ()  # between what was asked and what came
     shape: Shape | None = None  # the form that pictures were given in, of a whole answer of an images surface
     credits: int | None = None  # charged to the key
+    told: Told | None = None  # to a client that did not wait for this
 
 
 def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) -> Record:
@@ -71,6 +80,7 @@ def unrouted(header: Header, ending: Ending, excluded: Sequence[Excluded] = ()) 
         stream=header.stream,
         config_version=header.config_version,
         facts=header.facts,
+        model=header.model,
         tags=header.directives.tags if header.directives else header.principal.tags,
         key_id=header.principal.key_id,
         team=header.principal.team,
@@ -103,6 +113,8 @@ def routed(
         result=ResultRecord(
             status=ending.status,
             code=ending.code,
+            told_status=ending.told.status if ending.told else None,
+            told_code=ending.told.code if ending.told else None,
             warnings=_warnings(last, header.time.date(), ending),
             delivery=_delivery(served, ending),
             response_id=served.response_id if served else None,

@@ -25,7 +25,7 @@ from gateway.flights.chores import Chores
 from gateway.flights.finding import Finder
 from gateway.flights.hangar import Hangar
 from gateway.flights.register import Flight, Register, Wake, is_picture
-from gateway.flights.replays import IN_PROGRESS, NO_FLIGHT, Asking
+from gateway.flights.replays import IN_PROGRESS, NO_FLIGHT, TAKEN, TO_COME_BACK, Asking
 from gateway.flights.rescue import Figures
 from gateway.outlet import Outlet
 from gateway.ports import Job
@@ -139,6 +139,7 @@ class Flights:
         flight.task = asyncio.ensure_future(self._fly(flight))
         flight.task.add_done_callback(partial(self._over, flight))
         if flight.is_detached:
+            flight.presence.told = TAKEN
             await self._file_departure(flight)
             return self._asking(flight.job).accepted(name, hangar.pen)
         flight.board()
@@ -146,6 +147,7 @@ class Flights:
         if wake is Wake.LANDED:
             return self._first(flight)
         asking = self._asking(flight.job)
+        flight.presence.told = TO_COME_BACK if wake is Wake.WINDOW else None
         await self._leave(flight, wake)
         return asking.gone(name) if wake is Wake.LEFT else asking.in_progress(name, flight.so_far)
 
@@ -295,7 +297,7 @@ class Flights:
         return replace(
             result,
             body=flight.body.share() if is_body and flight.body is not None else None,
-            flight_id=result.flight_id or (None if flight.key is None else flight.id),
+            flight_id=flight.name_for(result),
             receipt=partial(self._receipt, flight),
         )
 

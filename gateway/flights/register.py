@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from gateway.bodies.tape import SharedBody, Tape
-from gateway.core.flights import FlightId, FlightState, Trait, trait_of
+from gateway.core.flights import FlightId, FlightState, Trait, is_bought, trait_of
 from gateway.core.record import Record
 from gateway.core.types import RequestId
 from gateway.exchange import Presence
@@ -91,6 +91,11 @@ class Flight(Struct, eq=False, kw_only=True):
         """The record of its request as it stands, once something may have been sent."""
         glimpse = self.presence.glimpse
         return None if glimpse is None else glimpse()
+
+    def name_for(self, result: Result) -> FlightId | None:
+        """Give the id by which the client of an end finds it again; ``None``: nobody does, it is not kept."""
+        is_kept = self.key is not None and is_bought(attempt.outcome for attempt in result.record.attempts)
+        return result.flight_id or (self.id if is_kept else None)
 
     def board(self) -> None:
         """Say that one more client waits."""

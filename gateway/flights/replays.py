@@ -17,11 +17,11 @@ from gateway.core.record import Record
 from gateway.core.table import Route, RouteTable
 from gateway.core.types import Refusal
 from gateway.core.verdict import PublicError
-from gateway.core.waybill import Ending, unrouted
+from gateway.core.waybill import Ending, Told, unrouted
 from gateway.outlet import Said, StreamHead
 from gateway.ports import AnswerBody, Job
 from gateway.relay import Result, refused_result
-from gateway.story import CLIENT_CLOSED_REQUEST, as_ms, header_of
+from gateway.story import CLIENT_CLOSED_REQUEST, as_ms, header_of, standing_in
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 
@@ -56,6 +56,8 @@ IN_PROGRESS = PublicError(
     message="The request is still under way. Send it again, or read its flight, to get its answer; nothing is bought "
     "twice.",
 )
+TO_COME_BACK = Told(status=IN_PROGRESS.status, code=IN_PROGRESS.code)
+TAKEN = Told(status=202)
 LOST = PublicError(
     status=502,
     type="server_error",
@@ -116,7 +118,7 @@ class Asking(Struct, frozen=True, kw_only=True):
     def record(self, status: int, flight_id: str | None, code: str | None = None, *, replayed: bool = False) -> Record:
         """Give its record."""
         ending = Ending(status=status, latency_ms=as_ms(self.now - self.job.started), code=code)
-        made = unrouted(header_of(self.job, self.table), ending)
+        made = unrouted(header_of(standing_in(self.job, self.table), self.table), ending)
         key = made.idempotency
         return replace(
             made,

@@ -51,10 +51,8 @@ def understood(
     fields = Fields(typed(form.texts))
     pictures = Pictures(images=form.images, mask=form.mask, markup=form.markup)
     asked = read_images(surface, fields, pictures, privacy)
-    if isinstance(asked, Refusal):
-        return asked
-    if not pictures.images:
-        return missing("image")
+    if isinstance(asked, Refusal) or not pictures.images:
+        return fields.named(asked if isinstance(asked, Refusal) else missing("image"))
     body_map = BodyMap(
         content_type=kind.content_type,
         length=length,

@@ -56,7 +56,7 @@ class JsonSink:
             pictures = read_pictures(fields, found.picture) if surface is Surface.EDITS else Pictures()
             asked = read_images(surface, fields, pictures, privacy)
         if isinstance(asked, Refusal):
-            return asked
+            return fields.named(asked)
         body_map = BodyMap(
             content_type=self._kind.content_type,
             length=self._body.length,

@@ -283,7 +283,7 @@ class Keeper:
             expires=expires,
             image=image,
             path=self._means.blobs.place(image.sha256),
-            model=job.facts.asked_model,
+            model=job.facts.asked_model or job.default_model,
             url=self._address(asset_id, expires, job.origin),
             is_stored=fate is Fate.KEPT,
             parents=parents_of(job.facts, known),

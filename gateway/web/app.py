@@ -72,6 +72,8 @@ _NOT_BUILT = (
     "/v1/realtime",
 )
 _NOT_OFFERED = "This endpoint is not offered by this version of the gateway."
+_BASE_URL = "There is nothing at this address. A client's base_url must end in /v1, exactly once."
+_HELD = ("/v1/images/", "/v1/responses", "/v1/models", "/v1/flights/", "/v1/chat/")
 _SLASH = "There is nothing at this address. Leave out the slash at its end."
 _NO_WEBSOCKET = "WebSocket connections are not offered by this version of the gateway. Use POST /v1/responses."
 
@@ -196,7 +198,18 @@ async def _unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
         raise UnknownUrl(_SLASH)
     if any(path == known or path.startswith(f"{known}/") for known in _NOT_BUILT):
         raise NotOffered(_NOT_OFFERED)
+    if _is_off_base(path):
+        raise UnknownUrl(_BASE_URL)
     raise UnknownUrl
+
+
+def _is_off_base(path: str) -> bool:
+    """Whether a path would be one of the API's if ``/v1`` stood before it once."""
+    below = path
+    while below.startswith(API):
+        below = below.removeprefix("/v1")
+    once = f"/v1{below}"
+    return once != path and once.startswith(_HELD)
 
 
 def _asks_for_websocket(scope: Scope) -> bool:

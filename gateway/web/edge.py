@@ -12,10 +12,12 @@ import asyncio
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.core.record import Record, ResultRecord
+from gateway.core.redact import redact
 from gateway.core.types import JsonObject, Surface
 from gateway.story import CLIENT_CLOSED_REQUEST
 from gateway.web.answer import NO_STORE, Answer, respond_early
@@ -34,6 +36,9 @@ PROBLEM = b"application/problem+json"
 # Of the grammar of a registered name only what host names are made of: this text may become part of a URL.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _FRAMES = 6
+UNKNOWN = "unknown"
+PATH_CHARS = 200
+_PATH_CHARS = "/:@!$&'()*+,;=~"
 _CLOSE = (b"connection", b"close")
 _TOO_LATE = (InternalError, Stopped)  # whoever ends so may have started attempts: nothing is said of them
 _SURFACES = frozenset(surface.value for surface in Surface)
@@ -125,6 +130,7 @@ def edge_record(services: Services, scope: Scope, status: int, code: str | None)
         time=visit.time,
         request_id=visit.request_id,
         endpoint=endpoint_of(scope["path"]),
+        path=path_of(scope["path"]),
         stream=False,
         config_version=services.table().version,
         key_id=visit.principal.key_id,
@@ -211,8 +217,19 @@ def _answer(refusal: WebError, path: str) -> Answer:
 
 
 def endpoint_of(path: str) -> str:
-    """Name what was asked for in the record's words; an unknown path is not repeated."""
+    """Name what was asked for in the record's words."""
     below = path.removeprefix(API)
     if below in _SURFACES:
         return below
-    return "models" if below == "models" or below.startswith("models/") else "unknown"
+    first, _, name = below.partition("/")
+    return first if first == "models" or (first == "flights" and name) else UNKNOWN
+
+
+def path_of(path: str) -> str | None:
+    """Give the path of an address that is none, for the record: printable ASCII, no credential, at most 200 characters.
+
+    What else is in it is percent-encoded, as it is on the wire.
+    """
+    return (
+        quote(redact(path), safe=_PATH_CHARS, errors="replace")[:PATH_CHARS] if endpoint_of(path) == UNKNOWN else None
+    )

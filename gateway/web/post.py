@@ -115,7 +115,7 @@ async def _known(services: Services, wanted: Wanted, job: Job, visit: Visit) -> 
         passed = await services.turnstile.draw(caller, images)
         visit.headers = (*visit.headers, *passed.headers)
         if passed.refusal is not None:
-            return passed.refusal
+            return replace(passed.refusal, asked_model=job.facts.asked_model)
         visit.drawn = images
     return _named(job, visit)
 

@@ -178,3 +178,26 @@ async def test_an_unknown_flight_is_none(tmp_path: Path) -> None:
         named = await all_.generate(x_flight_id="fl_" + "0" * 32)
         assert (named.status_code, named.json()["error"]["code"]) == (404, "flight_not_found")
         assert all_.upstream.count == 0
+
+
+async def test_the_record_says_what_its_client_was_told_meanwhile(tmp_path: Path) -> None:
+    async with airport(tmp_path, "200ms") as all_:
+        told = await all_.generate()
+        assert (told.status_code, told.json()["error"]["code"]) == (503, "in_progress")
+        [record] = await all_.records(1)
+        assert record["request_id"] == told.headers["x-request-id"]
+        assert record["result"]["status"] == 200
+        assert (record["result"]["told_status"], record["result"]["told_code"]) == (503, "in_progress")
+        answer = await all_.generate()
+        own = await all_.gateway.record(answer.headers["x-request-id"])
+        assert (answer.status_code, own["result"]["status"], own["flight_id"]) == (200, 200, record["flight_id"])
+        assert "told_status" not in own["result"]
+
+
+async def test_the_record_says_that_its_client_did_not_wait(tmp_path: Path) -> None:
+    async with airport(tmp_path) as all_:
+        taken = await all_.generate(prefer="respond-async")
+        await all_.landed(taken.json()["id"])
+        record = await all_.gateway.record(taken.headers["x-request-id"])
+        assert (taken.status_code, record["result"]["status"], record["result"]["told_status"]) == (202, 200, 202)
+        assert "told_code" not in record["result"]

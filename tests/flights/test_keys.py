@@ -47,6 +47,7 @@ async def test_another_body_is_a_mismatch(tmp_path: Path) -> None:
             other = await all_.post("images/generations", {**GENERATION, "n": 2}, idempotency_key=KEY)
             assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
             assert other.headers["x-should-retry"] == "false"
+            assert "x-flight-id" not in other.headers  # it has none, and the one of the key is not its own
             assert (await first).status_code == 200
         turn = await all_.post("images/edits", GENERATION, idempotency_key=KEY)
         assert turn.status_code == 400  # another surface: a key of its own, and no picture
@@ -68,8 +69,11 @@ async def test_a_mismatch_that_nobody_waits_for_keeps_no_body(tmp_path: Path) ->
 async def test_what_bought_nothing_is_not_kept(tmp_path: Path) -> None:
     async with airport(tmp_path) as all_:
         all_.upstream.play(reply(503, {"error": {"message": "busy"}}), slow(0))
-        assert (await all_.generate(idempotency_key=KEY)).status_code == 503
-        assert (await all_.generate(idempotency_key=KEY)).status_code == 200
+        failed = await all_.generate(idempotency_key=KEY)
+        assert (failed.status_code, failed.headers.get("x-flight-id")) == (503, None)
+        made = await all_.generate(idempotency_key=KEY)
+        assert made.status_code == 200
+        assert (await all_.look(made.headers["x-flight-id"])).status_code == 200
         assert (await all_.generate(idempotency_key=KEY)).status_code == 200
         assert all_.upstream.count == 2
 

@@ -154,7 +154,8 @@ async def other_ways(house: House) -> None:
     await house.ask("images/generations", json=PICTURE_OF, headers={"authorization": f"Bearer {UPSTREAM_KEY}"})
     await house.ask("images/generations", json=PICTURE_OF, headers={"x-request-tags": f"{COOKIE}=="})
     await house.ask(f"responses/{METADATA}/cancel")
-    await house.ask(f"{METADATA}?api_key={UPSTREAM_KEY}")
+    await house.ask(f"nothing?api_key={UPSTREAM_KEY}&who={METADATA}")
+    await house.ask(f"nothing/{house.key}/{UPSTREAM_KEY}")
 
 
 async def pages(house: House) -> AsyncIterator[str]:

@@ -197,3 +197,25 @@ async def test_a_websocket_scope_is_closed(house: House) -> None:
 async def test_each_request_of_a_connection_has_its_own_id(port: int) -> None:
     first, second = await ask(port, get("/healthz")), await ask(port, get("/healthz"))
     assert first["x-request-id"] != second["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint", "shown"),
+    [
+        ("/v1/images/generation", "unknown", "/v1/images/generation"),
+        ("/v1/nothing?key=secret", "unknown", "/v1/nothing"),
+        ("/v1/a%0d%0ab%C3%A9%22", "unknown", "/v1/a%0D%0Ab%C3%A9%22"),
+        ("/v1/" + "x.y/" * 100, "unknown", ("/v1/" + "x.y/" * 100)[:200]),
+        ("/v1/sk-0123456789abcdef", "unknown", "/v1/***"),
+        ("/v1/flights", "unknown", "/v1/flights"),
+        ("/v1/flights/fl_0", "flights", None),
+        ("/v1/models/nobody", "models", None),
+    ],
+)
+async def test_the_record_of_a_wrong_address_holds_it(
+    house: House, port: int, path: str, endpoint: str, shown: str | None
+) -> None:
+    assert (await ask(port, get(path))).status == 404
+    (row,) = house.books.rows
+    assert (row.endpoint, row.path) == (endpoint, shown)
+    assert row.as_json().get("path") == shown
