@@ -97,9 +97,10 @@ class Result(Struct, frozen=True, kw_only=True):
 class _Unpaid(Exception):
     """The key cannot pay for the attempt that was about to be made; ``code`` is the client's word."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, figures: str) -> None:
         super().__init__(code)
         self.code = code
+        self.figures = figures
 
 
 def _stopped(story: Story) -> PublicError | None:
@@ -183,7 +184,7 @@ class Relay:
         try:
             await self._walk(story)
         except _Unpaid as unpaid:
-            return await self._turn_away(story, unpaid.code)
+            return await self._turn_away(story, shortage(unpaid.code, unpaid.figures))
         except LedgerUnavailable:
             return await self._finish(story, LEDGER_UNAVAILABLE)
         except asyncio.CancelledError:
@@ -215,9 +216,8 @@ class Relay:
         await self._means.billing.settle(record)
         return refused_result(refusal, record)
 
-    async def _turn_away(self, story: Story, code: str) -> Result:
+    async def _turn_away(self, story: Story, short: Refusal) -> Result:
         """End a request that its key cannot pay for: before anything was sent, or before more was."""
-        short = shortage(code)
         if not story.attempts:
             return await self._refuse(story.job, story.table, short)
         return await self._finish(story, refused_error(short))
@@ -287,7 +287,9 @@ class Relay:
         hold = story.tab.hold(intent, story.attempts) if story.tab is not None else None
         refused = await self._means.billing.begin(story.job, story.table.version, intent, hold, opens=not story.begun)
         if refused is not None:
-            raise _Unpaid(refused.code)
+            later = step.target if story.begun else None
+            told = story.tab.lacking(refused, hold, story.job.facts, later) if story.tab and hold else ""
+            raise _Unpaid(refused.code, told)
         story.begun.add(attempt.attempt_id)
         follower = self._follower(story, step, attempt)
         story.presence.glimpse = partial(story.glimpse, attempt)

@@ -11,14 +11,15 @@ from typing import Final
 
 from msgspec import Struct
 
-from gateway.core.agreement import Agreement
+from gateway.core.agreement import Agreement, dearest
 from gateway.core.charges import charged
+from gateway.core.money import decimal
 from gateway.core.plan import Target
 from gateway.core.principal import Principal
 from gateway.core.record import AttemptRecord
 from gateway.core.seen import Reading
 from gateway.core.types import Facts
-from gateway.ports import AttemptIntent, Hold
+from gateway.ports import AttemptIntent, Hold, Refused
 
 GRACE_S: Final = 60.0  # how long after a request's deadline the clock lets go of what it holds
 
@@ -48,6 +49,22 @@ class Tab(Struct, kw_only=True):
             currency=None if budget is None else budget.currency,
             window_no=0 if budget is None else budget.window(intent.started),
         )
+
+    def lacking(self, refused: Refused, hold: Hold, facts: Facts, target: Target | None) -> str:
+        """Say what was to be held, by which target, and what is left; nothing where the books do not tell.
+
+        ``target``: of an attempt after the first, which alone is held for.
+        """
+        in_credits = refused.code == "insufficient_credits"
+        amount = hold.credits if in_credits else hold.micro
+        if refused.left is None or amount is None:
+            return ""
+        where = target.name if target else dearest(self.agreement, facts, self.principal, in_credits=in_credits)
+        if in_credits:
+            return f"up to {amount} credits, by {where}, and {refused.left} are left. Nothing was sent"
+        more, then = (" more", "") if target else ("", ". Nothing was sent")
+        left = f"{decimal(refused.left)} {hold.currency}"
+        return f"up to {decimal(amount)} {hold.currency}{more}, by {where}, and {left} of the budget is left{then}"
 
     def _more(self, intent: AttemptIntent, before: Sequence[AttemptRecord]) -> int | None:
         if self.agreement.micro is None:

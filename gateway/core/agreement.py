@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.core.charges import worst_case
+from gateway.core.charges import unpriced, worst_case
 from gateway.core.plan import Plan, Target
 from gateway.core.policy import route_of
 from gateway.core.principal import Principal
@@ -67,7 +67,7 @@ def agree(plan: Plan, facts: Facts, principal: Principal) -> Agreement | Refusal
         money.append(micro)
     excluded = (*plan.excluded, *out)
     if not left:
-        return _nothing_left(out, excluded)
+        return _nothing_left(plan, facts, out, excluded)
     return Agreement(
         plan=plan if not out else replace(plan, targets=tuple(left), excluded=excluded),
         credits=None if plan.route.charge is None else max(prices),
@@ -92,10 +92,11 @@ def _money(target: Target, facts: Facts, plan: Plan, principal: Principal) -> in
     return OTHER_CURRENCY if is_foreign else quote.amount_micro
 
 
-def _nothing_left(out: list[Excluded], excluded: tuple[Excluded, ...]) -> Refusal:
+def _nothing_left(plan: Plan, facts: Facts, out: list[Excluded], excluded: tuple[Excluded, ...]) -> Refusal:
     if all(one.reason == NO_PRICE for one in out):
-        message = "This route charges credits and has no price for a picture of this size and quality."
-        return Refusal(status=400, code="no_price", message=message, param="quality", excluded=excluded)
+        param, what = unpriced(plan.route.charge, plan.targets[0], facts)
+        message = f"This route charges credits and has no price for {what}."
+        return Refusal(status=400, code="no_price", message=message, param=param, excluded=excluded)
     reasons = "; ".join(f"{one.target}: {one.reason}" for one in excluded)
     message = f"This key has a budget, and no target of this route can say what it costs ({reasons})."
     return Refusal(status=400, code="no_eligible_target", message=message, excluded=excluded)
@@ -106,16 +107,32 @@ def _not_allowed(param: str) -> Refusal:
     return Refusal(status=403, code="model_not_allowed", message=message, param=param)
 
 
-def shortage(code: str) -> Refusal:
-    """Refuse a request that its key cannot pay for; ``code`` is the books' word for it."""
-    return next((one for one in _SHORT if one.code == code), _SHORT[-1])
+def dearest(agreed: Agreement, facts: Facts, principal: Principal, *, in_credits: bool) -> str:
+    """Name the target whose worst case is what is held: ``channel/row``."""
+
+    def worst(target: Target) -> int:
+        found = (
+            _price(target, facts, agreed.plan.route) if in_credits else _money(target, facts, agreed.plan, principal)
+        )
+        return found if isinstance(found, int) else 0
+
+    return max(agreed.plan.targets, key=worst).name
+
+
+def shortage(code: str, figures: str = "") -> Refusal:
+    """Refuse a request that its key cannot pay for; ``code`` is the books' word for it.
+
+    ``figures``: what was to be held, where, and what is left.
+    """
+    found = next((one for one in _SHORT if one.code == code), _SHORT[-1])
+    return replace(found, message=f"{found.message[:-1]}: {figures}.") if figures else found
 
 
 _SHORT: Final = (
     Refusal(
         status=402,
         code="insufficient_credits",
-        message="The balance of this key does not cover what this request may cost. Nothing was sent.",
+        message="The balance of this key does not cover what this request may cost.",
     ),
     Refusal(
         status=402,

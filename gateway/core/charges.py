@@ -12,9 +12,10 @@ from typing import Final
 from gateway.core.errand import Errand
 from gateway.core.plan import Target
 from gateway.core.prices import tier
+from gateway.core.redact import is_plain
 from gateway.core.seen import Reading
 from gateway.core.size_rules import read_size
-from gateway.core.tariff import OPEN_QUALITIES, CreditCharge, CreditsPerImage
+from gateway.core.tariff import OPEN_QUALITIES, CreditCharge, CreditMatrix, CreditsPerImage
 from gateway.core.terms import Contract
 from gateway.core.tokens import Size
 from gateway.core.types import Facts
@@ -37,6 +38,19 @@ def worst_case(charge: CreditCharge, target: Target, facts: Facts) -> int | None
         return 0
     each = _ceiling(charge, asked, target.contract)
     return None if each is None else count * each
+
+
+def unpriced(charge: CreditCharge | None, target: Target, facts: Facts) -> tuple[str, str]:
+    """Say what of a picture without a price is to blame: the parameter, and the picture in words."""
+    asked = target.facts or facts
+    tiers = tuple(_tiers_asked(asked, target.contract))
+    size = read_size(asked.size)
+    named = " or ".join(sorted(tiers))
+    is_plainly = asked.quality not in OPEN_QUALITIES and is_plain(asked.quality or "")
+    quality = f"quality '{asked.quality}'" if is_plainly else "the quality asked for"
+    what = f"a picture of {size[0]}x{size[1]} pixels (tier {named})" if size else f"a picture of tier {named}"
+    is_sized = isinstance(charge, CreditMatrix) and not any(one in charge.cells for one in tiers)
+    return ("size", what) if is_sized else ("quality", f"{what} in {quality}")
 
 
 def charged(charge: CreditCharge, target: Target, facts: Facts, reading: Reading | None) -> int:

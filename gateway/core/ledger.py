@@ -62,6 +62,13 @@ class Shortage(StrEnum):
     KEY = "key"  # it was revoked in the meantime
 
 
+class Short(Struct, frozen=True, kw_only=True):
+    """A hold that was refused. ``left``: of the credits, or of the budget, in its own unit; absent of a bad key."""
+
+    why: Shortage
+    left: int | None = None
+
+
 class EntryName(Struct, frozen=True, kw_only=True):
     """What an entry is about; there is one of each."""
 

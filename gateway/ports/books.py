@@ -108,9 +108,13 @@ class LogQuery(Struct, frozen=True, kw_only=True):
 
 
 class Refused(Struct, frozen=True, kw_only=True):
-    """What the books say no to, as a value: nothing of the command was written. ``code`` is the client's word."""
+    """What the books say no to, as a value: nothing of the command was written. ``code`` is the client's word.
+
+    ``left``: what there is of what was to be held, in its own unit: credits, or micro-units of the budget's currency.
+    """
 
     code: str
+    left: int | None = None
 
 
 class LedgerUnavailable(Exception):

@@ -354,7 +354,8 @@ def _take(connection: Connection, commands: Sequence[Command]) -> Mapping[int, R
     if not wanted:
         return {}
     short = holds.take(connection, [holding for _, holding in wanted])
-    return {at: Refused(code=_SHORT[why]) for (at, _), why in zip(wanted, short, strict=True) if why is not None}
+    found = ((at, one) for (at, _), one in zip(wanted, short, strict=True) if one is not None)
+    return {at: Refused(code=_SHORT[one.why], left=one.left) for at, one in found}
 
 
 def _close(connection: Connection, commands: Sequence[Command]) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.core.ledger import CREDITS, Closing, Kind, Shortage, closing, closing_money
+from gateway.core.ledger import CREDITS, Closing, Kind, Short, Shortage, closing, closing_money
 from gateway.stores.schema import attempts, entries, holds, keys
 from gateway.stores.statement import Paged, Row, Statement, adding, ignoring
 
@@ -80,6 +80,12 @@ ENDED = Paged(lambda ids: delete(holds).where(holds.c.request_id.in_(ids)).retur
 STANDING = Statement(
     select(keys.c.credits, keys.c.revoked_us).where(keys.c.key_id == bindparam("the_key")), ("the_key",)
 )
+LEFT = Statement(
+    select(keys.c.credits, keys.c.revoked_us, (keys.c.budget_micro - _USED).label("left_micro")).where(
+        keys.c.key_id == bindparam("the_key")
+    ),
+    ("the_window", "the_key"),
+)
 ATTEMPT = Statement(
     select(attempts.c.request_id, attempts.c.started_us).where(attempts.c.attempt_id == bindparam("the_attempt")),
     ("the_attempt",),
@@ -124,12 +130,12 @@ class _Open(Struct, kw_only=True):
     currency: str | None = None
 
 
-def take(connection: Connection, holdings: Sequence[Holding]) -> Sequence[Shortage | None]:
+def take(connection: Connection, holdings: Sequence[Holding]) -> Sequence[Short | None]:
     """Reserve for several requests; for each, in their order, ``None`` when it is reserved.
 
     Those of one key are taken together where it can pay for all of them, else one after the other.
     """
-    short: dict[int, Shortage] = {}
+    short: dict[int, Short] = {}
     by_key = _by_key(holdings)
     taken_whole = TAKEN.each(connection, [_together([holdings[at].taken for at in same]) for same in by_key])
     for same, is_taken in zip(by_key, taken_whole, strict=True):
@@ -241,9 +247,12 @@ def _entries(closure: Closure, held: _Open, paid: Closing, money: Closing) -> Se
     ]
 
 
-def _shortage(connection: Connection, holding: Holding) -> Shortage:
-    """Say why a hold was refused."""
-    found = STANDING.told(connection, (holding.key_id,))
+def _shortage(connection: Connection, holding: Holding) -> Short:
+    """Say why a hold was refused, and what there is instead."""
+    found = LEFT.told(connection, (holding.window_no, holding.key_id))
     if not found or found[0][1] is not None:
-        return Shortage.KEY
-    return Shortage.CREDITS if (found[0][0] or 0) < holding.credits else Shortage.BUDGET
+        return Short(why=Shortage.KEY)
+    balance, _, left_micro = found[0]
+    if (balance or 0) < holding.credits:
+        return Short(why=Shortage.CREDITS, left=balance or 0)
+    return Short(why=Shortage.BUDGET, left=max(0, left_micro or 0))

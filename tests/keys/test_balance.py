@@ -192,3 +192,40 @@ async def test_of_a_stream_that_breaks_only_what_had_come_whole_is_charged(tmp_p
             assert (await house.gateway.record(answer.headers["x-request-id"]))["credits"] == charged
         assert (await house.key())["credits"] == 4
         house.check_books()
+
+
+async def test_who_cannot_pay_is_told_what_it_may_cost_where_and_what_is_left(tmp_path: Path) -> None:
+    async with keyed_house(tmp_path / "money", price=FLAT) as house:
+        key = await house.create(budget="0.2USD/30d")
+        await house.closed()
+        refused = (await house.generate(key)).json()["error"]
+        assert refused["message"] == (
+            "The budget of this key does not cover what this request may cost: up to 0.500000 USD, by A/pic, and "
+            "0.200000 USD of the budget is left. Nothing was sent."
+        )
+    async with keyed_house(tmp_path / "credits", {"charge": BY_MATRIX}) as house:
+        key = await house.create(credits=5)
+        await house.closed()
+        refused = (await house.generate(key, size="1024x1024", quality="high")).json()["error"]
+        assert refused["message"] == (
+            "The balance of this key does not cover what this request may cost: up to 14 credits, by A/pic, and "
+            "5 are left. Nothing was sent."
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "said"),
+    [
+        ({"size": "2048x2048", "quality": "high"}, "size", "a picture of 2048x2048 pixels (tier 2K)."),
+        ({"size": "1024x1024", "quality": "low"}, "quality", "1024x1024 pixels (tier 1K) in quality 'low'."),
+        ({"quality": "low"}, "quality", "a picture of tier 1K or 2K or 4K in quality 'low'."),
+    ],
+)
+async def test_what_has_no_price_is_named(tmp_path: Path, fields: dict[str, object], param: str, said: str) -> None:
+    async with keyed_house(tmp_path, {"charge": {"unit": "credits", "matrix": {"1K": {"high": 14}}}}) as house:
+        key = await house.create(credits=100)
+        await house.closed()
+        error = (await house.generate(key, **fields)).json()["error"]
+        assert (error["code"], error["param"]) == ("no_price", param)
+        assert error["message"].startswith("This route charges credits and has no price for ")
+        assert error["message"].endswith(said)

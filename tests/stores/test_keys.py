@@ -126,7 +126,7 @@ async def test_a_refused_hold_writes_nothing_and_spoils_nothing(desk: SqlKeyDesk
     begun = [ledger.begin(request(number), attempt(number), hold(7)) for number in range(1, 5)]
     replies = await asyncio.gather(*begun, ledger.begin(request(9), attempt(9)))
     assert sorted(reply is None for reply in replies[:4]) == [False, False, False, True]
-    assert {reply for reply in replies if reply is not None} == {Refused(code="insufficient_credits")}
+    assert {reply for reply in replies if reply is not None} == {Refused(code="insufficient_credits", left=3)}
     assert replies[4] is None
     assert balance(desk) == (3, 7)
     with beside(url) as connection:
@@ -147,11 +147,11 @@ async def test_a_budget_counts_what_is_held_and_what_was_spent_in_its_window(
     budget = BudgetTerms(amount_micro=100, currency="USD", window_s=3600)
     desk.create("k", "wb-1", NewKey(name="app", budget=budget), NOON)
     assert await ledger.begin(request(1), attempt(1), hold(None, 60)) is None
-    assert await ledger.begin(request(2), attempt(2), hold(None, 41)) == Refused(code="budget_exceeded")
+    assert await ledger.begin(request(2), attempt(2), hold(None, 41)) == Refused(code="budget_exceeded", left=40)
     await ledger.settle(replace(settlement(1, result(1)), capture=Capture(credits=0, micro=90)))
     [row] = desk.listed(NOON)
     assert (row.spent_micro, row.reserved_micro, row.terms.credits) == (90, 0, None)
-    assert await ledger.begin(request(3), attempt(3), hold(None, 11)) == Refused(code="budget_exceeded")
+    assert await ledger.begin(request(3), attempt(3), hold(None, 11)) == Refused(code="budget_exceeded", left=10)
     assert await ledger.begin(request(4), attempt(4), hold(None, 100, window_no=1)) is None  # the next hour
     [row] = desk.listed(NOON + timedelta(hours=1))
     assert (row.spent_micro, row.reserved_micro) == (0, 100)
@@ -162,7 +162,8 @@ async def test_a_server_whose_clock_is_behind_does_not_bring_a_window_back(desk:
     desk.create("k", "wb-1", NewKey(name="app", budget=budget), NOON)
     assert await ledger.begin(request(1), attempt(1), hold(None, 90, window_no=1)) is None
     await ledger.settle(replace(settlement(1, result(1)), capture=Capture(credits=0, micro=90)))
-    assert await ledger.begin(request(2), attempt(2), hold(None, 11, window_no=0)) == Refused(code="budget_exceeded")
+    refused = await ledger.begin(request(2), attempt(2), hold(None, 11, window_no=0))
+    assert refused == Refused(code="budget_exceeded", left=10)
     assert await ledger.begin(request(3), attempt(3), hold(None, 10, window_no=0)) is None
     [row] = desk.listed(NOON + timedelta(hours=1))
     assert (row.spent_micro, row.reserved_micro) == (90, 10)
@@ -218,7 +219,7 @@ async def test_a_begin_that_nobody_waited_for_holds_nothing(desk: SqlKeyDesk, le
 
 async def test_credits_are_added_while_they_are_spent(desk: SqlKeyDesk, ledger: SqlLedger) -> None:
     desk.create("k", "wb-1", replace(APP, credits=None), NOON)
-    assert await ledger.begin(request(1), attempt(1), hold(1)) == Refused(code="insufficient_credits")
+    assert await ledger.begin(request(1), attempt(1), hold(1)) == Refused(code="insufficient_credits", left=0)
     row = await asyncio.to_thread(desk.credit, "k", "grt_1", 5, datetime.now(UTC))
     assert row is not None
     assert row.terms.credits == 5
