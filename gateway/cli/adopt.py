@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
 from msgspec import Struct
 
+from gateway.cli import adoptoptions as options
 from gateway.cli import sidecar, terminal
 from gateway.cli.assets import asset_line
 from gateway.cli.commission import facts_of
@@ -103,22 +103,18 @@ class _Bytes:
 
 
 def adopt(
-    file: Annotated[Path, typer.Argument(help="A picture that was made elsewhere.", show_default=False)],
+    file: options.File,
     *,
-    owner: Annotated[str, typer.Option("--owner", help="Whose contract made it, such as codex.", metavar="NAME")],
-    billing: Annotated[str, typer.Option("--billing", help="The bill it stands on.", metavar="TEXT")],
-    prompt: Annotated[str | None, typer.Option("--prompt", help="What was asked for.", metavar="TEXT")] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="What made it.", metavar="MODEL")] = None,
-    cost: Annotated[
-        str | None, typer.Option("--cost", help="What it cost: 0.04, '0.04 EUR' or '12 CREDITS'.", metavar="AMOUNT")
-    ] = None,
-    parent: Annotated[
-        list[str] | None, typer.Option("--parent", help="A kept picture it was made from.", metavar="ASSET_ID")
-    ] = None,
-    rights: Annotated[str | None, typer.Option("--rights", help="The terms it is under.", metavar="TEXT")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="Goes into the record.", metavar="NAME=VALUE")] = None,
-    beside: Annotated[bool, typer.Option("--sidecar", help="Write FILE.waybill.json, too.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Adopt it also when it is kept already.")] = False,
+    owner: options.Owner,
+    billing: options.Billing,
+    prompt: options.Prompt = None,
+    model: options.Model = None,
+    cost: options.Cost = None,
+    parent: options.Parent = None,
+    rights: options.Rights = None,
+    tag: options.Tag = None,
+    beside: options.Beside = False,
+    again: options.Again = False,
     config: Config = None,
     data_dir: DataDir = None,
     as_json: Json = False,

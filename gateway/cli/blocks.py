@@ -42,7 +42,7 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[Text]]) -> Table:
         widest = max((_width(row[place]) for row in rows), default=0)
         if name.lstrip(">").startswith(FOLDS):
             widest = min(widest, LEAST_CHARS)
-        column.min_width = max(widest, *(len(line) for line in _heading(name).splitlines()))
+        column.min_width = max([widest, *(len(line) for line in _heading(name).splitlines())])
     for row in rows:
         shown.add_row(*row)
     return shown

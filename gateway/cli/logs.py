@@ -1,8 +1,8 @@
 """``waybill logs``: the ledger, read beside a running server or without one; oldest first, the newest at the foot.
 
 With ``--json`` one record a line, as on the server's stdout; a request that never settled has no record, so its line
-holds what the ledger knows and a ``state``. Exit 0 also when there is nothing to show, 2 when the ledger cannot be
-read.
+holds what the ledger knows and a ``state``. With a request's id that one is shown whole. Exit 0 also when there is
+nothing to list, 1 when there is no request of that id, 2 when the ledger cannot be read.
 """
 
 import time
@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from gateway.cli import terminal
 from gateway.cli.logtable import LogTable
 from gateway.cli.options import Config, DataDir, Json
-from gateway.cli.setting import setting
+from gateway.cli.requestview import show_request
+from gateway.cli.setting import Setting, setting
+from gateway.cli.terminal import words
 from gateway.ports import LogQuery
 from gateway.stores.reader import LogRow, Reader, open_reader
 from gateway.stores.refusals import LedgerRefused
@@ -32,18 +34,29 @@ Show = Callable[[Sequence[LogRow]], None]
 
 
 def logs(
+    request_id: Annotated[
+        str | None,
+        typer.Argument(metavar="REQUEST_ID", show_default=False, help="Show this one request with its attempts."),
+    ] = None,
     *,
     config: Config = None,
     data_dir: DataDir = None,
     as_json: Json = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with requests as they end.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep running, and show requests as they end.")
+    ] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed, refused and interrupted requests.")] = False,
     owner: Annotated[str | None, typer.Option("--owner", help="Only requests of this route owner.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Only requests that asked for this model.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many at most.")] = 50,
 ) -> None:
-    """List requests from the ledger, the newest last."""
+    """List requests from the ledger, the newest last; or show one, by its id."""
     wanted = setting(config=config, data_dir=data_dir)
+    if request_id is not None:
+        if follow or failed or owner or model:
+            terminal.stop("a request's id stands alone: --follow, --failed, --owner and --model are for lists")
+        _show_one(request_id, wanted, as_json=as_json)
+        return
     query = LogQuery(failed=failed, owner=owner, model=model, limit=limit)
     show = _print_lines if as_json else LogTable(screen=terminal.console(wanted.env)).show
     try:
@@ -56,6 +69,19 @@ def logs(
         terminal.stop(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _show_one(request_id: str, wanted: Setting, *, as_json: bool) -> None:
+    try:
+        row = open_reader(wanted.routes().settings.database).find(request_id)
+    except LedgerRefused as error:
+        terminal.stop(str(error))
+    if row is None:
+        terminal.stop(f"the ledger has no request {words(request_id).plain}", 1)
+    if as_json:
+        terminal.print_json(record_of(row))
+    else:
+        show_request(terminal.console(wanted.env), record_of(row))
 
 
 def _newest(reader: Reader, query: LogQuery) -> list[LogRow]:

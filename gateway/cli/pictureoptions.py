@@ -8,9 +8,11 @@ import typer
 Model: TypeAlias = Annotated[
     str | None, typer.Option("--model", "-m", help="The model to ask for. \\[default: the gateway's]", metavar="MODEL")
 ]
-Size: TypeAlias = Annotated[str | None, typer.Option("--size", "-s", help="Such as 1536x1024, or auto.", metavar="WxH")]
+Size: TypeAlias = Annotated[
+    str | None, typer.Option("--size", "-s", help="Its size, such as 1536x1024, or auto.", metavar="WxH")
+]
 Quality: TypeAlias = Annotated[
-    str | None, typer.Option("--quality", "-q", help="Such as low, medium, high.", metavar="WORD")
+    str | None, typer.Option("--quality", "-q", help="Its quality, such as low, medium or high.", metavar="WORD")
 ]
 Background: TypeAlias = Annotated[
     str | None, typer.Option("--background", help="transparent, opaque or auto.", metavar="WORD")
@@ -38,20 +40,26 @@ Edit: TypeAlias = Annotated[
     list[Path] | None, typer.Option("--edit", "-e", help="A picture to change; may be repeated.", metavar="IMG")
 ]
 Compression: TypeAlias = Annotated[
-    int | None, typer.Option("--compression", min=0, max=100, help="Of a jpeg or webp.", metavar="0-100")
+    int | None,
+    typer.Option("--compression", min=0, max=100, help="Compression of a jpeg or webp, in percent.", metavar="0-100"),
 ]
 More: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", help="Any other field of the request.", metavar="NAME=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Any other field of the request; may be repeated.", metavar="NAME=VALUE"),
 ]
 Previews: TypeAlias = Annotated[
-    Path | None, typer.Option("--previews", help="Keep the previews there; implies --stream.", metavar="DIR")
+    Path | None, typer.Option("--previews", help="Directory to keep previews in; implies --stream.", metavar="DIR")
 ]
-Pin: TypeAlias = Annotated[str | None, typer.Option("--pin", help="Only this channel of the route.", metavar="CHANNEL")]
+Pin: TypeAlias = Annotated[
+    str | None, typer.Option("--pin", help="Use only this channel of the route.", metavar="CHANNEL")
+]
 Tag: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--tag", help="Goes into the record; may be repeated.", metavar="NAME=VALUE")
+    list[str] | None, typer.Option("--tag", help="A tag for the record; may be repeated.", metavar="NAME=VALUE")
 ]
 KeepPrompt: TypeAlias = Annotated[
     bool, typer.Option("--keep-prompt", help="Write the prompt into the waybill beside the file.")
 ]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
-Timeout: TypeAlias = Annotated[float, typer.Option("--timeout", min=1, help="How long to wait.", metavar="SECONDS")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Timeout: TypeAlias = Annotated[
+    float, typer.Option("--timeout", min=1, help="How long to wait for an answer.", metavar="SECONDS")
+]

@@ -86,7 +86,7 @@ def _show_targets(screen: Console, plan: JsonObject, surface: Surface, beside: B
 def _choice(plan: JsonObject) -> list[str]:
     """Say how the targets were narrowed and ordered, and what bounds or lowers what is asked for."""
     rule = plan.get("rule")
-    lines = [f"Rule {rule + 1} of the route speaks of this request."] if isinstance(rule, int) else []
+    lines = [f"Rule {rule + 1} of the route applies to this request."] if isinstance(rule, int) else []
     policy = str(plan.get("policy"))
     lines.append(f"Order: {_ORDERS.get(policy, policy)}.")
     if plan.get("max_cost"):

@@ -46,15 +46,19 @@ PROMPT = "A red circle on a white ground, nothing else."
 
 Baseline = Annotated[
     str | None,
-    typer.Option("--baseline", help="What others are held against. \\[default: the route's first direct channel]"),
+    typer.Option(
+        "--baseline", help="The channel to compare the others with. \\[default: the route's first direct one]"
+    ),
 ]
 TargetName = Annotated[str | None, typer.Option("--target", help="Only this channel. \\[default: all that are ready]")]
-Like = Annotated[str | None, typer.Option("--like", help="Ask what this request asked for.", metavar="REQUEST_ID")]
+Like = Annotated[
+    str | None, typer.Option("--like", help="Repeat what this earlier request asked for.", metavar="REQUEST_ID")
+]
 Runs = Annotated[int, typer.Option("--runs", min=1, max=20, help="How often each request is made.")]
 Endpoints = Annotated[
     list[Surface] | None, typer.Option("--endpoint", "-e", help="Only this surface; may be repeated.")
 ]
-WithMask = Annotated[bool, typer.Option("--with-mask", help="Draw a mask for edits.")]
+WithMask = Annotated[bool, typer.Option("--with-mask", help="Make up a mask for edits.")]
 SmokePrompt = Annotated[str, typer.Option("--prompt", help="What to draw.", metavar="TEXT")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before money is spent.")]
 
@@ -97,7 +101,7 @@ def smoke(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Try a route's channels with small live requests, and compare what comes."""
+    """Send small live requests down a route's channels, and compare what comes back."""
     found = setting(config=config, data_dir=data_dir)
     desk = Desk(base=base_url(url, found), key=found.process.api_key, timeout_s=timeout)
     loaded = found.routes()

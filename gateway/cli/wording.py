@@ -18,7 +18,7 @@ _REASONS = {
     "not_verified": "no smoke run of it has passed on this surface",
     "max_cost": "it may cost more than the route allows",
     "no_price": "what it may cost is not known",
-    "ruled_out": "a rule speaks of this request and names other targets",
+    "ruled_out": "a rule of the route sends this request to other targets",
     "channel_drained": "an operator drained its channel",
     "channel_off": "an operator turned its channel off",
     "channel_limit": "its channel's limits are used up",

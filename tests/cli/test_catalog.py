@@ -1,6 +1,7 @@
 """``catalog``: a router's price list over a real socket, against the rows of a real file, by the real program."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,9 @@ def test_the_shipped_file_is_not_written(bare: Program) -> None:
     ran = bare.run("catalog", "import", "openai", "--file", "pricing.json", "--yes")
     assert ran.code == 2
     assert "is the shipped file: copy it to ./routes.yaml first" in ran.err
+
+
+def test_a_price_by_the_token_is_said_per_million_of_them(tmp_path: Path) -> None:
+    with catalog_router(listed("gpt-image-2")) as router:
+        out = beside(router, tmp_path).run("catalog", "diff", "router", "-m", "gpt-image-2", COLUMNS="200").out
+    assert re.search(r"[0-9.]+ USD in, [0-9.]+ USD out per 1M tokens", out)

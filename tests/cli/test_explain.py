@@ -52,7 +52,7 @@ def test_rules_policies_limits_and_substitutes_are_told(program: Program) -> Non
     )
     (program.directory / "routes.yaml").write_text(routes)
     ran = program.run("explain", "--model", "gpt-image-2", **KEYS)
-    assert "Rule 2 of the route speaks of this request." in ran.out
+    assert "Rule 2 of the route applies to this request." in ran.out
     assert "Order: by how long they lately took, shown as written." in ran.out
     assert "substitute: another model, asked last; 30 requests a minute, 64 at once" in " ".join(ran.out.split())
     assert "add --live to ask it" in ran.out

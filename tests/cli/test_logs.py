@@ -157,6 +157,25 @@ async def test_an_answer_that_no_call_was_made_for_is_said_to_be_that(program: P
     assert said == ["given again", "answered here", "in_progress"]
 
 
+async def test_one_request_is_shown_with_its_attempts(program: Program) -> None:
+    await filled(program.directory / "data")
+    for columns in (80, 140):
+        ran = program.run("logs", request_id(0), COLUMNS=str(columns))
+        assert (ran.code, ran.err) == (0, "")
+        assert max(len(line) for line in ran.out.splitlines()) <= columns
+        said = " ".join(ran.out.split())
+        for piece in (request_id(0), "1024x1536, png", "took 48.2 s", "answer 200"):
+            assert piece in said
+    lost = " ".join(program.run("logs", request_id(3)).out.split())
+    assert "answer interrupted: its server ended before it did" in lost
+    assert "attempt 1 openai/gpt-image-2 - - unknown" in lost
+    assert json.loads(program.run("logs", request_id(1), "--json").out)["request_id"] == request_id(1)
+    nobody = program.run("logs", "req_1")
+    assert (nobody.code, nobody.out, nobody.err) == (1, "", "waybill: the ledger has no request req_1\n")
+    both = program.run("logs", request_id(0), "--failed")
+    assert (both.code, both.out) == (2, "")
+
+
 async def test_an_empty_directory_has_no_requests(program: Program) -> None:
     ran = program.run("logs")
     assert (ran.code, ran.out) == (0, "No requests in the ledger match.\n")

@@ -46,6 +46,15 @@ def test_an_empty_directory_serves_a_picture_and_logs_it(bare: Program) -> None:
         record = json.loads(logged.out)
         assert (record["request_id"], record["route_owner"]) == (request_id, "sandbox")
         assert "1024x640 png" in bare.run("logs", "--data-dir", "d").out
+        for columns in (80, 140):
+            shown = bare.run("logs", request_id, "--data-dir", "d", COLUMNS=str(columns)).out
+            assert max(len(line) for line in shown.splitlines()) <= columns
+            said = " ".join(shown.split())
+            for piece in (
+                *(request_id, "surface images/generations", "answer 200", "asked for gpt-image-2, size 1024x640, n 1"),
+                *("served by sandbox, sandbox/gpt-image-2", "1024x640, png, ast_", "openai/gpt-image-2 no credentials"),
+            ):
+                assert piece in said
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
 
