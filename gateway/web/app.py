@@ -74,6 +74,10 @@ _NOT_BUILT = (
 _NOT_OFFERED = "This endpoint is not offered by this version of the gateway."
 _BASE_URL = "There is nothing at this address. A client's base_url must end in /v1, exactly once."
 _HELD = ("/v1/images/", "/v1/responses", "/v1/models", "/v1/flights/", "/v1/chat/")
+_PICTURES = (
+    "There is nothing at this address. Pictures are made at POST /v1/images/generations, and changed at "
+    "POST /v1/images/edits."
+)
 _SLASH = "There is nothing at this address. Leave out the slash at its end."
 _NO_WEBSOCKET = "WebSocket connections are not offered by this version of the gateway. Use POST /v1/responses."
 
@@ -196,6 +200,8 @@ async def _unknown(scope: Scope, _receive: Receive, _send: Send) -> None:
         raise NotOffered(_NO_WEBSOCKET)
     if path.rstrip("/") in POSTS:
         raise UnknownUrl(_SLASH)
+    if path.startswith("/v1/images/"):
+        raise UnknownUrl(_PICTURES)
     if any(path == known or path.startswith(f"{known}/") for known in _NOT_BUILT):
         raise NotOffered(_NOT_OFFERED)
     if _is_off_base(path):

@@ -162,6 +162,7 @@ REFUSED = [
     ("GET", "/v1/responses/", 404, None, "unknown_url", "slash"),
     ("POST", "/v1/conversations", 404, None, "unknown_url", "this version"),
     ("GET", "/ui/", 404, None, "unknown_url", ""),
+    ("POST", "/v1/images/generation", 404, None, "unknown_url", "POST /v1/images/generations"),
     ("POST", "/images/generations", 404, None, "unknown_url", "base_url must end in /v1, exactly once"),
     ("POST", "/v1/v1/images/generations", 404, None, "unknown_url", "base_url must end in /v1, exactly once"),
     ("POST", "/v1/v1/v1/responses", 404, None, "unknown_url", "base_url must end in /v1, exactly once"),
