@@ -184,6 +184,16 @@ def test_yaml_examples_load(path: Path, tmp_path: Path) -> None:
         assert isinstance(loaded, Loaded), "\n".join(map(str, loaded))
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_a_part_of_a_routes_file_says_that_it_is_added_to_one(path: Path) -> None:
+    """Alone it fails ``waybill check``; what to add it to stands in the same section, above it."""
+    text = path.read_text("utf-8")
+    for found in re.finditer(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        if "version" not in read_yaml(found[1]):
+            section = re.split(r"^#+ ", text[: found.start()], flags=re.MULTILINE)[-1]
+            assert re.search(r"\b(?:add|added|in a file|in your file)\b", section, re.IGNORECASE), found[1]
+
+
 def read_yaml(text: str) -> Any:
     """Read an example; ``on`` is a key of the file, which the library takes for a truth."""
     return yaml.safe_load(re.sub(r"([{ ])on:", r'\1"on":', text))
