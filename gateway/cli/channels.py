@@ -7,7 +7,6 @@ when the gateway refused or could not be reached, 2 for a bad option.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
@@ -17,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import client, terminal
-from gateway.cli.options import Json, ServedDir, Url
-from gateway.cli.setting import base_url, setting
+from gateway.cli.options import Json, ServedConfig, ServedDir, Url
+from gateway.cli.setting import Setting, base_url, setting
 from gateway.cli.standing import answer_of, health, objects, operator_key, standing, state, until_words
 from gateway.cli.terminal import BOLD, DIM, is_wide, stacked, words
 from gateway.core.brake import BrakeState
@@ -43,9 +42,11 @@ channels = typer.Typer(no_args_is_help=True, help="Show the channels of a runnin
 
 
 @channels.command("list")
-def list_channels(*, url: Url = None, data_dir: ServedDir = None, as_json: Json = False) -> None:
+def list_channels(
+    *, url: Url = None, config: ServedConfig = None, data_dir: ServedDir = None, as_json: Json = False
+) -> None:
     """Show how each channel stands: its hand brake, calls under way, and which rows rest."""
-    found = setting(data_dir=data_dir)
+    found = setting(config=config, data_dir=data_dir)
     document = standing(url, found)
     if as_json:
         terminal.print_json(document)
@@ -75,12 +76,13 @@ def drain(
     until: Until = None,
     reason: Reason = None,
     url: Url = None,
+    config: ServedConfig = None,
     data_dir: ServedDir = None,
     as_json: Json = False,
 ) -> None:
     """Give a channel no new work. What is under way finishes; follow-ups that only it can serve still go there."""
     wanted = {"state": BrakeState.DRAINED.value, "until": _moment(until), "reason": reason}
-    _brake(name, wanted, _gateway(url, data_dir), as_json=as_json)
+    _brake(name, wanted, _gateway(url, setting(config=config, data_dir=data_dir)), as_json=as_json)
 
 
 @channels.command()
@@ -90,20 +92,32 @@ def off(
     until: Until = None,
     reason: Reason = None,
     url: Url = None,
+    config: ServedConfig = None,
     data_dir: ServedDir = None,
     as_json: Json = False,
 ) -> None:
     """Send nothing to a channel any more. What is under way finishes."""
     wanted = {"state": BrakeState.OFF.value, "until": _moment(until), "reason": reason}
-    _brake(name, wanted, _gateway(url, data_dir), as_json=as_json)
+    _brake(name, wanted, _gateway(url, setting(config=config, data_dir=data_dir)), as_json=as_json)
 
 
 @channels.command()
 def on(
-    name: Name, *, reason: Reason = None, url: Url = None, data_dir: ServedDir = None, as_json: Json = False
+    name: Name,
+    *,
+    reason: Reason = None,
+    url: Url = None,
+    config: ServedConfig = None,
+    data_dir: ServedDir = None,
+    as_json: Json = False,
 ) -> None:
     """Release a channel's hand brake, and try its resting rows again."""
-    _brake(name, {"state": BrakeState.ON.value, "reason": reason}, _gateway(url, data_dir), as_json=as_json)
+    _brake(
+        name,
+        {"state": BrakeState.ON.value, "reason": reason},
+        _gateway(url, setting(config=config, data_dir=data_dir)),
+        as_json=as_json,
+    )
 
 
 class _Gateway(Struct, frozen=True, kw_only=True):
@@ -113,8 +127,7 @@ class _Gateway(Struct, frozen=True, kw_only=True):
     key: Secret | None
 
 
-def _gateway(url: str | None, data_dir: Path | None) -> _Gateway:
-    found = setting(data_dir=data_dir)
+def _gateway(url: str | None, found: Setting) -> _Gateway:
     return _Gateway(base=base_url(url, found), key=operator_key(found))
 
 

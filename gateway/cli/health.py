@@ -6,14 +6,14 @@ Exit 2 for a URL that is none.
 import typer
 
 from gateway.cli import client, lines
-from gateway.cli.options import Json, ServedDir, Url
+from gateway.cli.options import Json, ServedConfig, ServedDir, Url
 from gateway.cli.setting import base_url, setting
 from gateway.core.types import JsonObject
 
 
-def health(*, url: Url = None, data_dir: ServedDir = None, as_json: Json = False) -> None:
+def health(*, url: Url = None, config: ServedConfig = None, data_dir: ServedDir = None, as_json: Json = False) -> None:
     """Ask a running gateway whether it is ready."""
-    base = base_url(url, setting(data_dir=data_dir))
+    base = base_url(url, setting(config=config, data_dir=data_dir))
     reply = client.get(f"{base}/readyz")
     if isinstance(reply, client.Unreached):
         _end(base, {"ready": False, "url": base, "error": reply.why}, f"not reachable: {reply.why}", as_json=as_json)

@@ -20,7 +20,7 @@ from gateway.cli.client import Unreached
 from gateway.cli.commission import Commission, Given, header_of, more_fields, read_given
 from gateway.cli.delivery import Complaint, Delivery, Picture, member, text
 from gateway.cli.obtaining import IDEMPOTENCY_KEY, Desk, no_answer, sentences
-from gateway.cli.options import Json, ServedDir, Url
+from gateway.cli.options import Json, ServedConfig, ServedDir, Url
 from gateway.cli.outfiles import OutFiles, write
 from gateway.cli.setting import base_url, setting
 from gateway.cli.standing import operator_key
@@ -85,11 +85,12 @@ def image(
     force: options.Force = False,
     timeout: options.Timeout = 900,
     url: Url = None,
+    config: ServedConfig = None,
     data_dir: ServedDir = None,
     as_json: Json = False,
 ) -> None:
     """Make a picture through a running gateway: a file, and its waybill beside it."""
-    found = setting(data_dir=data_dir)
+    found = setting(config=config, data_dir=data_dir)
     base = base_url(url, found)
     asked = Commission(
         surface=Surface.EDITS if edit else Surface.GENERATIONS,

@@ -32,6 +32,15 @@ Url: TypeAlias = Annotated[
         metavar="URL",
     ),
 ]
+ServedConfig: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Routes file whose server.public_url says where the gateway is, when nothing else does.",
+        metavar="FILE",
+    ),
+]
 ServedDir: TypeAlias = Annotated[
     Path | None,
     typer.Option(

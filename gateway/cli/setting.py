@@ -20,10 +20,14 @@ API = "/v1"  # the end of what SDKs call the base URL
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """The environment as it was at the start, and the settings with the flags laid over them."""
+    """The environment as it was at the start, and the settings with the flags laid over them.
+
+    ``names_file``: the routes file was named on the command line.
+    """
 
     env: Mapping[str, str]
     process: ProcessSettings
+    names_file: bool = False
 
     @property
     def sandbox_allowed(self) -> bool:
@@ -48,9 +52,9 @@ class Setting(Struct, frozen=True, kw_only=True):
 def base_url(url: str | None, found: Setting) -> str:
     """Give the address of the gateway that is meant.
 
-    ``--url`` goes before ``WAYBILL_URL``, that before the server which runs on the data directory, and that before the
-    address that ``serve`` would listen on with the same environment. An SDK's base URL, which ends in ``/v1``, is taken
-    too. One that is no URL ends the command.
+    In this order: ``--url``; ``WAYBILL_URL``; the server which runs on the data directory; the ``server.public_url`` of
+    a routes file that ``--config`` names; the address that ``serve`` would listen on with the same environment. An
+    SDK's base URL, which ends in ``/v1``, is taken too. One that is no URL ends the command.
     """
     if url is not None:
         return _checked(url)
@@ -60,6 +64,9 @@ def base_url(url: str | None, found: Setting) -> str:
     served = served_at(process.data_dir)
     if served is not None:
         return served
+    public = found.routes().settings.server.public_url if found.names_file else None
+    if public is not None:
+        return public
     host = default.host if process.host in {"0.0.0.0", "::", "localhost"} else process.host
     return f"http://{f'[{host}]' if ':' in host else host}:{process.port}"
 
@@ -85,6 +92,7 @@ def setting(*, config: Path | None = None, data_dir: Path | None = None, sandbox
         stop_for(found)
     return Setting(
         env=env,
+        names_file=config is not None,
         process=replace(
             found,
             config=config or found.config,

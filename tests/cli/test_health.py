@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from gateway.config.served import note_served
-from tests.cli.program import Program
+from tests.cli.program import ROUTES, Program
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -77,6 +77,21 @@ def test_the_server_of_the_data_directory_is_asked(bare: Program, port: int) -> 
     assert bare.run("health", WAYBILL_DATA_DIR=".").code == 0
     assert bare.run("health", "--data-dir", ".", "--url", "http://127.0.0.1:9").code == 1
     assert bare.run("health", "--data-dir", ".", WAYBILL_URL="http://127.0.0.1:9").code == 1
+
+
+def test_the_public_address_of_a_file_that_is_named_is_asked(program: Program, port: int) -> None:
+    file = program.directory / "public.yaml"
+    file.write_text(f"{ROUTES}server: {{public_url: 'http://127.0.0.1:{port}'}}\n")
+    ran = program.run("health", "--config", "public.yaml")
+    assert (ran.code, ran.out) == (0, f"http://127.0.0.1:{port} is ready\n")
+    assert program.run("health", "--config", "public.yaml", "--url", "http://127.0.0.1:9").code == 1
+    assert program.run("health", "--config", "public.yaml", WAYBILL_URL="http://127.0.0.1:9").code == 1
+    unsaid = program.run("health", WAYBILL_CONFIG="public.yaml", WAYBILL_PORT="9")
+    assert unsaid.code == 1, "a check of this machine's server does not go around by its public address"
+    for command in (("channels", "list"), ("image", "a fox", "--out", "fox.png"), ("channels", "on", "openai")):
+        asked = program.run(*command, "--config", "public.yaml")
+        assert (asked.code, "the gateway answered" in asked.err) == (1, True), asked.err
+    assert program.run("health", "--config", "nowhere.yaml").code == 2
 
 
 COMMANDS = (
