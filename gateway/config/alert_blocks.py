@@ -57,15 +57,17 @@ class AlertsBlock(Strict):
     secret: Text | None = Field(default=None, description="Signs what is posted, in x-waybill-signature.")
     repeat: Duration = Field(
         default=3_600.0,
-        description="How long the same alert is not told again while it goes on.",
+        description="How long the same alert is not repeated while it lasts.",
         json_schema_extra={"default": "1h"},
     )
     budget: list[Level] = Field(
-        default=[80, 100], max_length=5, description="Percentages of a key's budget that are told when they are spent."
+        default=[80, 100],
+        max_length=5,
+        description="Percentages of a key's budget for which there is an alert when they are spent.",
     )
     disk: Percent = Field(
         default=90,
-        description="How full a disk of ours may be before it is told.",
+        description="How full a disk may be before there is an alert.",
         json_schema_extra={"default": "90%"},
     )
 

@@ -42,10 +42,11 @@ class ChargeBlock(Strict):
         default=None, min_length=1, description="Credits for a picture, by tier (1K, 2K, 4K) and quality."
     )
     auto: str | None = Field(
-        default=None, description="The quality that one left open is charged as; absent: the dearest of the tier."
+        default=None,
+        description="The quality that is charged when the request leaves it open; absent: the dearest of the tier.",
     )
     other: Credits | None = Field(
-        default=None, description="Credits for a picture that the matrix has not; absent: the request is refused."
+        default=None, description="Credits for a picture that is not in the matrix; absent: the request is refused."
     )
 
     @model_validator(mode="before")

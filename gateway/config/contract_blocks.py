@@ -125,7 +125,7 @@ class ContractFields(Strict):
     moderation: list[Word] | None = Field(default=None, description="What moderation may be.")
     complexity: list[Word] | None = Field(default=None, description="What complexity may be.")
     input_fidelity: list[Word] | None = Field(default=None, description="What input_fidelity may be.")
-    default_format: Word | None = Field(default=None, description="The format that comes when none is asked for.")
+    default_format: Word | None = Field(default=None, description="The format of results when none is asked for.")
     transparent_formats: list[Word] | None = Field(
         default=None, description="The output formats that a transparent background needs."
     )
@@ -138,17 +138,17 @@ class ContractFields(Strict):
     frame_count: SpanBlock | None = Field(default=None, description="The bounds of frame_count.")
     frame_duration_ms: SpanBlock | None = Field(default=None, description="The bounds of frame_duration_ms.")
     excludes: dict[Word, list[Parameter]] | None = Field(
-        default=None, description="Output format -> parameters that cannot stand with it."
+        default=None, description="Output format -> parameters that cannot be combined with it."
     )
     inputs: InputsBlock | None = Field(default=None, description="The pictures that may be given.")
     mask: OverlayBlock | None = Field(default=None, description="The mask.")
     markup: OverlayBlock | None = Field(default=None, description="The markup.")
     refuses: list[Parameter] | None = Field(default=None, description="Parameters that the model does not take.")
-    drops: list[Option] | None = Field(default=None, description="Parameters left out of what is sent, and stamped.")
+    drops: list[Option] | None = Field(default=None, description="Parameters that are not sent; the answer is stamped.")
     unknown_parameters: Unknown | None = Field(
         default=None, description="Parameters that Waybill does not know: forward or refuse."
     )
-    retired_on: Day | None = Field(default=None, description="The day from which on the model answers no more.")
+    retired_on: Day | None = Field(default=None, description="The day from which the model no longer answers.")
 
 
 class ContractBlock(ContractFields):

@@ -162,7 +162,7 @@ class StorageBlock(Strict):
 
 
 class PrivacyBlock(Strict):
-    """What is kept of what people write."""
+    """How prompts are recorded."""
 
     prompts: PromptPrivacy = Field(
         default=PromptPrivacy.HASH, description="Prompts in the record: hash (keyed) or text."
@@ -215,7 +215,7 @@ class ChannelBlock(Strict):
 
     owner: HeaderText = Field(description="Whose contract and bill it is; stamped on answers as x-route-owner.")
     kind: ChannelKind = Field(
-        description="direct: the model's maker; gateway: someone who resells it; sandbox: drawn here, for nothing."
+        description="direct: the model's maker; gateway: a reseller; sandbox: drawn by Waybill itself, at no cost."
     )
     api: Api | None = Field(
         default=None, description="The API the channel speaks; absent: openai, and sandbox for kind sandbox."
@@ -226,19 +226,19 @@ class ChannelBlock(Strict):
     api_key: str | None = Field(
         default=None, description="The channel's key, as ${NAME}. Unset: the channel is not ready. Not for the sandbox."
     )
-    billing: Text | None = Field(default=None, description="The bill its spending stands on; goes into the record.")
-    output_rights: Text | None = Field(default=None, description="Terms its pictures are under; go into the record.")
+    billing: Text | None = Field(default=None, description="The bill on which its costs appear; goes into the record.")
+    output_rights: Text | None = Field(default=None, description="The terms of its pictures; go into the record.")
     group: Text | None = Field(
         default=None,
-        description="The account's price group at a catalog router: which ratio of a price by group it pays.",
+        description="The account's price group at a catalog router: selects the ratio of a price by group.",
     )
-    region: Text | None = Field(default=None, description="Where the channel works; goes into the record.")
+    region: Text | None = Field(default=None, description="Where the channel runs; goes into the record.")
     timeouts: TimeoutsBlock = Field(
         default=TimeoutsBlock(), description="How long one attempt may take.", json_schema_extra=_EMPTY
     )
     max_in_flight: Count = Field(default=64, description="Attempts under way on this channel at the same time.")
     limits: LimitsBlock = Field(
-        default=LimitsBlock(), description="What may be asked of it in any minute.", json_schema_extra=_EMPTY
+        default=LimitsBlock(), description="How much may be requested of it in any minute.", json_schema_extra=_EMPTY
     )
     rows: dict[ModelName, RowBlock] = Field(min_length=1, description="The channel's models, by name.")
 
@@ -305,7 +305,7 @@ class StateBlock(Strict):
 
     unknown_ids: Literal["refuse", "forward"] = Field(
         default="refuse",
-        description="Ids that this gateway never gave: refuse, or forward to the one channel that serves responses.",
+        description="Ids that this gateway never gave out: refuse, or forward to the channel that serves responses.",
     )
 
 
@@ -318,14 +318,12 @@ class RoutesFile(Strict):
         default=StorageBlock(), description="Where the ledger is kept.", json_schema_extra=_EMPTY
     )
     privacy: PrivacyBlock = Field(
-        default=PrivacyBlock(), description="What the record may say of people's words.", json_schema_extra=_EMPTY
+        default=PrivacyBlock(), description="How prompts are recorded.", json_schema_extra=_EMPTY
     )
     state: StateBlock = Field(
         default=StateBlock(), description="What upstreams keep between requests.", json_schema_extra=_EMPTY
     )
-    alerts: AlertsBlock = Field(
-        default=AlertsBlock(), description="Whom to tell of what is wrong.", json_schema_extra=_EMPTY
-    )
+    alerts: AlertsBlock = Field(default=AlertsBlock(), description="Where alerts are sent.", json_schema_extra=_EMPTY)
     channels: dict[ChannelName, ChannelBlock] = Field(min_length=1, description="The upstream accounts, by name.")
     routes: dict[ModelName, RouteBlock] = Field(min_length=1, description="The models clients may ask for, by name.")
     keys: list[str] = Field(

@@ -129,7 +129,7 @@ class PriceBlock(Strict):
     image_ratio: Amount | None = Field(default=None, description="Pictures given, as a multiple of input; absent: 1.")
     group_ratio: GroupRatio | None = Field(
         default=None,
-        description="What the account's group pays of it; absent: 1. By group: that of the channel's group counts.",
+        description="The factor of the account's group; absent: 1. By group: the one of the channel's group applies.",
     )
 
     @model_validator(mode="before")

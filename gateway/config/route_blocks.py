@@ -229,7 +229,7 @@ _IF = {
         "n": _any_of("How many pictures; 1 when the request does not say.", _WHOLE, _SPAN, VARIABLE),
         "pixels": _any_of("Width times height of the size asked for.", _WHOLE, _SPAN, VARIABLE),
         "partial_images": _any_of("Previews asked for.", _WHOLE, _SPAN, VARIABLE),
-        "input_images": _any_of("How many pictures were given, the mask aside.", _WHOLE, _SPAN, VARIABLE),
+        "input_images": _any_of("How many pictures were given, without the mask.", _WHOLE, _SPAN, VARIABLE),
         "prompt_chars": _any_of("Length of the prompt.", _WHOLE, _SPAN, VARIABLE),
         "stream": _any_of("Whether a stream was asked for.", _FLAG, VARIABLE),
         "has_mask": _any_of("Whether a mask was given.", _FLAG, VARIABLE),
@@ -244,5 +244,5 @@ Conditions: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_conditions), 
 class WhenBlock(Strict):
     """A rule: if every condition is met, only these targets are left."""
 
-    conditions: Conditions = Field(alias="if", description="What the request must say, every key of it.")
+    conditions: Conditions = Field(alias="if", description="Conditions on the request, all of which must be met.")
     use: list[UseBlock] = Field(min_length=1, description="The targets that are left, in the order of the route.")
