@@ -162,7 +162,7 @@ class StorageBlock(Strict):
 
 
 class PrivacyBlock(Strict):
-    """How prompts are recorded."""
+    """What is recorded of prompts."""
 
     prompts: PromptPrivacy = Field(
         default=PromptPrivacy.HASH, description="Prompts in the record: hash (keyed) or text."
