@@ -111,10 +111,10 @@ def image(
     desk = Desk(base=base, key=found.process.api_key, timeout_s=timeout, headers=_headers(pin, tag or []))
     shown = _Shown(env=found.env, previews=previews, keep_prompt=keep_prompt, as_json=as_json)
     files = OutFiles(out=out, n=n, force=force)
-    with terminal.interruptible("what the gateway has begun it finishes: see `waybill logs`"):
-        _fulfil(_Order(asked=asked, desk=desk, files=files, shown=shown, record_key=operator_key(found)))
+    _fulfil(_Order(asked=asked, desk=desk, files=files, shown=shown, record_key=operator_key(found)))
 
 
+@terminal.interruptible("what the gateway has begun it finishes: see `waybill logs`")
 def _fulfil(order: _Order) -> None:
     if order.asked.mask is not None and not order.asked.images:
         terminal.stop("--mask says where to change a picture: name that picture with --edit")
