@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
 from http.client import HTTPConnection
@@ -50,6 +52,20 @@ def nginx_for(directory: Path, port: int, *replicas: int) -> Path:
     file = directory / "nginx.conf"
     file.write_text(f"daemon off; pid {directory}/pid; error_log stderr; {text}", "utf-8")
     return file
+
+
+def test_the_page_makes_the_secrets_and_names_the_services_of_the_arrangement(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs/deploy.md").read_text("utf-8")
+    first = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0]
+    (tmp_path / "deploy").mkdir()
+    environment = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "sk-planted"}
+    subprocess.run(["bash", "-euc", first], cwd=tmp_path, env=environment, check=True, timeout=60)
+    wanted = set(re.findall(r"\$\{([A-Z0-9_]+):\?\}", (DEPLOY / "compose.yaml").read_text("utf-8")))
+    made = dict(line.split("=") for line in (tmp_path / "deploy/.env").read_text("utf-8").splitlines())
+    assert set(made) == wanted
+    for secret in compose()["secrets"].values():
+        assert (tmp_path / "deploy" / secret["file"]).read_text("utf-8").strip()
+    assert set(re.findall(r"(?:logs|exec) ([a-z]+-[a-z0-9]+)", text)) <= set(compose()["services"])
 
 
 def test_every_metric_on_the_dashboard_and_in_the_rules_exists() -> None:
