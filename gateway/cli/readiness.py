@@ -6,7 +6,7 @@ gateway that does not tell (no operator's key) leaves the table as this shell's 
 
 from collections.abc import Mapping
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.cli import client
@@ -20,28 +20,23 @@ from gateway.core.types import JsonObject
 class Readiness(Struct, frozen=True, kw_only=True):
     """A table whose targets are as ready as the gateway says; ``silence``: why it says nothing, when it does not.
 
-    ``accounts``: by channel, which account it has there.
+    ``accounts``: by channel, which account it has there, as far as that is known.
     """
 
     table: RouteTable
+    accounts: Mapping[str, str]
     silence: str | None = None
-    accounts: Mapping[str, str] = field(default_factory=dict)
-
-    def account(self, channel: Channel) -> str | None:
-        """Give the fingerprint of a channel's account at the gateway; ``None`` when nobody here knows it."""
-        if self.silence is None:
-            return self.accounts.get(channel.name)
-        return fingerprint(channel) if channel.unready is None else None
 
 
 def readiness(table: RouteTable, base: str, key: Secret | None) -> Readiness:
     """Ask the gateway at ``base`` for its table."""
+    ours = {name: fingerprint(one) for name, one in table.channels.items() if one.unready is None}
     reply = ask_operator(f"{base}/api/routes", key)
     if isinstance(reply, client.Unreached):
-        return Readiness(table=table, silence=f"the gateway at {base} cannot be asked: {reply.why}")
+        return Readiness(table=table, accounts=ours, silence=f"the gateway at {base} cannot be asked: {reply.why}")
     if reply.status != 200 or reply.document is None:
         why = "set WAYBILL_ADMIN_KEY" if reply.status in {401, 403} else f"it answered {reply.status}"
-        return Readiness(table=table, silence=f"the gateway does not say which are ready there: {why}")
+        return Readiness(table=table, accounts=ours, silence=f"the gateway does not say which are ready there: {why}")
     channels = {str(one.get("channel")): one for one in items(reply.document.get("channels"))}
     routes = {str(one.get("route")): one for one in items(reply.document.get("routes"))}
     there = replace(
@@ -49,8 +44,8 @@ def readiness(table: RouteTable, base: str, key: Secret | None) -> Readiness:
         channels={name: _channel(one, channels.get(name)) for name, one in table.channels.items()},
         routes={name: _route(one, routes.get(name)) for name, one in table.routes.items()},
     )
-    accounts = {name: text(one.get("account")) for name, one in channels.items()}
-    return Readiness(table=there, accounts={name: one for name, one in accounts.items() if one is not None})
+    theirs = {name: account for name, one in channels.items() if (account := text(one.get("account"))) is not None}
+    return Readiness(table=there, accounts={**ours, **theirs})
 
 
 def _channel(ours: Channel, theirs: JsonObject | None) -> Channel:

@@ -204,9 +204,9 @@ def _verify(run: _Run, compared: Sequence[Compared], walked: Sequence[Walked]) -
     noted: list[JsonValue] = []
     for one in known:
         channel = run.ready.table.channels[one.target]
-        account = run.ready.account(channel)
+        account = run.ready.accounts.get(channel.name)
         if account is None:
-            terminal.complain([f"waybill: {one.target} is not noted as tried: {channel.unready or 'unknown'} here"])
+            terminal.complain([f"waybill: that {one.target} was tried is not noted: its key is not known here"])
             continue
         for leg in (found.leg for found in walked if found.leg.channel == one.target and _was_sent(found)):
             passed = one.passed_on(leg.name)
