@@ -297,7 +297,7 @@ class Flights:
         return replace(
             result,
             body=flight.body.share() if is_body and flight.body is not None else None,
-            flight_id=flight.name_for(result),
+            flight_id=result.flight_id if flight.key is None else flight.name_for(result),
             receipt=partial(self._receipt, flight),
         )
 

@@ -93,8 +93,8 @@ class Flight(Struct, eq=False, kw_only=True):
         return None if glimpse is None else glimpse()
 
     def name_for(self, result: Result) -> FlightId | None:
-        """Give the id by which the client of an end finds it again; ``None``: nobody does, it is not kept."""
-        is_kept = self.key is not None and is_bought(attempt.outcome for attempt in result.record.attempts)
+        """Give the id by which its client finds it again by its key; ``None``: nobody does, it is not kept."""
+        is_kept = is_bought(attempt.outcome for attempt in result.record.attempts)
         return result.flight_id or (self.id if is_kept else None)
 
     def board(self) -> None:
