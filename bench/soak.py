@@ -51,7 +51,7 @@ NOISE_BYTES: Final = 6_000_000  # what a short run may grow by for other reasons
 SPARE: Final = 2
 POOLS: Final = 4  # threads of bounded pools, each with a connection to the ledger, that may first be needed late
 EXPECTED: Final = re.compile(
-    r"waybill\.db(-wal|-shm|\.lock)?|prompt\.key|spool\.lock|assets/[0-9a-f]{2}/[0-9a-f]{2,64}(/[0-9a-f]{64})?(\.\w+)?"
+    r"waybill\.db(-wal|-shm|\.lock)?|server\.json|prompt\.key|spool\.lock|assets/[0-9a-f]{2}/[0-9a-f]{2,64}(/[0-9a-f]{64})?(\.\w+)?"
 )
 
 
