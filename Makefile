@@ -1,10 +1,10 @@
 # make run    a server on the embedded default, in one command
-# make test   everything: checks, then the whole suite, in JOBS processes
+# make test   everything: checks, then the whole suite, in JOBS processes (one more than two processors: tests wait a lot)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-JOBS   ?= 2
+JOBS   ?= 3
 
 .PHONY: run test check lock bench gate growth soak clean
 
