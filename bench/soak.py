@@ -6,7 +6,7 @@ and looked at from outside: resident memory, descriptors, threads, tasks, files.
 At the end every connection is gone, the books hold every request, and none is open.
 
 Memory is judged by the median of the slopes between any two laps after the first third, which warms caches and the
-allocator: a leak goes on from lap to lap, and one step of the allocator's is none.
+allocator, and in the last third once more: a leak goes on to the end, and one step of the allocator's is none.
 Exit code 1 when something leaks, when an answer is not what the upstream sent, or when anything but a fault failed.
 """
 
@@ -99,19 +99,23 @@ class Report:
 
     @property
     def bytes_per_request(self) -> float:
-        """Give the slope of memory, as Theil and Sen estimate it."""
-        slopes = [
-            (later.rss_bytes - one.rss_bytes) / (later.requests - one.requests)
-            for one, later in itertools.combinations(self.judged, 2)
-        ]
-        return statistics.median(slopes) if slopes else 0.0
+        """Give the slope of memory."""
+        return slope(self.judged)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether memory grows, up to the end."""
+        last = self.laps[-max(2, len(self.laps) // 3) :]
+        return all(
+            slope(laps) * span > SLOPE_BYTES * span + NOISE_BYTES
+            for laps, span in ((part, part[-1].requests - part[0].requests) for part in (self.judged, last))
+        )
 
     def faults(self) -> list[str]:
         """Say what is not as it should be."""
         found = list(self.tally.wrong[:10])
         judged = self.judged
-        span = judged[-1].requests - judged[0].requests
-        if self.bytes_per_request * span > SLOPE_BYTES * span + NOISE_BYTES:
+        if self.goes_on:
             found.append(f"memory grows by {self.bytes_per_request:,.0f} bytes a request")
         for name in ("descriptors", "threads", "tasks"):
             values = [getattr(lap, name) for lap in judged]
@@ -126,6 +130,15 @@ class Report:
         if served < sum(self.tally.ends.values()) * 0.85:
             found.append(f"only {served} requests were served")
         return found
+
+
+def slope(laps: Sequence[Lap]) -> float:
+    """Give bytes of memory a request, as Theil and Sen estimate it."""
+    slopes = [
+        (later.rss_bytes - one.rss_bytes) / (later.requests - one.requests)
+        for one, later in itertools.combinations(laps, 2)
+    ]
+    return statistics.median(slopes) if slopes else 0.0
 
 
 class Caller:

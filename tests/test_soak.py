@@ -32,7 +32,8 @@ def test_what_grows_is_found() -> None:
     assert report(*(lap(at * 1_000) for at in steps)).faults() == []
     fat = report(*(lap(at * 1_000, rss_bytes=100_000_000 + at * 3_000_000) for at in steps))
     assert fat.faults() == ["memory grows by 3,000 bytes a request"]
-    once = report(*(lap(at * 50, rss_bytes=100_000_000 + 9_000_000 * (at > 11)) for at in steps))
-    assert once.faults() == []
+    for when in (6, 11):  # one step, and flat again, or at the very end
+        once = report(*(lap(at * 50, rss_bytes=100_000_000 + 15_000_000 * (at > when)) for at in steps))
+        assert once.faults() == []
     busy = report(*(lap(at * 1_000, tasks=7 + at) for at in steps))
     assert busy.faults() == [f"tasks grow: {list(range(12, 20))}"]
