@@ -139,7 +139,7 @@ def rotate_keys(
     if as_json:
         terminal.print_json({"keys": count, "dropped": drop}, pretty=False)
     else:
-        typer.echo(f"{counted(count, 'key')} in force; running servers use them within 30 seconds")
+        typer.echo(f"{counted(count, 'key')} in force; running servers know them within 30 seconds")
 
 
 def asset_line(asset: Asset) -> JsonObject:

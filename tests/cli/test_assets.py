@@ -72,7 +72,7 @@ def test_clearing_up_says_first_what_would_go(program: Program, kept: str) -> No
 
 
 def test_keys_of_addresses_are_changed(program: Program) -> None:
-    assert program.run("assets", "rotate-keys").out == "2 keys in force; running servers use them within 30 seconds\n"
+    assert program.run("assets", "rotate-keys").out == "2 keys in force; running servers know them within 30 seconds\n"
     assert json.loads(program.run("assets", "rotate-keys", "--json").out) == {"keys": 3, "dropped": False}
     assert program.run("assets", "rotate-keys", "--drop").out.startswith("1 key in force; ")
 
